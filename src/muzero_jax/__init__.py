@@ -1,0 +1,1 @@
+"""MuZero in JAX."""

@@ -1,0 +1,140 @@
+"""The records that cross a jit boundary, in the order in which data flows.
+
+Axes, used in every shape comment of this package:
+  B  batch: environments while acting, sequences while learning
+  T  time: consecutive rows of one environment
+  L  rows of a training window, K + 1 + n
+  K  unroll steps; states have K + 1 rows, rewards K
+  A  actions
+  D  outputs of a value or reward head (support bins, or 1 for a scalar head)
+  S  stacked frames of an observation
+
+A *row* is what an agent sees at one moment of one environment: the
+observation, and the reward and discount of the transition that led to it. The
+transition from row t to row t + 1 therefore has its reward in row t + 1.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+
+Array = jax.Array
+Params = Any  # A pytree of arrays.
+
+
+class EnvSpec(NamedTuple):
+  """What an environment's arrays look like; static, never crosses jit."""
+
+  name: str  # For example "atari/breakout".
+  observation_shape: tuple[int, ...]  # Of ONE frame, without the batch.
+  observation_dtype: Any  # numpy dtype; uint8 images are in 0..255.
+  num_actions: int
+  num_players: int = 1  # 1 or 2; with 2 the players alternate.
+  max_episode_steps: int = 0  # Time limit in agent steps; 0 if there is none.
+  action_names: tuple[str, ...] = ()
+
+
+class TimeStep(NamedTuple):
+  """One row of B environments."""
+
+  observation: Array  # [B, ...] On the last row, the episode's final one.
+  reward: Array  # [B] f32, of the transition that led here, to who moved.
+  discount: Array  # [B] f32, 0 where that transition terminated, else 1.
+  is_first: Array  # [B] bool, True on the first row of an episode.
+  is_last: Array  # [B] bool, True on its last row (terminated or truncated).
+  legal_actions: Array  # [B, A] bool, at least one True in each row.
+  to_play: Array  # [B] i32, player to move.
+
+
+class Environment(NamedTuple):
+  """B environments as pure, batched functions.
+
+  `step` on a row with `is_last` ignores the action and returns the first row
+  of the next episode with reward 0 and discount 1.
+  """
+
+  spec: EnvSpec
+  init: Callable[[Array], tuple[Any, TimeStep]]  # rng_key -> state, row.
+  # state, action [B], rng_key -> state, row.
+  step: Callable[[Any, Array, Array], tuple[Any, TimeStep]]
+  # False where the state holds a pointer that a checkpoint cannot keep.
+  restorable: bool = True
+
+
+class ModelOutput(NamedTuple):
+  """What h and f, or g and f, return."""
+
+  state: Array  # [B, ...] hidden state.
+  reward_logits: Array  # [B, D] of the transition into `state`; 0 at the root.
+  value_logits: Array  # [B, D]
+  policy_logits: Array  # [B, A]
+
+
+class Model(NamedTuple):
+  """MuZero's three functions; see `model.py`."""
+
+  init: Callable[..., Params]  # rng_key, observation -> params.
+  root: Callable[..., ModelOutput]  # params, observation: f(h(o)).
+  step: Callable[..., ModelOutput]  # params, state, action: f(g(s, a)).
+
+
+class SearchOutput(NamedTuple):
+  """Result of a search from B roots."""
+
+  action: Array  # [B] i32, the action to play.
+  policy: Array  # [B, A] f32, the policy target; 0 on illegal actions.
+  value: Array  # [B] f32, the searched value, for the player to move.
+  network_value: Array  # [B] f32, the network's own value of the root.
+
+
+class History(NamedTuple):
+  """The last S frames and actions of B running episodes, oldest first."""
+
+  frames: Array  # [B, S, ...] zeros before the episode's first row.
+  actions: Array  # [B, S] i32, the action that led to each frame; -1 for none.
+
+
+class Trajectory(NamedTuple):
+  """What acting leaves behind: rows as stored by the replay, [T, B, ...]."""
+
+  frame: Array  # [T, B, ...] single frame.
+  reward: Array  # [T, B] f32, of the transition that led to this row.
+  discount: Array  # [T, B] f32, 0 where that transition terminated.
+  is_first: Array  # [T, B] bool
+  is_last: Array  # [T, B] bool
+  legal_actions: Array  # [T, B, A] bool
+  to_play: Array  # [T, B] i32
+  action: Array  # [T, B] i32, taken at this row; meaningless if is_last.
+  policy: Array  # [T, B, A] f32, the search's policy at this row.
+  value: Array  # [T, B] f32, the search's value of this row.
+
+
+class Sequence(NamedTuple):
+  """One training window of L = K + 1 + n rows, or [B, L, ...] of them.
+
+  Rows after the end of the first row's episode, or after the newest stored
+  row, belong to something else; `targets.make_targets` hides them.
+  """
+
+  observation: Array  # [L, ...] stacked network input of each row.
+  reward: Array  # [L] f32, of the transition into the row.
+  discount: Array  # [L] f32, 0 where that transition terminated.
+  is_last: Array  # [L] bool, also True on the newest stored row.
+  legal_actions: Array  # [L, A] bool
+  to_play: Array  # [L] i32
+  action: Array  # [L] i32
+  policy: Array  # [L, A] f32
+  value: Array  # [L] f32
+
+
+class Target(NamedTuple):
+  """What one unroll of K steps is trained towards."""
+
+  value: Array  # [K+1] f32
+  reward: Array  # [K] f32
+  policy: Array  # [K+1, A] f32
+  action: Array  # [K] i32, to unroll with; random after the end.
+  value_mask: Array  # [K+1] f32, 1 where the value is trained.
+  reward_mask: Array  # [K] f32
+  policy_mask: Array  # [K+1] f32
