@@ -1,0 +1,36 @@
+# make test    makes .venv, installs, checks and tests
+# make atari   makes .venv, installs, trains a small agent on one Atari game
+# make clean   removes .venv, caches and build products; never runs/
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: test atari clean .venv
+
+.venv: $(STAMP)
+
+$(STAMP): setup.cfg pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "error: muzero_jax needs Python 3.11 or newer, but $(PYTHON) is" \
+	    "$$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -e '.[atari,games,viz,dev]'
+	@touch $(STAMP)
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy src experiments
+	$(BIN)/python -m pytest -n 2
+
+atari: $(STAMP)
+	$(BIN)/python -m experiments.atari \
+	  --flagfile=experiments/flagfiles/atari/quickstart.flags \
+	  --workdir=runs/atari_quickstart
+
+clean:
+	rm -rf .venv build dist src/*.egg-info .jax_cache .mypy_cache \
+	  .pytest_cache .ruff_cache
+	find src tests experiments benchmarks -name __pycache__ -type d \
+	  -prune -exec rm -rf {} +

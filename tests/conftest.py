@@ -1,0 +1,31 @@
+"""Set before any test imports jax: the platform, its devices and its cache.
+
+The CPU poses as eight devices so that sharding can be tested anywhere;
+whatever names no device still runs on the first.
+"""
+
+import os
+import pathlib
+import sys
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+_DEVICES = '--xla_force_host_platform_device_count'
+
+if 'jax' in sys.modules:
+  raise RuntimeError('jax was imported before tests/conftest.py')
+
+os.environ.setdefault('JAX_PLATFORMS', 'cpu')
+if _DEVICES not in os.environ.get('XLA_FLAGS', ''):
+  os.environ['XLA_FLAGS'] = ' '.join(
+    filter(None, [os.environ.get('XLA_FLAGS'), f'{_DEVICES}=8'])
+  )
+# Compiling is what tests spend their time on.
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_ROOT / '.jax_cache'))
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
+# Subprocesses started by tests find the package as the tests do.
+os.environ['PYTHONPATH'] = os.pathsep.join(
+  filter(None, [str(_ROOT / 'src'), str(_ROOT), os.environ.get('PYTHONPATH')])
+)
+# Bars and pictures never ask for a display.
+os.environ.setdefault('MPLBACKEND', 'Agg')
