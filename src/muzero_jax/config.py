@@ -1,7 +1,16 @@
-"""The one configuration of a run: frozen, validated, every field a flag."""
+"""The one configuration of a run: frozen, validated, every field a flag.
+
+It opens the data flow: flags and presets become a Config, and only drivers,
+`evaluate`, `agent` and `experiments` unpack it. Nothing here imports jax, so
+that a mistake is refused before anything slow starts.
+"""
 
 import dataclasses
 import difflib
+import json
+import math
+import numbers
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -24,7 +33,8 @@ class Config:
 
   Units: *step* is one agent step of one environment (four frames on Atari),
   *row* one stored moment (a step or an episode's last row), *update* one
-  optimiser step.
+  optimiser step. Whole numbers given for real fields and lists given for
+  tuples are converted.
 
   Raises:
     ValueError: names the field, its value and what is allowed.
@@ -177,3 +187,306 @@ class Config:
   checkpoint_period: float = _field(
     300.0, 'Seconds between checkpoints; 0 for every iteration.', low=0)
   max_checkpoints: int = _field(2, 'Checkpoints kept.', low=1)
+
+  def __post_init__(self) -> None:
+    for field in dataclasses.fields(self):
+      value = check(field.name, getattr(self, field.name))
+      object.__setattr__(self, field.name, value)
+    _check_temperature(self)
+    _check_sizes(self)
+    _check_network(self)
+
+  @property
+  def capacity_rows_per_env(self) -> int:
+    """Returns replay rows per environment, a whole number of rollouts."""
+    rows = self.replay_capacity // self.num_envs
+    return rows - rows % self.rollout_length
+
+  @property
+  def replay_rows(self) -> int:
+    """Returns the rows that the replay really holds, over all environments."""
+    return self.capacity_rows_per_env * self.num_envs
+
+
+FIELDS: dict[str, dataclasses.Field] = {
+  field.name: field for field in dataclasses.fields(Config)
+}
+
+# What may differ when a run is resumed: none of it changes what was learnt.
+RESUMABLE_FIELDS = frozenset({
+  'num_steps', 'log_period', 'checkpoint_period', 'max_checkpoints',
+  'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
+})
+
+
+def allowed(name: str) -> str:
+  """Returns what field `name` accepts, in words, for help and errors."""
+  field = FIELDS[name]
+  low, high = field.metadata['low'], field.metadata['high']
+  if field.metadata['choices']:
+    return 'one of ' + ', '.join(field.metadata['choices'])
+  if field.type is bool:
+    return 'true or false'
+  if field.type is str:
+    return 'a name'
+  kind = 'one or more numbers'
+  if field.type in (int, float):
+    kind = 'a whole number' if field.type is int else 'a number'
+  if low is not None and high is not None:
+    return f'{kind} from {_number(low)} to {_number(high)}'
+  if low is not None:
+    return f'{kind}, at least {_number(low)}'
+  return kind
+
+
+def check(name: str, value: Any) -> Any:
+  """Returns `value` in the type of field `name`.
+
+  Raises:
+    ValueError: names the field, its value and what is allowed.
+  """
+  field = FIELDS[name]
+  try:
+    converted = _convert(field.type, value)
+  except TypeError:
+    raise _refusal(name, value) from None
+  entries = converted if isinstance(converted, tuple) else (converted,)
+  low, high = field.metadata['low'], field.metadata['high']
+  choices = field.metadata['choices']
+  for entry in entries:
+    outside = (
+      (choices is not None and entry not in choices)
+      or (low is not None and entry < low)
+      or (high is not None and entry > high))
+    if outside:
+      raise _refusal(name, value)
+  return converted
+
+
+def nearest(name: str, known: Any) -> str:
+  """Returns "; did you mean x?" for the known name nearest to `name`, or ""."""
+  matches = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+  return f'; did you mean {matches[0]}?' if matches else ''
+
+
+def from_preset(name: str, **overrides: Any) -> Config:
+  """Returns the Config of a preset, with some of its fields replaced.
+
+  Raises:
+    ValueError: no such preset or field, or a value that is not allowed.
+  """
+  if name not in PRESETS:
+    raise ValueError(
+      f'preset = {name!r} is not one of {", ".join(PRESETS)}'
+      + nearest(name, PRESETS))
+  return from_fields({**PRESETS[name], **overrides})
+
+
+def from_fields(fields: Mapping[str, Any]) -> Config:
+  """Returns a Config with these fields, the others at their defaults.
+
+  Raises:
+    ValueError: an unknown field, with the nearest name, or a bad value.
+  """
+  for name in fields:
+    if name not in FIELDS:
+      raise ValueError(f'there is no field {name!r}' + nearest(name, FIELDS))
+  return Config(**fields)
+
+
+def to_json(config: Config) -> str:
+  """Returns `config` as JSON text, one field per line."""
+  return json.dumps(dataclasses.asdict(config), indent=2) + '\n'
+
+
+def from_json(text: str) -> Config:
+  """Returns the Config that `to_json` wrote; absent fields take defaults.
+
+  Raises:
+    ValueError: not a JSON object, an unknown field or a bad value.
+  """
+  try:
+    fields = json.loads(text)
+  except ValueError as error:
+    raise ValueError(f'not a configuration: {error}') from None
+  if not isinstance(fields, dict):
+    raise ValueError('not a configuration: a JSON object is needed')
+  return from_fields(fields)
+
+
+def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:
+  """Returns the fields in which two Configs differ, as (a's, b's)."""
+  pairs = {name: (getattr(a, name), getattr(b, name)) for name in FIELDS}
+  return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+def _convert(kind: Any, value: Any) -> Any:
+  """Returns `value` as `kind`; TypeError where that would change it."""
+  if kind is bool:
+    valid = isinstance(value, bool)
+  elif kind is str:
+    valid = isinstance(value, str) and bool(value)
+  elif isinstance(value, bool):  # An int to Python, a mistake here.
+    valid = False
+  elif kind is int:
+    valid = isinstance(value, numbers.Integral)
+  elif kind is float:
+    valid = isinstance(value, numbers.Real) and math.isfinite(value)
+  else:
+    if not isinstance(value, (tuple, list)) or not value:
+      raise TypeError
+    return tuple(_convert(float, entry) for entry in value)
+  if not valid:
+    raise TypeError
+  return kind(value)
+
+
+def _number(value: float) -> str:
+  return str(int(value)) if value == int(value) else str(value)
+
+
+def _refusal(name: str, value: Any) -> ValueError:
+  known = FIELDS[name].metadata['choices']
+  hint = nearest(value, known) if known and isinstance(value, str) else ''
+  return ValueError(f'{name} = {value!r} is not {allowed(name)}{hint}')
+
+
+def _check_temperature(config: Config) -> None:
+  at = config.temperature_at
+  if len(at) != len(config.temperature):
+    raise ValueError(
+      f'temperature_at = {at!r} has {len(at)} entries, but temperature = '
+      f'{config.temperature!r} has {len(config.temperature)}: give one each')
+  if at[0] != 0 or any(a >= b for a, b in zip(at, at[1:])):
+    raise ValueError(
+      f'temperature_at = {at!r} must start with 0 and rise')
+
+
+def _check_sizes(config: Config) -> None:
+  """Raises ValueError where sizes do not fit together."""
+  window = (
+    config.unroll_steps + config.td_steps + config.stacked_frames + 1)
+  needed = max(window, config.rollout_length)
+  if config.capacity_rows_per_env < needed:
+    rows = -(-needed // config.rollout_length) * config.rollout_length
+    raise ValueError(
+      f'replay_capacity = {config.replay_capacity} leaves '
+      f'{config.capacity_rows_per_env} rows (whole rollouts of '
+      f'{config.rollout_length}) to each of num_envs = {config.num_envs} '
+      f'environments, but a training window takes {window} (unroll_steps + '
+      f'td_steps + stacked_frames + 1): at least {rows * config.num_envs} '
+      'is needed')
+  if config.min_replay > config.replay_rows:
+    raise ValueError(
+      f'min_replay = {config.min_replay} is more than the '
+      f'{config.replay_rows} rows that the replay holds (replay_capacity = '
+      f'{config.replay_capacity}, in whole rollouts)')
+  for name in ('num_envs', 'batch_size'):
+    if config.num_devices and getattr(config, name) % config.num_devices:
+      raise ValueError(
+        f'{name} = {getattr(config, name)} is not a multiple of num_devices '
+        f'= {config.num_devices}')
+
+
+def _check_network(config: Config) -> None:
+  """Raises ValueError where heads or network cannot fit."""
+  if config.support_bins % 2 == 0:
+    raise ValueError(
+      f'support_bins = {config.support_bins} is even; it must be odd, so '
+      'that one bin is 0')
+  if config.network == 'atari_resnet' and config.family != 'atari':
+    raise ValueError(
+      "network = 'atari_resnet' needs images of family = 'atari', not "
+      f'{config.family!r}; take mlp or board_resnet')
+
+
+# Short names for whole configurations; "published" figures are those of the
+# tables in docs/algorithm.md, everything else is this project's own choice.
+PRESETS: dict[str, dict[str, Any]] = {
+  # Own choice: balances for 500 steps within minutes on two cores.
+  'cartpole': dict(
+    family='classic', env_id='cartpole', network='mlp', num_blocks=1,
+    num_channels=128, support_bins=51, support_max=25.0, search='gumbel',
+    num_simulations=16, num_envs=64, rollout_length=16,
+    replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
+    priority_beta=1.0, unroll_steps=5, td_steps=10, batch_size=256,
+    updates_per_iteration=16, learning_rate=2e-3, num_steps=150_000),
+  # Own choice, after Gumbel MuZero's board settings (c_scale 1, discount 1).
+  'tic_tac_toe': dict(
+    family='board', env_id='tic_tac_toe', network='mlp', num_blocks=2,
+    num_channels=128, head='scalar', search='gumbel', num_simulations=16,
+    gumbel_value_scale=1.0, max_considered_actions=9, temperature_moves=9,
+    discount=1.0, value_target='monte_carlo', td_steps=10, unroll_steps=5,
+    value_weight=1.0, num_envs=64, rollout_length=16,
+    replay_capacity=50_000, min_replay=2_048, batch_size=256,
+    updates_per_iteration=8, learning_rate=2e-3, num_steps=200_000),
+  # Own choice: the smallest that learns a game on two cores.
+  'atari_tiny': dict(
+    family='atari', env_id='pong', frame_size=48, grayscale=True,
+    stacked_frames=4, network='atari_resnet', num_blocks=1, num_channels=32,
+    head_channels=8, support_bins=101, support_max=50.0, reward_clip=1.0,
+    search='gumbel', num_simulations=8, max_considered_actions=8,
+    num_envs=32, rollout_length=16, replay_capacity=100_000,
+    min_replay=4_096, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
+    td_steps=5, batch_size=128, updates_per_iteration=8, learning_rate=1e-3,
+    num_steps=200_000),
+  # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
+  # optimiser, replay, priorities, targets, network, search, 120k updates for
+  # 100k steps. There the rate drops tenfold once, after 100k updates; here it
+  # decays to the same end. Without its consistency loss and value prefix.
+  'atari_efficientzero': dict(
+    family='atari', env_id='pong', frame_size=96, grayscale=False,
+    stacked_frames=4, episodic_life=True, reward_clip=1.0, noop_max=30,
+    network='atari_resnet', num_blocks=1, num_channels=64, head_channels=16,
+    head_hidden=32, support_bins=601, support_max=300.0, search='muzero',
+    num_simulations=50, q_normalisation='tree', dirichlet_alpha=0.3,
+    dirichlet_fraction=0.25, temperature=(1.0, 0.5, 0.25),
+    temperature_at=(0.0, 0.5, 0.75), discount=0.997**4, unroll_steps=5,
+    td_steps=5, policy_weight=1.0, value_weight=0.25, reward_weight=1.0,
+    num_envs=8, rollout_length=5, updates_per_iteration=48,
+    replay_capacity=100_000, min_replay=2_000, priority_alpha=0.6,
+    priority_beta=0.4, reanalyse_fraction=0.99, batch_size=256,
+    optimiser='sgd', learning_rate=0.2, learning_rate_schedule='exponential',
+    learning_rate_end=0.1, warmup_updates=1_000, momentum=0.9,
+    weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
+    num_steps=100_000),
+  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: 20 billion
+  # frames, 1M updates, a rate of 0.05 that falls tenfold every 350k updates.
+  # 125k sequences of 200 rows are 690 GB of RGB frames: lower
+  # replay_capacity unless there is a pod's memory to hold them.
+  'atari_muzero': dict(
+    family='atari', env_id='pong', frame_size=96, grayscale=False,
+    stacked_frames=32, stack_actions=True, full_action_set=True,
+    episodic_life=False, reward_clip=0.0, noop_max=30,
+    network='atari_resnet', num_blocks=16, num_channels=256,
+    support_bins=601, support_max=300.0, search='muzero',
+    num_simulations=50, q_normalisation='tree', pb_c_init=1.25,
+    pb_c_base=19_652.0, dirichlet_alpha=0.25, dirichlet_fraction=0.25,
+    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
+    discount=0.997, unroll_steps=5, td_steps=10, policy_weight=1.0,
+    value_weight=1.0, reward_weight=1.0, num_envs=1_000, rollout_length=5,
+    updates_per_iteration=1, replay_capacity=25_000_000, min_replay=200_000,
+    priority_alpha=1.0, priority_beta=1.0, reanalyse_fraction=0.0,
+    batch_size=1_024, optimiser='sgd', learning_rate=0.05,
+    learning_rate_schedule='exponential', learning_rate_end=0.00139,
+    momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
+    num_steps=5_000_000_000),
+  # MuZero (arXiv 1911.08265), board games, here Go: chess takes
+  # dirichlet_alpha 0.3 and learning_rate 0.1, shogi 0.15 and 0.1. The rate
+  # falls tenfold every 400k of 1M updates. Published without a reward loss;
+  # here the last transition's reward carries the outcome, so it has one.
+  'board_muzero': dict(
+    family='board', env_id='go_9x9', network='board_resnet', num_blocks=16,
+    num_channels=256, head='scalar', search='muzero', num_simulations=800,
+    q_normalisation='tree', pb_c_init=1.25, pb_c_base=19_652.0,
+    dirichlet_alpha=0.03, dirichlet_fraction=0.25, temperature=(1.0,),
+    temperature_at=(0.0,), temperature_moves=30, discount=1.0,
+    value_target='monte_carlo', td_steps=200, unroll_steps=5,
+    policy_weight=1.0, value_weight=1.0, reward_weight=1.0, num_envs=1_000,
+    rollout_length=10, updates_per_iteration=10,
+    replay_capacity=80_000_000, min_replay=200_000, priority_alpha=0.0,
+    batch_size=2_048, optimiser='sgd', learning_rate=0.01,
+    learning_rate_schedule='exponential', learning_rate_end=0.00316,
+    momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
+    num_steps=1_000_000_000),
+}
