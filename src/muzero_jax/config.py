@@ -10,6 +10,7 @@ import difflib
 import json
 import math
 import numbers
+import typing
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,6 +72,9 @@ class Config:
     'mlp', 'board_resnet', 'atari_resnet'))
   num_blocks: int = _field(
     1, 'Residual blocks (hidden layers of an MLP).', low=0, high=64)
+  stage_blocks: tuple[int, ...] = _field(
+    (1, 1, 1), 'atari_resnet: residual blocks after each of the first three '
+    'halvings of the frame.', low=0, high=64)
   num_channels: int = _field(
     128, 'Planes of the hidden state (units of an MLP).', low=4, high=4096)
   head_channels: int = _field(
@@ -172,7 +176,7 @@ class Config:
 
   # Run.
   num_steps: int = _field(
-    100_000, 'Environment steps in all.', low=1)
+    100_000, 'Environment steps in all.', low=1, high=2**31 - 1)
   num_devices: int = _field(
     0, 'Devices to shard over; 0 for all that fit.', low=0)
   seed: int = _field(0, 'Random seed.', low=0, high=2**31 - 1)
@@ -335,7 +339,8 @@ def _convert(kind: Any, value: Any) -> Any:
   else:
     if not isinstance(value, (tuple, list)) or not value:
       raise TypeError
-    return tuple(_convert(float, entry) for entry in value)
+    entry_kind = typing.get_args(kind)[0]
+    return tuple(_convert(entry_kind, entry) for entry in value)
   if not valid:
     raise TypeError
   return kind(value)
@@ -394,6 +399,9 @@ def _check_network(config: Config) -> None:
     raise ValueError(
       f'support_bins = {config.support_bins} is even; it must be odd, so '
       'that one bin is 0')
+  if len(config.stage_blocks) != 3:
+    raise ValueError(
+      f'stage_blocks = {config.stage_blocks!r} must have 3 entries')
   if config.network == 'atari_resnet' and config.family != 'atari':
     raise ValueError(
       "network = 'atari_resnet' needs images of family = 'atari', not "
@@ -450,16 +458,16 @@ PRESETS: dict[str, dict[str, Any]] = {
     learning_rate_end=0.1, warmup_updates=1_000, momentum=0.9,
     weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
     num_steps=100_000),
-  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: 20 billion
-  # frames, 1M updates, a rate of 0.05 that falls tenfold every 350k updates.
+  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode. Published:
+  # 20 billion frames; here 200 million, as Reanalyse. 1M updates, a rate of 0.05 that falls tenfold every 350k updates.
   # 125k sequences of 200 rows are 690 GB of RGB frames: lower
   # replay_capacity unless there is a pod's memory to hold them.
   'atari_muzero': dict(
     family='atari', env_id='pong', frame_size=96, grayscale=False,
     stacked_frames=32, stack_actions=True, full_action_set=True,
     episodic_life=False, reward_clip=0.0, noop_max=30,
-    network='atari_resnet', num_blocks=16, num_channels=256,
-    support_bins=601, support_max=300.0, search='muzero',
+    network='atari_resnet', num_blocks=16, stage_blocks=(2, 3, 3),
+    num_channels=256, support_bins=601, support_max=300.0, search='muzero',
     num_simulations=50, q_normalisation='tree', pb_c_init=1.25,
     pb_c_base=19_652.0, dirichlet_alpha=0.25, dirichlet_fraction=0.25,
     temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
@@ -470,7 +478,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     batch_size=1_024, optimiser='sgd', learning_rate=0.05,
     learning_rate_schedule='exponential', learning_rate_end=0.00139,
     momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
-    num_steps=5_000_000_000),
+    num_steps=50_000_000),
   # MuZero (arXiv 1911.08265), board games, here Go: chess takes
   # dirichlet_alpha 0.3 and learning_rate 0.1, shogi 0.15 and 0.1. The rate
   # falls tenfold every 400k of 1M updates. Published without a reward loss;

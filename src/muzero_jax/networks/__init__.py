@@ -1,0 +1,8 @@
+"""Flax modules for h, g and f; `model.make_model` turns one into functions."""
+
+from muzero_jax.networks.mlp import MLPNetwork
+from muzero_jax.networks.resnet import AtariResNet, BoardResNet
+
+Network = MLPNetwork | BoardResNet | AtariResNet
+
+__all__ = ['AtariResNet', 'BoardResNet', 'MLPNetwork', 'Network']

@@ -1,0 +1,291 @@
+"""The default driver: play, remember, reanalyse and learn in one jitted step.
+
+Environments, replay and batch are sharded over a mesh of devices; parameters
+are replicated and gradients averaged (Podracer's Anakin, with a replay).
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from muzero_jax import actor, factory, learner, replay
+from muzero_jax.actor import ActorState, RolloutStats
+from muzero_jax.config import Config
+from muzero_jax.learner import LearnerState
+from muzero_jax.replay import ReplayState
+from muzero_jax.search import Search
+from muzero_jax.types import Array, Environment
+
+AXIS = 'devices'
+
+
+class TrainState(NamedTuple):
+  """All of a run; B environments over all devices."""
+
+  learner: LearnerState  # Replicated.
+  actor: ActorState  # [B, ...] sharded.
+  replay: ReplayState  # [T, B, ...] sharded over B.
+  rng_key: Array  # [devices] keys, one of each device.
+  num_steps: Array  # [] i32, environment steps so far.
+  num_iterations: Array  # [] i32
+
+
+class IterationMetrics(NamedTuple):
+  """Of one iteration, over all devices."""
+
+  rollout: RolloutStats
+  learner: learner.Metrics  # Means over the iteration's updates.
+  has_learnt: Array  # [] bool, False while the replay fills.
+  num_steps: Array  # [] i32, so far.
+  num_updates: Array  # [] i32, so far.
+  num_skipped: Array  # [] i32, so far.
+  skips_in_a_row: Array  # [] i32
+
+
+class Anakin(NamedTuple):
+  """The driver's functions; `step` is jitted and donates its argument."""
+
+  init: Callable[[Array], TrainState]  # rng_key -> state.
+  step: Callable[[TrainState], tuple[TrainState, IterationMetrics]]
+  mesh: Mesh
+  # Shardings of a TrainState, as a prefix tree.
+  shardings: TrainState
+  samples_per_row: float  # Sequences trained per row played, exactly.
+
+
+def choose_num_devices(config: Config, restorable: bool = True) -> int:
+  """Returns how many devices to use.
+
+  Args:
+    config: `num_devices` 0 takes the most that divide environments and batch.
+    restorable: False for environments behind a pointer, which run on one.
+
+  Raises:
+    ValueError: if a stated number is not available or does not divide.
+  """
+  available = len(jax.devices())
+  wanted = config.num_devices
+  if not restorable and wanted > 1:
+    raise ValueError(
+      f'num_devices={wanted}: family {config.family!r} runs on 1 device'
+    )
+  if wanted > available:
+    raise ValueError(
+      f'num_devices={wanted}: this machine has {available}'
+    )
+
+  def fits(count: int) -> bool:
+    return config.num_envs % count == 0 and config.batch_size % count == 0
+
+  if wanted and not fits(wanted):
+    raise ValueError(
+      f'num_devices={wanted}: must divide num_envs={config.num_envs} and '
+      f'batch_size={config.batch_size}'
+    )
+  if wanted:
+    return wanted
+  if not restorable:
+    return 1
+  return max(n for n in range(1, available + 1) if fits(n))
+
+
+def make_anakin(
+  config: Config,
+  env: Environment,
+  *,
+  num_devices: int = 1,
+  rows_per_env: int,
+) -> Anakin:
+  """Returns the driver's functions.
+
+  Args:
+    config: of the run.
+    env: with num_envs / num_devices environments.
+    num_devices: the first so many of `jax.devices()`.
+    rows_per_env: capacity of the replay, a multiple of the rollout length.
+
+  Raises:
+    ValueError: if the network does not fit the environment.
+  """
+  mesh = Mesh(jax.devices()[:num_devices], (AXIS,))
+  axis_name = AXIS if num_devices > 1 else None
+  system = factory.make_system(config, env.spec)
+  learn = factory.make_learner(
+    config, env.spec, system, num_devices=num_devices, axis_name=axis_name
+  )
+  search = factory.make_search(config, env.spec, system, training=True)
+  specs = _partition_specs()
+  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+  local_envs = config.num_envs // num_devices
+
+  def init_learner(rng_key: Array) -> LearnerState:
+    observation = factory.example_observation(config, env.spec)
+    return learn.init(system.model.init(rng_key, observation))
+
+  init_actor = functools.partial(
+    actor.init,
+    env,
+    num_envs=local_envs,
+    stacked_frames=config.stacked_frames,
+  )
+  init_replay = functools.partial(
+    replay.init, env.spec, local_envs, rows_per_env
+  )
+  step = functools.partial(_iterate, config, env, search, learn, axis_name)
+  if num_devices > 1:
+    shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
+    step = shard(step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
+    init_actor = shard(
+      lambda keys, init=init_actor: init(keys[0]),
+      in_specs=PartitionSpec(AXIS),
+      out_specs=specs.actor,
+    )
+    init_replay = shard(init_replay, in_specs=(), out_specs=specs.replay)
+
+  def init(rng_key: Array) -> TrainState:
+    learner_key, actor_key, loop_key = jax.random.split(rng_key, 3)
+    if num_devices > 1:
+      actor_key = jax.random.split(actor_key, num_devices)
+    start_actors = jax.jit(init_actor) if env.restorable else init_actor
+    zero = jnp.zeros((), jnp.int32)
+    state = TrainState(
+      learner=jax.jit(init_learner)(learner_key),
+      actor=start_actors(actor_key),
+      replay=jax.jit(init_replay)(),
+      rng_key=jax.random.split(loop_key, num_devices),
+      num_steps=zero,
+      num_iterations=zero,
+    )
+    if num_devices == 1:
+      return state
+    return jax.device_put(state, _broadcast(shardings, state))
+
+  rows = config.num_envs * config.rollout_length
+  return Anakin(
+    init=init,
+    step=jax.jit(step, donate_argnums=0),
+    mesh=mesh,
+    shardings=shardings,
+    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
+  )
+
+
+def _partition_specs() -> TrainState:
+  sharded, replicated = PartitionSpec(AXIS), PartitionSpec()
+  by_env: Any = PartitionSpec(None, AXIS)
+  return TrainState(
+    learner=replicated,  # type: ignore[arg-type]
+    actor=sharded,  # type: ignore[arg-type]
+    replay=ReplayState(by_env, by_env, replicated),  # type: ignore[arg-type]
+    rng_key=sharded,  # type: ignore[arg-type]
+    num_steps=replicated,  # type: ignore[arg-type]
+    num_iterations=replicated,  # type: ignore[arg-type]
+  )
+
+
+def _broadcast(prefix: TrainState, state: TrainState) -> TrainState:
+  """Returns a prefix tree of shardings with the structure of `state`."""
+  return jax.tree.map(
+    lambda sharding, part: jax.tree.map(lambda _: sharding, part),
+    prefix,
+    state,
+    is_leaf=lambda x: isinstance(x, NamedSharding),
+  )
+
+
+def _iterate(
+  config: Config,
+  env: Environment,
+  search: Search,
+  learn: learner.Learner,
+  axis_name: str | None,
+  state: TrainState,
+) -> tuple[TrainState, IterationMetrics]:
+  """Plays T rows, adds them and learns U times; one device's share."""
+  next_key, rollout_key, learn_key = jax.random.split(state.rng_key[0], 3)
+  actors, chunk, stats = actor.rollout(
+    env,
+    search,
+    state.learner.params,
+    state.actor,
+    rollout_key,
+    length=config.rollout_length,
+    temperature=factory.temperature(config, state.num_steps),
+    temperature_moves=config.temperature_moves,
+    reward_clip=config.reward_clip,
+    stack_actions=config.stack_actions,
+  )
+  buffer = replay.add(state.replay, chunk)
+  if axis_name is not None:
+    stats = jax.lax.psum(stats, axis_name)
+  num_steps = state.num_steps + stats.num_steps
+
+  stored = jnp.minimum(
+    buffer.num_added, buffer.priority.shape[0]
+  ) * config.num_envs
+  has_learnt = (stored >= config.min_replay) & (buffer.num_added > 1)
+  new_learner, priority, metrics = _learn(
+    learn, config.updates_per_iteration, state.learner, buffer, learn_key,
+    has_learnt,
+  )
+  return TrainState(
+    learner=new_learner,
+    actor=actors,
+    replay=buffer._replace(priority=priority),
+    rng_key=next_key[None],
+    num_steps=num_steps,
+    num_iterations=state.num_iterations + 1,
+  ), IterationMetrics(
+    rollout=stats,
+    learner=metrics,
+    has_learnt=has_learnt,
+    num_steps=num_steps,
+    num_updates=new_learner.num_updates,
+    num_skipped=new_learner.num_skipped,
+    skips_in_a_row=new_learner.skips_in_a_row,
+  )
+
+
+def _learn(
+  learn: learner.Learner,
+  num_updates: int,
+  state: LearnerState,
+  buffer: ReplayState,
+  rng_key: Array,
+  can_learn: Array,
+) -> tuple[LearnerState, Array, learner.Metrics]:
+  """Returns learner, priorities and mean metrics after U updates.
+
+  The rows are read, never carried: a loop that carried them could copy the
+  whole replay.
+  """
+
+  def update(
+    carry: tuple[LearnerState, Array], key: Array
+  ) -> tuple[tuple[LearnerState, Array], learner.Metrics]:
+    current, priority = carry
+    current, changed, metrics = learn.update(
+      current, buffer._replace(priority=priority), key
+    )
+    return (current, changed.priority), metrics
+
+  def run(carry: tuple[LearnerState, Array]) -> Any:
+    carry, metrics = jax.lax.scan(
+      update, carry, jax.random.split(rng_key, num_updates)
+    )
+    return carry, jax.tree.map(jnp.mean, metrics)
+
+  def skip(carry: tuple[LearnerState, Array]) -> Any:
+    zero = jnp.zeros((), jnp.float32)
+    return carry, learner.Metrics(*[zero] * len(learner.Metrics._fields))
+
+  carry = (state, buffer.priority)
+  if num_updates:
+    carry, metrics = jax.lax.cond(can_learn, run, skip, carry)
+  else:
+    carry, metrics = skip(carry)
+  return *carry, metrics

@@ -1,0 +1,195 @@
+"""Builds the parts of a system from a Config: the one place that unpacks it.
+
+Drivers, evaluation and the agent all build from here, so that what is
+evaluated is what was trained.
+"""
+
+import math
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from muzero_jax import history, learner, model, search, transforms
+from muzero_jax import networks
+from muzero_jax.config import Config
+from muzero_jax.transforms import Transform
+from muzero_jax.types import Array, EnvSpec, Model
+
+
+class System(NamedTuple):
+  """The parts that acting and learning share."""
+
+  model: Model
+  value_transform: Transform
+  reward_transform: Transform
+
+
+def make_system(config: Config, spec: EnvSpec) -> System:
+  """Returns model and transforms for an environment.
+
+  Raises:
+    ValueError: if the network does not fit the environment.
+  """
+  transform = _make_transform(config)
+  network = _make_network(config, spec, transform.num_outputs)
+  return System(model.make_model(network), transform, transform)
+
+
+def _make_transform(config: Config) -> Transform:
+  if config.head == 'scalar':
+    return transforms.scalar()
+  return transforms.categorical(
+    num_bins=config.support_bins, max_value=config.support_max
+  )
+
+
+def _make_network(
+  config: Config, spec: EnvSpec, num_outputs: int
+) -> networks.Network:
+  dtype = jnp.dtype(config.compute_dtype)
+  common = dict(
+    num_actions=spec.num_actions,
+    num_outputs=num_outputs,
+    num_blocks=config.num_blocks,
+    head_hidden=config.head_hidden,
+    dtype=dtype,
+  )
+  if config.network == 'mlp':
+    return networks.MLPNetwork(width=config.num_channels, **common)
+  if len(spec.observation_shape) != 3:
+    raise ValueError(
+      f'network={config.network!r}: needs images, but observations of '
+      f"{spec.name} have shape {spec.observation_shape}; use network='mlp'"
+    )
+  common.update(
+    channels=config.num_channels, head_channels=config.head_channels
+  )
+  if config.network == 'board_resnet':
+    return networks.BoardResNet(**common)
+  if min(spec.observation_shape[:2]) < 12:
+    raise ValueError(
+      f"network='atari_resnet': needs frames of at least 12 pixels, but "
+      f'{spec.name} has {spec.observation_shape}'
+    )
+  return networks.AtariResNet(
+    stage_blocks=tuple(config.stage_blocks), **common
+  )
+
+
+def make_search(
+  config: Config, spec: EnvSpec, system: System, *, training: bool
+) -> search.Search:
+  """Returns the search; without noise, and greedy, unless `training`."""
+  simulations = config.num_simulations
+  if not training and config.eval_simulations:
+    simulations = config.eval_simulations
+  return _make_search(config, spec, system, simulations, training)
+
+
+def make_reanalyse_search(
+  config: Config, spec: EnvSpec, system: System
+) -> search.Search:
+  """Returns the noise-free search that makes fresh training targets."""
+  return _make_search(config, spec, system, config.num_simulations, False)
+
+
+def _make_search(
+  config: Config,
+  spec: EnvSpec,
+  system: System,
+  num_simulations: int,
+  noise: bool,
+) -> search.Search:
+  return search.make_search(
+    system.model,
+    system.value_transform,
+    system.reward_transform,
+    policy=config.search,
+    num_simulations=num_simulations,
+    max_depth=config.max_depth or None,
+    discount=config.discount,
+    num_players=spec.num_players,
+    noise=noise,
+    max_considered_actions=config.max_considered_actions,
+    gumbel_value_scale=config.gumbel_value_scale,
+    gumbel_maxvisit_init=config.gumbel_maxvisit_init,
+    q_normalisation=config.q_normalisation,
+    pb_c_init=config.pb_c_init,
+    pb_c_base=config.pb_c_base,
+    dirichlet_alpha=config.dirichlet_alpha,
+    dirichlet_fraction=config.dirichlet_fraction,
+  )
+
+
+def make_learner(
+  config: Config,
+  spec: EnvSpec,
+  system: System,
+  *,
+  num_devices: int = 1,
+  axis_name: str | None = None,
+) -> learner.Learner:
+  """Returns the learner of one device's share of each batch."""
+  optimiser = learner.make_optimiser(
+    optimiser=config.optimiser,
+    learning_rate=config.learning_rate,
+    schedule=config.learning_rate_schedule,
+    learning_rate_end=config.learning_rate_end,
+    num_updates=total_updates(config),
+    warmup_updates=config.warmup_updates,
+    momentum=config.momentum,
+    weight_decay=config.weight_decay,
+    max_grad_norm=config.max_grad_norm,
+  )
+  reanalyse_search = None
+  if config.reanalyse_fraction:
+    reanalyse_search = make_reanalyse_search(config, spec, system)
+  return learner.make_learner(
+    system.model,
+    system.value_transform,
+    system.reward_transform,
+    optimiser,
+    batch_size=config.batch_size // num_devices,
+    unroll_steps=config.unroll_steps,
+    td_steps=config.td_steps,
+    value_target=config.value_target,
+    td_lambda=config.td_lambda,
+    discount=config.discount,
+    policy_weight=config.policy_weight,
+    value_weight=config.value_weight,
+    reward_weight=config.reward_weight,
+    target_period=config.target_period,
+    priority_alpha=config.priority_alpha,
+    priority_beta=config.priority_beta,
+    reanalyse_fraction=config.reanalyse_fraction,
+    reanalyse_search=reanalyse_search,
+    stacked_frames=config.stacked_frames,
+    stack_actions=config.stack_actions,
+    axis_name=axis_name,
+  )
+
+
+def total_updates(config: Config) -> int:
+  """Returns the updates of the whole run, but for rows that are no steps."""
+  rows = max(config.num_steps - config.min_replay, 1)
+  iterations = math.ceil(rows / (config.num_envs * config.rollout_length))
+  return max(iterations * config.updates_per_iteration, 1)
+
+
+def example_observation(config: Config, spec: EnvSpec) -> Array:
+  """Returns one zero network input [1, ...], to initialise parameters."""
+  empty = history.init(spec, 1, config.stacked_frames)
+  return history.observe(empty, spec.num_actions, config.stack_actions)
+
+
+def temperature(config: Config, num_steps: Array) -> Array:
+  """Returns the temperature after `num_steps` environment steps."""
+  if config.search == 'gumbel':
+    return jnp.ones(())
+  fraction = num_steps / config.num_steps
+  index = jnp.searchsorted(
+    jnp.array(config.temperature_at), fraction, side='right'
+  )
+  return jnp.array(config.temperature, jnp.float32)[
+    jnp.maximum(index - 1, 0)
+  ]

@@ -1,0 +1,439 @@
+"""Learning: sample, reanalyse, targets, losses and optimiser as one function."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from muzero_jax import losses, model as model_lib, reanalyse, replay, targets
+from muzero_jax.replay import ReplayState, Sample
+from muzero_jax.search import Search
+from muzero_jax.transforms import Transform
+from muzero_jax.types import Array, Model, Params, Sequence, Target
+
+# So many skipped updates in a row end the run.
+MAX_SKIPS = 3
+
+
+class LearnerState(NamedTuple):
+  """Parameters and optimiser; replicated over devices."""
+
+  params: Params
+  target_params: Params
+  opt_state: Any
+  num_updates: Array  # [] i32, updates tried, skipped ones included.
+  num_skipped: Array  # [] i32, updates skipped as not finite.
+  skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
+
+
+class Metrics(NamedTuple):
+  """Of one update; means over the batch."""
+
+  loss: Array  # []
+  policy_loss: Array  # [] mean over unroll steps that are trained.
+  value_loss: Array  # [] likewise.
+  reward_loss: Array  # [] likewise.
+  value_error: Array  # [] |network - target| at unroll step 0.
+  value_target: Array  # [] mean target at unroll step 0.
+  value_target_max: Array  # [] largest |target|.
+  clip_fraction: Array  # [] share of targets outside the support.
+  policy_entropy: Array  # [] of the network's policy at unroll step 0.
+  target_entropy: Array  # [] of the search's policy there.
+  grad_norm: Array  # [] before clipping.
+  weight_min: Array  # [] smallest importance weight.
+
+
+class Learner(NamedTuple):
+  """The learner's functions."""
+
+  init: Callable[[Params], LearnerState]
+  # state, replay, rng_key -> state, replay, metrics.
+  update: Callable[
+    [LearnerState, ReplayState, Array],
+    tuple[LearnerState, ReplayState, Metrics],
+  ]
+  # state, sequences, targets, weights [N] -> state, metrics.
+  step: Callable[
+    [LearnerState, Sequence, Target, Array], tuple[LearnerState, Metrics]
+  ]
+
+
+def make_optimiser(
+  *,
+  optimiser: str = 'adamw',
+  learning_rate: float = 1e-3,
+  schedule: str = 'constant',
+  learning_rate_end: float = 0.1,
+  num_updates: int = 1,
+  warmup_updates: int = 0,
+  momentum: float = 0.9,
+  weight_decay: float = 1e-4,
+  max_grad_norm: float = 0.0,
+) -> optax.GradientTransformation:
+  """Returns an optimiser with clipping, decay of kernels and a schedule.
+
+  Args:
+    optimiser: 'adamw' or 'sgd' (with momentum).
+    learning_rate: peak.
+    schedule: 'constant', 'cosine' or 'exponential' over `num_updates`.
+    learning_rate_end: final rate as a share of the peak.
+    num_updates: of the whole run.
+    warmup_updates: over which the rate rises linearly from 0.
+    momentum: of SGD.
+    weight_decay: of parameters with two axes or more; not of biases and
+      normalisation.
+    max_grad_norm: gradients are clipped to this global norm; 0 for no clip.
+
+  Raises:
+    ValueError: on an unknown optimiser or schedule.
+  """
+  after = max(num_updates - warmup_updates, 1)
+  schedules = {
+    'constant': lambda: optax.constant_schedule(learning_rate),
+    'cosine': lambda: optax.cosine_decay_schedule(
+      learning_rate, after, learning_rate_end
+    ),
+    'exponential': lambda: optax.exponential_decay(
+      learning_rate, after, max(learning_rate_end, 1e-8)
+    ),
+  }
+  if schedule not in schedules:
+    raise ValueError(
+      f'schedule={schedule!r}: must be one of {tuple(schedules)}'
+    )
+  rate = schedules[schedule]()
+  if warmup_updates:
+    rate = optax.join_schedules(
+      [optax.linear_schedule(0.0, learning_rate, warmup_updates), rate],
+      [warmup_updates],
+    )
+  decayed = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
+  if optimiser == 'adamw':
+    rule = optax.adamw(rate, weight_decay=weight_decay, mask=decayed)
+  elif optimiser == 'sgd':
+    rule = optax.chain(
+      optax.add_decayed_weights(weight_decay, mask=decayed),
+      optax.sgd(rate, momentum=momentum),
+    )
+  else:
+    raise ValueError(
+      f"optimiser={optimiser!r}: must be one of ('adamw', 'sgd')"
+    )
+  if max_grad_norm:
+    rule = optax.chain(optax.clip_by_global_norm(max_grad_norm), rule)
+  return rule
+
+
+def make_learner(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  optimiser: optax.GradientTransformation,
+  *,
+  batch_size: int,
+  unroll_steps: int = 5,
+  td_steps: int = 5,
+  value_target: str = 'n_step',
+  td_lambda: float = 0.95,
+  discount: float = 0.997,
+  policy_weight: float = 1.0,
+  value_weight: float = 0.25,
+  reward_weight: float = 1.0,
+  target_period: int = 200,
+  priority_alpha: float = 0.0,
+  priority_beta: float = 1.0,
+  priority_epsilon: float = 1e-3,
+  reanalyse_fraction: float = 0.0,
+  reanalyse_search: Search | None = None,
+  stacked_frames: int = 1,
+  stack_actions: bool = False,
+  axis_name: str | None = None,
+) -> Learner:
+  """Returns the learner's functions.
+
+  Args:
+    model: functions h, g and f.
+    value_transform: of the value head.
+    reward_transform: of the reward head.
+    optimiser: optax.
+    batch_size: N sequences per update, on this device.
+    unroll_steps: K.
+    td_steps: n, or the horizon of other targets.
+    value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
+    td_lambda: of 'td_lambda'.
+    discount: gamma of one step.
+    policy_weight: of the policy loss.
+    value_weight: of the value loss.
+    reward_weight: of the reward loss.
+    target_period: updates between refreshes of the target network.
+    priority_alpha: exponent of the priorities; 0 samples uniformly.
+    priority_beta: exponent of the importance weights.
+    priority_epsilon: least priority.
+    reanalyse_fraction: share of each batch, rounded to whole sequences, with
+      fresh targets from the target network.
+    reanalyse_search: noise-free; required if the fraction is above 0.
+    stacked_frames: S.
+    stack_actions: whether observations hold the actions too.
+    axis_name: device axis over which gradients and metrics are averaged.
+
+  Raises:
+    ValueError: if a fraction above 0 comes without a search.
+  """
+  num_fresh = round(reanalyse_fraction * batch_size)
+  if num_fresh and reanalyse_search is None:
+    raise ValueError(
+      f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
+    )
+  window = unroll_steps + 1 + td_steps
+
+  def value_fn(params: Params, observation: Array) -> Array:
+    return value_transform.invert(model.root(params, observation).value_logits)
+
+  sample_fn = functools.partial(
+    replay.sample,
+    batch_size=batch_size,
+    window=window,
+    stacked_frames=stacked_frames,
+    stack_actions=stack_actions,
+    observed_rows=window if num_fresh else 1,
+    alpha=priority_alpha,
+  )
+  refresh_fn = None
+  if num_fresh:
+    assert reanalyse_search is not None
+    refresh_fn = functools.partial(
+      _refresh_part,
+      functools.partial(
+        reanalyse.reanalyse,
+        search=reanalyse_search,
+        value_fn=value_fn,
+        unroll_steps=unroll_steps,
+      ),
+      num_fresh,
+    )
+  target_fn = functools.partial(
+    targets.make_targets,
+    unroll_steps=unroll_steps,
+    td_steps=td_steps,
+    discount=discount,
+    value_target=value_target,
+    td_lambda=td_lambda,
+  )
+  loss_fn = functools.partial(
+    _loss,
+    model,
+    value_transform,
+    reward_transform,
+    dict(
+      policy_weight=policy_weight,
+      value_weight=value_weight,
+      reward_weight=reward_weight,
+    ),
+  )
+  step = functools.partial(
+    _step, loss_fn, optimiser, target_period, axis_name
+  )
+
+  def update(
+    state: LearnerState, buffer: ReplayState, rng_key: Array
+  ) -> tuple[LearnerState, ReplayState, Metrics]:
+    sample_key, reanalyse_key, target_key = jax.random.split(rng_key, 3)
+    batch = sample_fn(buffer, sample_key)
+    sequence = batch.sequence
+    if refresh_fn is not None:
+      sequence = refresh_fn(state.target_params, reanalyse_key, sequence)
+    target = jax.vmap(target_fn)(
+      jax.random.split(target_key, batch_size), sequence
+    )
+    if priority_alpha:
+      weights, buffer = _prioritise(
+        buffer, batch, sequence, target,
+        beta=priority_beta, epsilon=priority_epsilon, axis_name=axis_name,
+      )
+    else:
+      weights = jnp.ones(batch_size)
+    state, metrics = step(state, sequence, target, weights)
+    return state, buffer, metrics
+
+  return Learner(
+    init=functools.partial(_init, optimiser), update=update, step=step
+  )
+
+
+def _init(
+  optimiser: optax.GradientTransformation, params: Params
+) -> LearnerState:
+  zero = jnp.zeros((), jnp.int32)
+  return LearnerState(
+    params=params,
+    target_params=jax.tree.map(jnp.copy, params),
+    opt_state=optimiser.init(params),
+    num_updates=zero,
+    num_skipped=zero,
+    skips_in_a_row=zero,
+  )
+
+
+def _refresh_part(
+  refresh: Callable[[Params, Array, Sequence], Sequence],
+  num_fresh: int,
+  params: Params,
+  rng_key: Array,
+  sequence: Sequence,
+) -> Sequence:
+  """Returns the batch with its first `num_fresh` sequences reanalysed."""
+  # Strata run through the ring in order, so a plain prefix would always
+  # reanalyse the same part of it.
+  shuffle_key, search_key = jax.random.split(rng_key)
+  order = jax.random.permutation(shuffle_key, sequence.reward.shape[0])
+  chosen = order[:num_fresh]
+  part = jax.tree.map(lambda x: x[chosen], sequence)
+  part = refresh(params, search_key, part)
+  return sequence._replace(
+    policy=sequence.policy.at[chosen].set(part.policy),
+    value=sequence.value.at[chosen].set(part.value),
+  )
+
+
+def _prioritise(
+  buffer: ReplayState,
+  batch: Sample,
+  sequence: Sequence,
+  target: Target,
+  *,
+  beta: float,
+  epsilon: float,
+  axis_name: str | None,
+) -> tuple[Array, ReplayState]:
+  """Returns importance weights and the replay with new priorities.
+
+  |search value - n-step return| + epsilon (MuZero appendix G).
+  """
+  probability = batch.probability
+  total = replay.num_rows(buffer)
+  if axis_name is not None:
+    # Every device draws its own part of the batch from its own part of the
+    # ring: a row's chance among all rows is 1 / devices of its chance there.
+    devices = jax.lax.psum(1, axis_name)
+    probability, total = probability / devices, total * devices
+  weights = replay.importance_weights(
+    probability, total, beta=beta, axis_name=axis_name
+  )
+  priority = jnp.abs(sequence.value[:, 0] - target.value[:, 0]) + epsilon
+  # A broken value must not poison the sums that all later draws rest on.
+  old = buffer.priority[batch.slot, batch.env]
+  priority = jnp.where(jnp.isfinite(priority), priority, old)
+  return weights, replay.set_priority(buffer, batch, priority)
+
+
+def _loss(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  loss_weights: dict[str, float],
+  params: Params,
+  sequence: Sequence,
+  target: Target,
+  weights: Array,
+) -> tuple[Array, Metrics]:
+  """Returns the batch's loss and everything worth knowing about it."""
+  output = model_lib.unroll(
+    model, params, sequence.observation[:, 0], target.action
+  )
+  loss = jax.vmap(
+    functools.partial(
+      losses.muzero_loss,
+      value_transform=value_transform,
+      reward_transform=reward_transform,
+      **loss_weights,
+    )
+  )(output, target)
+  total = jnp.mean(weights * loss.total)
+  value = value_transform.invert(output.value_logits[:, 0])
+  trained = target.value_mask > 0
+  policy = jax.nn.softmax(output.policy_logits[:, 0])
+  entropy = lambda p: jnp.sum(jax.scipy.special.entr(p), axis=-1)
+  mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+  metrics = Metrics(
+    loss=total,
+    policy_loss=mean(loss.policy, target.policy_mask),
+    value_loss=mean(loss.value, target.value_mask),
+    reward_loss=mean(loss.reward, target.reward_mask),
+    value_error=mean(
+      jnp.abs(value - target.value[:, 0]), target.value_mask[:, 0]
+    ),
+    value_target=mean(target.value[:, 0], target.value_mask[:, 0]),
+    value_target_max=jnp.max(
+      jnp.abs(target.value), where=trained, initial=0.0
+    ),
+    clip_fraction=mean(
+      value_transform.is_clipped(target.value), target.value_mask
+    ),
+    policy_entropy=mean(entropy(policy), target.policy_mask[:, 0]),
+    target_entropy=mean(
+      entropy(target.policy[:, 0]), target.policy_mask[:, 0]
+    ),
+    grad_norm=jnp.zeros(()),
+    weight_min=jnp.min(weights),
+  )
+  return total, metrics
+
+
+def _step(
+  loss_fn: Callable[..., tuple[Array, Metrics]],
+  optimiser: optax.GradientTransformation,
+  target_period: int,
+  axis_name: str | None,
+  state: LearnerState,
+  sequence: Sequence,
+  target: Target,
+  weights: Array,
+) -> tuple[LearnerState, Metrics]:
+  """Returns the learner after one update, or unchanged but for its counters.
+
+  Args:
+    loss_fn: (params, sequence, target, weights) -> loss, metrics.
+    optimiser: optax.
+    target_period: updates between refreshes of the target network.
+    axis_name: device axis, or None.
+    state: of the learner.
+    sequence: [N, L, ...]
+    target: [N, ...]
+    weights: [N] importance weights.
+  """
+  chex.assert_equal_shape_prefix([sequence.reward, target.value, weights], 1)
+  grads, metrics = jax.grad(loss_fn, has_aux=True)(
+    state.params, sequence, target, weights
+  )
+  if axis_name is not None:
+    grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+  grad_norm = optax.global_norm(grads)
+  metrics = metrics._replace(grad_norm=grad_norm)
+  finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
+  # A failed run stays failed until its driver has seen it.
+  failed = state.skips_in_a_row >= MAX_SKIPS
+  apply = finite & ~failed
+  changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
+  params = optax.apply_updates(state.params, changes)
+  keep = lambda new, old: jnp.where(apply, new, old)
+  params = jax.tree.map(keep, params, state.params)
+  num_updates = state.num_updates + 1
+  refresh = num_updates % target_period == 0
+  return LearnerState(
+    params=params,
+    target_params=jax.tree.map(
+      lambda new, old: jnp.where(refresh, new, old),
+      params,
+      state.target_params,
+    ),
+    opt_state=jax.tree.map(keep, opt_state, state.opt_state),
+    num_updates=num_updates,
+    num_skipped=state.num_skipped + ~finite,
+    skips_in_a_row=jnp.where(
+      failed, MAX_SKIPS, jnp.where(finite, 0, state.skips_in_a_row + 1)
+    ),
+  ), metrics

@@ -1,0 +1,81 @@
+"""MLP network for vector observations."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from muzero_jax.networks import heads
+from muzero_jax.types import Array, ModelOutput
+
+
+class _Block(nn.Module):
+  """Pre-activation residual layer."""
+
+  dtype: Any
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    y = nn.relu(nn.LayerNorm(dtype=self.dtype)(x))
+    return x + nn.Dense(x.shape[-1], dtype=self.dtype)(y)
+
+
+class MLPNetwork(nn.Module):
+  """h, g and f as residual MLPs; observations of any shape are flattened.
+
+  Attributes:
+    num_actions: A.
+    num_outputs: D of the value and reward heads.
+    width: units of the hidden state.
+    num_blocks: residual layers of h and of g.
+    head_hidden: units of each head's hidden layer.
+    dtype: of the arithmetic; parameters stay float32.
+  """
+
+  num_actions: int
+  num_outputs: int
+  width: int = 128
+  num_blocks: int = 1
+  head_hidden: int = 64
+  dtype: Any = jnp.float32
+
+  def setup(self) -> None:
+    head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
+    self.value_head = head(self.num_outputs)
+    self.reward_head = head(self.num_outputs)
+    self.policy_head = head(self.num_actions)
+    self.encoder = nn.Dense(self.width, dtype=self.dtype)
+    self.encoder_blocks = [_Block(self.dtype) for _ in range(self.num_blocks)]
+    self.transition = nn.Dense(self.width, dtype=self.dtype)
+    self.transition_blocks = [
+      _Block(self.dtype) for _ in range(self.num_blocks)
+    ]
+
+  def root(self, observation: Array) -> ModelOutput:
+    """Returns f(h(o)) for observations [B, ...]."""
+    x = heads.to_input(observation, self.dtype)
+    x = self.encoder(x.reshape(x.shape[0], -1))
+    for block in self.encoder_blocks:
+      x = block(x)
+    state = heads.normalise_state(x)
+    return self._predict(state, jnp.zeros(
+      (state.shape[0], self.num_outputs), jnp.float32))
+
+  def step(self, state: Array, action: Array) -> ModelOutput:
+    """Returns f(g(s, a)) for states [B, width] and actions [B]."""
+    one_hot = jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)
+    x = jnp.concatenate([state.astype(self.dtype), one_hot], axis=-1)
+    x = state + self.transition(x)
+    for block in self.transition_blocks:
+      x = block(x)
+    state = heads.normalise_state(x)
+    return self._predict(state, self.reward_head(state))
+
+  def _predict(self, state: Array, reward_logits: Array) -> ModelOutput:
+    return ModelOutput(
+      state=state,
+      reward_logits=reward_logits,
+      value_logits=self.value_head(state),
+      policy_logits=self.policy_head(state),
+    )

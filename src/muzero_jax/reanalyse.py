@@ -1,0 +1,60 @@
+"""Reanalyse: a sequence in, the same sequence with fresh targets out."""
+
+from collections.abc import Callable
+
+import jax.numpy as jnp
+
+from muzero_jax.search import Search
+from muzero_jax.types import Array, Params, Sequence
+
+
+def reanalyse(
+  params: Params,
+  rng_key: Array,
+  sequence: Sequence,
+  *,
+  search: Search,
+  value_fn: Callable[[Params, Array], Array],
+  unroll_steps: int,
+) -> Sequence:
+  """Returns sequences whose policies and values are the newest network's.
+
+  The first K + 1 rows are searched again, without noise, for their policies;
+  the value of every row, which the return bootstraps from, is the network's
+  own (MuZero appendix H). With the target network's parameters this is the
+  paper's Reanalyse; the learner cannot tell the result from fresh data.
+
+  Args:
+    params: of the search's model, usually the target network's.
+    rng_key: for the search.
+    sequence: [N, L, ...] with observations of all L rows.
+    search: noise-free.
+    value_fn: (params, observation [B, ...]) -> value [B], without a search.
+    unroll_steps: K.
+
+  Returns:
+    [N, L, ...] the sequences with new `policy` and `value`.
+  """
+  num_sequences, num_rows = sequence.reward.shape
+  searched = unroll_steps + 1
+
+  def flat(x: Array) -> Array:
+    return x.reshape(-1, *x.shape[2:])
+
+  found = search(
+    params,
+    rng_key,
+    flat(sequence.observation[:, :searched]),
+    flat(sequence.legal_actions[:, :searched]),
+  )
+  policy = found.policy.reshape(num_sequences, searched, -1)
+  value = found.network_value.reshape(num_sequences, searched)
+  if num_rows > searched:
+    rest = value_fn(params, flat(sequence.observation[:, searched:]))
+    value = jnp.concatenate(
+      [value, rest.reshape(num_sequences, -1)], axis=1
+    )
+  return sequence._replace(
+    policy=sequence.policy.at[:, :searched].set(policy),
+    value=value,
+  )
