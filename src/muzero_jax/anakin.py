@@ -151,14 +151,14 @@ def make_anakin(
     if num_devices > 1:
       actor_key = jax.random.split(actor_key, num_devices)
     start_actors = jax.jit(init_actor) if env.restorable else init_actor
-    zero = jnp.zeros((), jnp.int32)
     state = TrainState(
       learner=jax.jit(init_learner)(learner_key),
       actor=start_actors(actor_key),
       replay=jax.jit(init_replay)(),
       rng_key=jax.random.split(loop_key, num_devices),
-      num_steps=zero,
-      num_iterations=zero,
+      # Donated, so no two may be the same buffer.
+      num_steps=jnp.zeros((), jnp.int32),
+      num_iterations=jnp.zeros((), jnp.int32),
     )
     if num_devices == 1:
       return state
