@@ -1,0 +1,289 @@
+"""Value, reward and policy targets of ONE stored sequence.
+
+A `Sequence` from `replay` (or `reanalyse`) goes in, the `Target` that
+`losses` compares an unroll with comes out; `learner` vmaps over the batch.
+
+The return functions share one convention: the transition from row i to i + 1
+has its reward in row i + 1, its signed discount at index i, and the rows of
+interest end at the first row e with `is_last`. Whatever stands in later rows
+belongs to another episode and never reaches a result, not even as a NaN.
+"""
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from muzero_jax.types import Array, Sequence, Target
+
+_VALUE_TARGETS = ('n_step', 'td_lambda', 'monte_carlo')
+
+
+def signed_discounts(
+  discount: Array, to_play: Array, *, discount_factor: float
+) -> Array:
+  """Returns the discount of each transition, for the player who moves.
+
+  d_i = gamma * discount_{i+1} * (+1 if to_play_i = to_play_{i+1} else -1).
+
+  Values are from the point of view of the player to move, so that a step that
+  passes the turn changes the sign of what follows.
+
+  Args:
+    discount: [L] 0 where the transition into the row terminated, else 1.
+    to_play: [L] player to move.
+    discount_factor: gamma per step.
+
+  Returns:
+    [L-1] discount of the transition from each row to the next.
+  """
+  chex.assert_equal_shape([discount, to_play])
+  chex.assert_rank(discount, 1)
+  sign = jnp.where(to_play[1:] == to_play[:-1], 1.0, -1.0)
+  return discount_factor * sign * discount[1:]
+
+
+def n_step_returns(
+  reward: Array,
+  discount: Array,
+  is_last: Array,
+  value: Array,
+  *,
+  td_steps: int,
+  num_targets: int,
+) -> Array:
+  """Returns the n-step returns of the first rows.
+
+  z_k = sum_{i=k}^{m-1} (prod_{j=k}^{i-1} d_j) r_{i+1}
+        + (prod_{j=k}^{m-1} d_j) v_m,   m = min(k + n, e).
+
+  MuZero, section 3; Sutton and Barto 2018, eq. 7.1. A truncated episode thus
+  bootstraps from the value of its own last row, a terminated one from 0.
+
+  Args:
+    reward: [L] of the transition into each row.
+    discount: [L-1] of the transition out of each row, see `signed_discounts`.
+    is_last: [L] True on the last row of an episode; e is the first of them,
+      or row L-1 if there is none.
+    value: [L] to bootstrap from.
+    td_steps: n.
+    num_targets: K + 1, rows to compute; at most L.
+
+  Returns:
+    [K+1] returns; 0 at and after row e.
+  """
+  num_rows = reward.shape[0]
+  chex.assert_shape([reward, is_last, value], (num_rows,))
+  chex.assert_shape(discount, (num_rows - 1,))
+  value = jnp.asarray(value)
+  end = _end_row(is_last)
+  is_real = jnp.arange(num_rows - 1) < end
+  reward = jnp.where(is_real, reward[1:], 0.0)
+  discount = jnp.where(is_real, discount, 1.0)
+  k = jnp.arange(num_targets)
+  step = k[:, None] + jnp.arange(td_steps)  # [K+1, n]
+  reward = reward.at[step].get(mode='fill', fill_value=0.0)
+  discount = discount.at[step].get(mode='fill', fill_value=1.0)
+  after = jnp.cumprod(discount, axis=1)
+  before = jnp.concatenate([jnp.ones_like(after[:, :1]), after[:, :-1]], 1)
+  bootstrap = _discounted(
+    after[:, -1], value[jnp.minimum(k + td_steps, end)])
+  returns = jnp.sum(before * reward, axis=1) + bootstrap
+  return jnp.where(k < end, returns, 0.0)
+
+
+def lambda_returns(
+  reward: Array,
+  discount: Array,
+  is_last: Array,
+  value: Array,
+  *,
+  td_steps: int,
+  num_targets: int,
+  td_lambda: float = 0.95,
+) -> Array:
+  """Returns the truncated lambda returns of the first rows.
+
+  For each row k on its own, with m = min(k + n, e):
+  G_m = v_m,  G_i = r_{i+1} + d_i ((1 - lambda) v_{i+1} + lambda G_{i+1}),
+  and the result is G_k. Sutton and Barto 2018, eq. 12.9.
+
+  Args:
+    reward: [L] as for `n_step_returns`.
+    discount: [L-1] as for `n_step_returns`.
+    is_last: [L] as for `n_step_returns`.
+    value: [L] as for `n_step_returns`.
+    td_steps: n, the longest return that is mixed in.
+    num_targets: K + 1.
+    td_lambda: 0 gives one-step returns, 1 n-step returns.
+
+  Returns:
+    [K+1] returns; 0 at and after row e.
+  """
+  # G_k is the n-step return of a process that pays (1 - lambda) of the next
+  # value at once and discounts by lambda more.
+  paid = (1.0 - td_lambda) * _discounted(discount, value[1:])
+  return n_step_returns(
+    jnp.concatenate([reward[:1], reward[1:] + paid]),
+    td_lambda * discount,
+    is_last,
+    value,
+    td_steps=td_steps,
+    num_targets=num_targets,
+  )
+
+
+def monte_carlo_returns(
+  reward: Array,
+  discount: Array,
+  is_last: Array,
+  value: Array,
+  *,
+  num_targets: int,
+) -> Array:
+  """Returns the returns up to the end of the episode or of the window.
+
+  `n_step_returns` with m = e for every row: nothing is bootstrapped if the
+  window reaches the end of a terminated episode. MuZero uses these on board
+  games.
+
+  Args:
+    reward: [L] as for `n_step_returns`.
+    discount: [L-1] as for `n_step_returns`.
+    is_last: [L] as for `n_step_returns`.
+    value: [L] as for `n_step_returns`.
+    num_targets: K + 1.
+
+  Returns:
+    [K+1] returns; 0 at and after row e.
+  """
+  return n_step_returns(
+    reward,
+    discount,
+    is_last,
+    value,
+    td_steps=reward.shape[0] - 1,
+    num_targets=num_targets,
+  )
+
+
+def make_targets(
+  rng_key: Array,
+  sequence: Sequence,
+  *,
+  unroll_steps: int,
+  td_steps: int,
+  discount: float,
+  value_target: str = 'n_step',
+  td_lambda: float = 0.95,
+) -> Target:
+  """Returns what an unroll of K steps from row 0 is trained towards.
+
+  Row e is the first with `is_last`. Before it, everything is trained; reward
+  k is that of the transition from row k to k + 1. From row e on:
+    terminated (discount 0): value and reward are 0 and trained, the policy is
+      masked; these are absorbing states.
+    truncated (discount 1): row e trains its policy, on which the search ran,
+      but not its value, which no reward follows; later rows train nothing.
+  Actions from row e on are drawn uniformly at random from all A.
+
+  Args:
+    rng_key: for the random actions; consumed.
+    sequence: [L] rows, L = K + 1 + n.
+    unroll_steps: K.
+    td_steps: n of 'n_step', horizon of 'td_lambda'; 'monte_carlo' reads the
+      whole window.
+    discount: gamma per step.
+    value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
+    td_lambda: lambda of 'td_lambda'.
+
+  Returns:
+    A `Target`; every masked entry is finite (0).
+
+  Raises:
+    ValueError: an argument is outside its range, or L is not K + 1 + n.
+  """
+  num_rows = sequence.reward.shape[0]
+  _check_arguments(
+    num_rows, unroll_steps, td_steps, discount, value_target, td_lambda)
+  sequence = jax.tree.map(jnp.asarray, sequence)
+  end = _end_row(sequence.is_last)
+  k = jnp.arange(unroll_steps + 1)
+  is_live = k < end
+  terminated = sequence.discount[end] == 0
+  trains_value = is_live | terminated
+  trains_policy = is_live | ((k == end) & ~terminated)
+  num_actions = sequence.policy.shape[-1]
+  random_action = jax.random.randint(
+    rng_key, (unroll_steps,), 0, num_actions, jnp.int32)
+  return Target(
+    value=_value_targets(
+      sequence, unroll_steps, td_steps, discount, value_target, td_lambda),
+    reward=jnp.where(is_live[:-1], sequence.reward[1 : unroll_steps + 1], 0.0),
+    policy=jnp.where(
+      trains_policy[:, None], sequence.policy[: unroll_steps + 1], 0.0),
+    action=jnp.where(
+      is_live[:-1], sequence.action[:unroll_steps], random_action),
+    value_mask=trains_value.astype(jnp.float32),
+    reward_mask=trains_value[:-1].astype(jnp.float32),
+    policy_mask=trains_policy.astype(jnp.float32),
+  )
+
+
+def _value_targets(
+  sequence: Sequence,
+  unroll_steps: int,
+  td_steps: int,
+  discount: float,
+  value_target: str,
+  td_lambda: float,
+) -> Array:
+  """Returns the [K+1] value targets of the kind `value_target`."""
+  rows = (
+    sequence.reward,
+    signed_discounts(
+      sequence.discount, sequence.to_play, discount_factor=discount),
+    sequence.is_last,
+    sequence.value,
+  )
+  num_targets = unroll_steps + 1
+  if value_target == 'monte_carlo':
+    return monte_carlo_returns(*rows, num_targets=num_targets)
+  if value_target == 'td_lambda':
+    return lambda_returns(
+      *rows, td_steps=td_steps, num_targets=num_targets, td_lambda=td_lambda)
+  return n_step_returns(*rows, td_steps=td_steps, num_targets=num_targets)
+
+
+def _end_row(is_last: Array) -> Array:
+  """Returns the first row with `is_last`, or the last row if none has it."""
+  return jnp.where(
+    jnp.any(is_last), jnp.argmax(is_last), is_last.shape[0] - 1)
+
+
+def _discounted(discount: Array, value: Array) -> Array:
+  """Returns discount * value; 0 for discount 0, whatever the value."""
+  return jnp.where(discount == 0, 0.0, discount * value)
+
+
+def _check_arguments(
+  num_rows: int,
+  unroll_steps: int,
+  td_steps: int,
+  discount: float,
+  value_target: str,
+  td_lambda: float,
+) -> None:
+  """Raises ValueError if an argument of `make_targets` is out of range."""
+  for name, number in (('unroll_steps', unroll_steps), ('td_steps', td_steps)):
+    if number < 1:
+      raise ValueError(f'{name}={number}: allowed are integers >= 1.')
+  if num_rows != unroll_steps + 1 + td_steps:
+    raise ValueError(
+      f'sequence has {num_rows} rows: allowed is unroll_steps + 1 + td_steps '
+      f'= {unroll_steps + 1 + td_steps}.')
+  for name, share in (('discount', discount), ('td_lambda', td_lambda)):
+    if not 0.0 <= share <= 1.0:
+      raise ValueError(f'{name}={share}: allowed are values in [0, 1].')
+  if value_target not in _VALUE_TARGETS:
+    raise ValueError(
+      f'value_target={value_target!r}: allowed are {_VALUE_TARGETS}.')
