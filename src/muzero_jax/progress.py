@@ -1,0 +1,355 @@
+"""What a run tells its user: lines, metrics.jsonl, TensorBoard, curves.png.
+
+Drivers hand over plain numbers, already on the host; nothing here touches a
+device, and nothing here is needed to resume a run.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from muzero_jax import config as config_lib
+from muzero_jax.config import Config
+
+METRICS_FILE = 'metrics.jsonl'
+CURVES_FILE = 'curves.png'
+# Columns of metrics.jsonl that say how fast, not how well.
+_RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
+_NOT_DRAWN = frozenset({
+  'step', 'seconds', 'episodes', 'updates', 'return', *_RATES})
+_SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
+
+
+class Progress:
+  """Shows and records one run; steps count from the run's first start."""
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    total_steps: int,
+    start_step: int = 0,
+    log_period: float = 10.0,
+    tensorboard: bool = True,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ) -> None:
+    """Opens the record of a run.
+
+    Args:
+      workdir: the run directory. Rows of metrics.jsonl beyond `start_step`
+        are dropped: the run is about to repeat them.
+      total_steps: environment steps at which the run ends.
+      start_step: environment steps of the checkpoint that it resumes.
+      log_period: seconds between lines.
+      tensorboard: True to write TensorBoard events, with tensorboardX.
+      stream: where lines go; standard output by default.
+      clock: seconds.
+    """
+    self.workdir = pathlib.Path(workdir)
+    self.workdir.mkdir(parents=True, exist_ok=True)
+    self._total, self._period = total_steps, log_period
+    self._stream, self._clock = stream, clock
+    self._step, self._time = start_step, clock()
+    self._updates: float | None = None
+    self._simulations: float | None = None
+    self._rate: float | None = None
+    self._episodes, self._return_sum = 0, 0.0
+    rows = _drop_rows_after(self.workdir / METRICS_FILE, start_step)
+    seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
+    self._start = self._time - seconds
+    self._writer = self._open_writer(start_step) if tensorboard else None
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, *exception: Any) -> None:
+    self.close()
+
+  def note(self, text: str) -> None:
+    """Prints a line at once."""
+    print(text, file=self._stream or sys.stdout, flush=True)
+
+  def header(self, config: Config, notes: Sequence[str] = ()) -> None:
+    """Prints versions, devices and the configuration, own choices first."""
+    import jax
+
+    devices = jax.devices()
+    self.note(
+      f'muzero_jax {_version()}, jax {jax.__version__}, {len(devices)} x '
+      f'{devices[0].platform} ({devices[0].device_kind})')
+    self.note(f'run directory {self.workdir}')
+    for line in notes:
+      self.note(line)
+    chosen = config_lib.diff(config, Config())
+    self.note('configuration:')
+    for name, (value, default) in chosen.items():
+      self.note(f'  {name} = {value}  (default {default})')
+    rest = ', '.join(
+      f'{name} = {getattr(config, name)}'
+      for name in config_lib.FIELDS if name not in chosen)
+    self.note(textwrap.fill(
+      f'at their defaults: {rest}', 80, initial_indent='  ',
+      subsequent_indent='    '))
+
+  @contextlib.contextmanager
+  def compiling(self, what: str = 'the training step') -> Iterator[None]:
+    """Prints how long its body took; no rate counts that time."""
+    start = self._clock()
+    print(f'compiling {what} ... ', end='', file=self._stream or sys.stdout,
+          flush=True)
+    yield
+    self._time = self._clock()
+    self.note(f'took {self._time - start:.1f} s')
+
+  def add_episodes(self, num_episodes: int, return_sum: float) -> None:
+    """Counts training episodes that ended, for the next line."""
+    self._episodes += int(num_episodes)
+    self._return_sum += float(return_sum)
+
+  def due(self) -> bool:
+    """Returns True when the next call of `log` would print."""
+    return self._clock() - self._time >= self._period
+
+  def log(
+    self,
+    step: int,
+    metrics: Mapping[str, Any],
+    *,
+    num_updates: int = 0,
+    num_simulations: int = 0,
+    force: bool = False,
+  ) -> bool:
+    """Prints and records a line, if it is due.
+
+    Args:
+      step: environment steps so far.
+      metrics: numbers by name; those that end in "loss" are printed too. What
+        is not finite is recorded as null.
+      num_updates: updates so far.
+      num_simulations: simulations so far.
+      force: True to print although it is not due.
+
+    Returns:
+      True if it was.
+    """
+    if not (force or self.due()):
+      return False
+    row = self._rates(int(step), int(num_updates), int(num_simulations))
+    if self._episodes:
+      row['return'] = self._return_sum / self._episodes
+    row['episodes'] = self._episodes
+    row |= {name: _plain(value) for name, value in metrics.items()}
+    self._episodes, self._return_sum = 0, 0.0
+    self.note(self._line(row))
+    self.record(int(step), row)
+    return True
+
+  def record(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Records a row without printing it, for example of an evaluation."""
+    row: dict[str, Any] = dict(
+      step=int(step), seconds=round(self._clock() - self._start, 3))
+    row |= {name: _plain(value) for name, value in metrics.items()}
+    with open(self.workdir / METRICS_FILE, 'a', encoding='utf-8') as file:
+      file.write(json.dumps(row, allow_nan=False) + '\n')
+    if self._writer is not None:
+      for name, value in row.items():
+        if isinstance(value, (int, float)) and name != 'step':
+          self._writer.add_scalar(name, value, int(step))
+
+  def close(self) -> pathlib.Path | None:
+    """Ends the record; returns curves.png, drawn anew, if it could be."""
+    if self._writer is not None:
+      self._writer.close()
+      self._writer = None
+    try:
+      return plot_curves(self.workdir)
+    except ImportError:
+      self.note(f'no {CURVES_FILE}: matplotlib is not installed (extra "viz")')
+      return None
+
+  def _open_writer(self, start_step: int) -> Any:
+    try:
+      import tensorboardX
+    except ImportError:
+      self.note('no TensorBoard events: tensorboardX is not installed '
+                '(extra "viz")')
+      return None
+    purge = start_step + 1 if start_step else None
+    return tensorboardX.SummaryWriter(
+      str(self.workdir / 'tensorboard'), purge_step=purge)
+
+  def _rates(
+    self, step: int, updates: int, simulations: int
+  ) -> dict[str, Any]:
+    """Returns the counters and the rates since the last line."""
+    now = self._clock()
+    seconds = max(now - self._time, 1e-9)
+    # The first line of a resumed run knows no earlier counts.
+    previous = (
+      self._step,
+      simulations if self._simulations is None else self._simulations,
+      updates if self._updates is None else self._updates)
+    rates = [
+      (count - before) / seconds
+      for count, before in zip((step, simulations, updates), previous)
+    ]
+    if step > self._step:
+      self._rate = rates[0] if self._rate is None else (
+        _SMOOTHING * self._rate + (1 - _SMOOTHING) * rates[0])
+    self._step, self._time = step, now
+    self._simulations, self._updates = simulations, updates
+    return dict(zip(_RATES, rates), step=step, updates=updates)
+
+  def _line(self, row: Mapping[str, Any]) -> str:
+    step = row['step']
+    parts = [
+      f'{step:,}/{self._total:,} {100 * step / max(self._total, 1):.0f}%',
+      f'{_short(row["steps_per_second"])} steps/s',
+      f'{_short(row["simulations_per_second"])} simulations/s',
+      f'{_short(row["updates_per_second"])} updates/s',
+      f'return {_short(row["return"])} ({row["episodes"]} episodes)'
+      if 'return' in row else 'return - (0 episodes)',
+    ]
+    parts += [f'{name.replace("_", " ")} {_short(value)}'
+              for name, value in row.items() if name.endswith('loss')]
+    if self._rate:
+      left = max(self._total - step, 0) / self._rate
+      parts.append(f'left {_duration(left)}')
+    return '  '.join(parts)
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Returns the rows of metrics.jsonl, without one that a crash tore."""
+  path = pathlib.Path(workdir) / METRICS_FILE
+  if not path.exists():
+    return []
+  rows = []
+  for line in path.read_bytes().splitlines():
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue
+    if isinstance(row, dict) and 'step' in row:
+      rows.append(row)
+  return rows
+
+
+def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
+  """Draws curves.png from metrics.jsonl: return, losses and diagnostics.
+
+  Returns:
+    Its path, or None if there is nothing to draw yet.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  rows = read_metrics(workdir)
+  if not rows:
+    return None
+  # Not pyplot: it would take over the caller's figures and backend.
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  names = sorted({
+    name for row in rows for name, value in row.items()
+    if isinstance(value, (int, float)) and not name.startswith('eval_')
+  } - _NOT_DRAWN)
+  losses = [name for name in names if name.endswith('loss')]
+  panels = [['return', 'eval_return'], losses]
+  panels += [[name] for name in names if name not in losses]
+  panels = [panel for panel in panels if panel]
+  columns = min(3, len(panels))
+  lines = math.ceil(len(panels) / columns)
+  figure = Figure(figsize=(4.5 * columns, 3 * lines), layout='constrained')
+  FigureCanvasAgg(figure)
+  for index, panel in enumerate(panels):
+    axes = figure.add_subplot(lines, columns, index + 1)
+    _draw(axes, rows, panel)
+  path = pathlib.Path(workdir) / CURVES_FILE
+  temporary = path.with_name(f'.{CURVES_FILE}-{os.getpid()}')
+  figure.savefig(temporary, format='png', dpi=100)
+  os.replace(temporary, path)
+  return path
+
+
+def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
+          names: Sequence[str]) -> None:
+  """Draws one panel; each line has the rows that have a value."""
+  for name in names:
+    points = [(row['step'], row[name]) for row in rows
+              if isinstance(row.get(name), (int, float))]
+    if points:
+      marker = 'o' if name.startswith('eval') or len(points) == 1 else ''
+      label = {'return': 'training episodes', 'eval_return': 'evaluation'}
+      axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1,
+                label=label.get(name, name.replace('_', ' ')))
+  values = [row[name] for row in rows for name in names
+            if isinstance(row.get(name), (int, float))]
+  if names[0].endswith('loss') and values and min(values) > 0:
+    axes.set_yscale('log')
+  title = {'return': 'return', 'eval_return': 'return'}.get(
+    names[0], 'losses' if names[0].endswith('loss') else names[0])
+  axes.set_title(title.replace('_', ' '), fontsize=10)
+  axes.set_xlabel('environment steps', fontsize=8)
+  axes.tick_params(labelsize=8)
+  axes.grid(alpha=0.3)
+  if len(axes.lines) > 1 or names[0] == 'return' and axes.lines:
+    axes.legend(fontsize=7)
+
+
+def _drop_rows_after(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
+  """Rewrites metrics.jsonl without later and torn rows; returns the rest."""
+  rows = [row for row in read_metrics(path.parent) if row['step'] <= step]
+  text = ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
+  if path.exists() and path.read_bytes() != text.encode():
+    temporary = path.with_name(f'.{METRICS_FILE}-{os.getpid()}')
+    with open(temporary, 'w', encoding='utf-8') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  return rows
+
+
+def _plain(value: Any) -> int | float | str | None:
+  """Returns `value` as JSON has it; None where it is not finite."""
+  if isinstance(value, str):
+    return value
+  if hasattr(value, 'item'):
+    value = value.item()
+  if value is None or not math.isfinite(value):
+    return None
+  return int(value) if isinstance(value, (bool, int)) else float(value)
+
+
+def _short(value: float | None) -> str:
+  """Returns a number in at most seven characters, where it can be."""
+  if value is None:
+    return 'not finite'
+  if abs(value) >= 1e6:
+    return f'{value / 1e6:.3g}M'
+  if abs(value) >= 1e4:
+    return f'{value / 1e3:.3g}k'
+  return f'{value:.0f}' if abs(value) >= 1e3 else f'{value:.3g}'
+
+
+def _duration(seconds: float) -> str:
+  minutes, second = divmod(round(seconds), 60)
+  hours, minute = divmod(minutes, 60)
+  return f'{hours}:{minute:02d}:{second:02d}'
+
+
+def _version() -> str:
+  try:
+    return importlib.metadata.version('muzero_jax')
+  except importlib.metadata.PackageNotFoundError:
+    return '(not installed)'
