@@ -1,1 +1,113 @@
-"""Environments behind one batched protocol: see `base` and `types`."""
+"""Environments behind one batched protocol: see `base` and `types`.
+
+Each family is a module of its own, imported only when it is asked for, since
+each rests on an optional package.
+"""
+
+import importlib
+from types import ModuleType
+
+from muzero_jax import config as config_lib
+from muzero_jax import types
+from muzero_jax.envs import base
+
+# Family -> module, what it needs, and the extra that installs that.
+_FAMILIES = {
+  'atari': ('atari', 'ale-py', 'atari'),
+  'board': ('pgx_games', 'pgx', 'games'),
+  'classic': ('classic', '', ''),
+  'gymnax': ('gymnax', 'gymnax', 'classic'),
+  'minatar': ('pgx_games', 'pgx', 'games'),
+}
+
+
+def _module(family: str) -> ModuleType:
+  """Returns the module of a family."""
+  if family not in _FAMILIES:
+    raise ValueError(
+      f'family: {family!r} is not one of {", ".join(_FAMILIES)}'
+    )
+  module, package, extra = _FAMILIES[family]
+  try:
+    return importlib.import_module(f'muzero_jax.envs.{module}')
+  except ImportError as error:
+    raise ImportError(
+      f'family {family!r} needs {package}: '
+      f'pip install "muzero_jax[{extra}]" ({error})'
+    ) from error
+
+
+def names(family: str) -> tuple[str, ...]:
+  """Returns the environments of a family.
+
+  Raises:
+    ImportError: its package is missing; says what to install.
+    ValueError: no such family.
+  """
+  module = _module(family)
+  if family == 'board':
+    return module.BOARD_GAMES
+  if family == 'minatar':
+    return module.MINATAR_GAMES
+  if family == 'classic':
+    return module.NAMES
+  return module.names()
+
+
+def check_env_id(family: str, env_id: str) -> str:
+  """Returns the family's own spelling of `env_id`, building nothing.
+
+  Raises:
+    ImportError: the family's package is missing; says what to install.
+    ValueError: no such family or environment; names the nearest.
+  """
+  return base.resolve_name(family, env_id, names(family))
+
+
+def make(
+  config: config_lib.Config,
+  *,
+  num_envs: int | None = None,
+  evaluation: bool = False,
+  seed: int | None = None,
+) -> types.Environment:
+  """Returns the environment of a Config.
+
+  Args:
+    config: `family`, `env_id` and the fields that its help assigns to them.
+    num_envs: B; `config.num_envs` if None.
+    evaluation: full games, whatever `config.episodic_life` says.
+    seed: folded into the key of `init` on Atari; `config.seed` if None. Other
+      families are determined by their keys alone.
+
+  Raises:
+    ImportError: the family's package is missing; says what to install.
+    ValueError: names the field, its value and what is allowed.
+  """
+  env_id = check_env_id(config.family, config.env_id)
+  num_envs = config.num_envs if num_envs is None else num_envs
+  module = _module(config.family)
+  if config.family == 'board':
+    return module.make_board(env_id, num_envs)
+  if config.family == 'minatar':
+    return module.make_minatar(
+      env_id,
+      num_envs,
+      repeat_action_probability=config.repeat_action_probability,
+    )
+  if config.family == 'atari':
+    return module.make(
+      env_id,
+      num_envs,
+      frame_size=config.frame_size,
+      grayscale=config.grayscale,
+      frame_skip=config.frame_skip,
+      noop_max=config.noop_max,
+      repeat_action_probability=config.repeat_action_probability,
+      full_action_set=config.full_action_set,
+      episodic_life=config.episodic_life and not evaluation,
+      max_episode_frames=config.max_episode_frames,
+      num_threads=config.env_threads,
+      seed=config.seed if seed is None else seed,
+    )
+  return module.make(env_id, num_envs)

@@ -1,0 +1,203 @@
+"""Atari 2600 games on ALE's vectoriser, callable inside jit and scan.
+
+One of the environments behind `envs.make`. ALE steps B emulators on its own
+threads; its XLA custom calls make that a function of JAX arrays. What the
+arrays refer to are emulators outside of JAX: the state cannot be copied,
+restored, vmapped or sharded, and each state may be stepped once.
+
+What was measured of ale-py 0.12.1, and how it is met:
+  - `episodic_life=True` restarts the game after each lost life. Asked for
+    `life_loss_info` instead, ALE only reports the loss and the game goes on.
+  - No-ops at the start number 0 to `noop_max - 1`, not 1 to `noop_max`.
+  - `use_fire_reset` presses FIRE once after a restart, never after a lost life,
+    and in every game that has the action. It is off here, as in the published
+    protocols: starting the ball is left to the agent.
+  - The frame cap counts emulated frames after the no-ops.
+  - When the game or the frame cap ends a step early, ALE draws the observation
+    from its earlier frames: the last row shows the screen a few frames late.
+    Only a value at the frame cap is ever read from it.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import ale_py
+import ale_py.roms
+import jax
+import jax.numpy as jnp
+import numpy as np
+from ale_py.vector_env import AtariVectorEnv
+
+from muzero_jax import types
+from muzero_jax.envs import base
+
+
+class AtariState(NamedTuple):
+  """State of B emulators."""
+
+  handle: jax.Array  # [8] u8, ALE's pointer to all of them.
+  is_last: jax.Array  # [B] bool
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of all games, such as "ms_pacman"."""
+  return tuple(sorted(ale_py.roms.get_all_rom_ids()))
+
+
+def make(
+  game: str,
+  num_envs: int,
+  *,
+  frame_size: int = 96,
+  grayscale: bool = True,
+  frame_skip: int = 4,
+  noop_max: int = 30,
+  repeat_action_probability: float = 0.0,
+  full_action_set: bool = False,
+  episodic_life: bool = False,
+  max_episode_frames: int = 108_000,
+  num_threads: int = 0,
+  seed: int = 0,
+) -> types.Environment:
+  """Returns B emulators of one game.
+
+  Observations are single frames [B, H, W, C] u8, the maximum over the last two
+  emulated frames of a step; rewards are the game's own, unclipped.
+
+  The key given to `init` seeds every emulator, which then runs on its own
+  random numbers: the same key and actions give the same rows, whatever the
+  number of threads; `step` ignores its key. `init` restarts the emulators, so
+  states of an earlier `init` are void. Call it once, outside jit.
+
+  With `episodic_life` a lost life is a last row with discount 0. The step after
+  it plays a no-op (`frame_skip` frames, whose reward is dropped) and is the
+  first row of the next episode of the same game. Should the game end within
+  that no-op, its row is first and last at once.
+
+  Args:
+    game: as ALE spells it ("ms_pacman") or "MsPacman", "ALE/MsPacman-v5",
+      "MsPacmanNoFrameskip-v4"; of these names only the game counts, not the
+      settings they stand for.
+    num_envs: B.
+    frame_size: H = W, pixels.
+    grayscale: C is 1, else 3 (RGB).
+    frame_skip: emulated frames per step, all with the same action.
+    noop_max: a game starts with 0 to this many no-op frames, drawn uniformly.
+    repeat_action_probability: chance per emulated frame that the emulator
+      repeats the previous action.
+    full_action_set: all 18 actions, else those that matter in the game.
+    episodic_life: a lost life ends an episode; for training only.
+    max_episode_frames: emulated frames after which an episode is truncated.
+    num_threads: of ALE; 0 for one per core.
+    seed: folded into the key of `init`, to tell emulators apart that are
+      initialised with the same key.
+
+  Raises:
+    ValueError: no such game, naming the nearest; or num_envs is below 1.
+  """
+  game = base.resolve_name('atari', game, names())
+  if num_envs < 1:
+    raise ValueError(f'num_envs: {num_envs} is not at least 1')
+  vector = AtariVectorEnv(
+    game,
+    num_envs,
+    num_threads=num_threads,
+    max_num_frames_per_episode=max_episode_frames,
+    repeat_action_probability=repeat_action_probability,
+    full_action_space=full_action_set,
+    img_height=frame_size,
+    img_width=frame_size,
+    grayscale=grayscale,
+    stack_num=1,
+    frameskip=frame_skip,
+    noop_max=noop_max + 1,
+    episodic_life=False,
+    life_loss_info=episodic_life,
+    reward_clipping=False,
+    use_fire_reset=False,
+  )
+  actions = vector.ale.get_action_set()
+  spec = types.EnvSpec(
+    name=f'atari/{game}',
+    observation_shape=(frame_size, frame_size, 1 if grayscale else 3),
+    observation_dtype=np.dtype(np.uint8),
+    num_actions=len(actions),
+    max_episode_steps=-(-max_episode_frames // frame_skip),
+    action_names=tuple(action.name.lower() for action in actions),
+  )
+  # After a lost life the game goes on, so the ignored action must do nothing.
+  # It is 0 unless the game's minimal set lacks it, as in backgammon.
+  noop = next((i for i, a in enumerate(actions) if a.name == 'NOOP'), 0)
+  # These closures hold `vector`, hence keep what the handle points to alive.
+  handle, reset, step = vector.xla()
+  return types.Environment(
+    spec=spec,
+    init=functools.partial(_init, reset, handle, spec, num_envs, seed),
+    step=functools.partial(_step, step, spec, noop),
+    restorable=False,
+  )
+
+
+def _init(
+  reset: Callable[..., Any],
+  handle: jax.Array,
+  spec: types.EnvSpec,
+  num_envs: int,
+  seed: int,
+  rng_key: jax.Array,
+) -> tuple[AtariState, types.TimeStep]:
+  seeds = jax.random.randint(
+    jax.random.fold_in(rng_key, seed), (num_envs,), 0, 2**31 - 1, jnp.int32
+  )
+  handle, (observation, _) = reset(handle, seeds)
+  false = jnp.zeros((num_envs,), bool)
+  return AtariState(handle, false), _row(
+    spec, observation, jnp.zeros((num_envs,)), false, false, ~false
+  )
+
+
+def _step(
+  step: Callable[..., Any],
+  spec: types.EnvSpec,
+  noop: int,
+  state: AtariState,
+  action: jax.Array,
+  rng_key: jax.Array,
+) -> tuple[AtariState, types.TimeStep]:
+  del rng_key
+  is_first = state.is_last
+  action = jnp.where(is_first, noop, action).astype(jnp.int32)
+  handle, (observation, reward, terminated, truncated, _) = step(
+    state.handle, action
+  )
+  is_last = terminated | truncated
+  return AtariState(handle, is_last), _row(
+    spec,
+    observation,
+    jnp.where(is_first, 0, reward),
+    terminated & ~is_first,
+    is_last,
+    is_first,
+  )
+
+
+def _row(
+  spec: types.EnvSpec,
+  observation: jax.Array,
+  reward: jax.Array,
+  terminated: jax.Array,
+  is_last: jax.Array,
+  is_first: jax.Array,
+) -> types.TimeStep:
+  """Returns a row; `observation` is [B, 1, H, W] or [B, 1, H, W, 3]."""
+  shape = is_first.shape
+  return types.TimeStep(
+    observation=observation.reshape(*shape, *spec.observation_shape),
+    reward=reward.astype(jnp.float32),
+    discount=jnp.where(terminated, 0.0, 1.0).astype(jnp.float32),
+    is_first=is_first,
+    is_last=is_last,
+    legal_actions=jnp.ones((*shape, spec.num_actions), bool),
+    to_play=jnp.zeros(shape, jnp.int32),
+  )

@@ -1,0 +1,129 @@
+"""Board games and MinAtar on pgx, behind `envs.make`.
+
+pgx's `step` is used without its `auto_reset`, which would replace the final
+observation of an episode.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pgx
+
+from muzero_jax import types
+from muzero_jax.envs import base
+
+# Two players, no chance, and a pass (where there is one) is an action, so that
+# turns alternate. Backgammon, for one, lets a player move several times.
+BOARD_GAMES = (
+  'animal_shogi', 'chess', 'connect_four', 'gardner_chess', 'go_19x19',
+  'go_9x9', 'hex', 'othello', 'shogi', 'tic_tac_toe',
+)
+_MINATAR_ACTIONS = {
+  'asterix': ('noop', 'left', 'up', 'right', 'down'),
+  'breakout': ('noop', 'left', 'right'),
+  'freeway': ('noop', 'up', 'down'),
+  'seaquest': ('noop', 'left', 'up', 'right', 'down', 'fire'),
+  'space_invaders': ('noop', 'left', 'right', 'fire'),
+}
+MINATAR_GAMES = tuple(_MINATAR_ACTIONS)
+
+
+def make_board(name: str, num_envs: int) -> types.Environment:
+  """Returns B games of two players with the rules of pgx.
+
+  Reward is +1, 0 or -1 with the last move, to the player who made it. The
+  observation is from the viewpoint of the player to move. Which player opens
+  is drawn anew for each game. An illegal move loses at once, and in Go so does
+  repeating a position, which `legal_actions` does not exclude.
+
+  Args:
+    name: one of BOARD_GAMES.
+    num_envs: B.
+
+  Raises:
+    ValueError: no such game; names the nearest.
+  """
+  name = base.resolve_name('board', name, BOARD_GAMES)
+  return _make(f'board/{name}', pgx.make(name), num_envs)
+
+
+def make_minatar(
+  name: str,
+  num_envs: int,
+  *,
+  repeat_action_probability: float = 0.1,
+  max_episode_steps: int = 0,
+) -> types.Environment:
+  """Returns B MinAtar games with the minimal action set.
+
+  Args:
+    name: one of MINATAR_GAMES.
+    num_envs: B.
+    repeat_action_probability: sticky actions; 0.1 is what MinAtar's published
+      figures use.
+    max_episode_steps: time limit; 0 for none, as in MinAtar (its Freeway ends
+      after 2500 steps).
+
+  Raises:
+    ValueError: no such game, naming the nearest; or no probability.
+  """
+  name = base.resolve_name('minatar', name, MINATAR_GAMES)
+  if not 0 <= repeat_action_probability <= 1:
+    raise ValueError(
+      f'repeat_action_probability: {repeat_action_probability} is not in '
+      '[0, 1]'
+    )
+  # pgx.make takes no options, its classes do; the instance knows its class.
+  game = type(pgx.make(f'minatar-{name}'))(
+    use_minimal_action_set=True, sticky_action_prob=repeat_action_probability
+  )
+  return _make(
+    f'minatar/{name}', game, num_envs, _MINATAR_ACTIONS[name],
+    max_episode_steps,
+  )
+
+
+def _make(
+  name: str,
+  game: pgx.Env,
+  num_envs: int,
+  action_names: tuple[str, ...] = (),
+  max_episode_steps: int = 0,
+) -> types.Environment:
+  """Returns B environments of a pgx game."""
+  state = jax.eval_shape(game.init, jax.random.key(0))
+  spec = types.EnvSpec(
+    name=name,
+    observation_shape=state.observation.shape,
+    observation_dtype=np.dtype(state.observation.dtype),
+    num_actions=state.legal_action_mask.shape[0],
+    num_players=game.num_players,
+    max_episode_steps=max_episode_steps,
+    action_names=action_names,
+  )
+  return base.make_environment(
+    spec,
+    num_envs,
+    reset=game.init,
+    step=functools.partial(_step, game),
+    observe=lambda state: state.observation,
+    legal_actions=lambda state: state.legal_action_mask,
+    to_play=lambda state: state.current_player,
+  )
+
+
+def _step(
+  game: pgx.Env, state: Any, action: jax.Array, rng_key: jax.Array
+) -> base.Transition:
+  mover = state.current_player
+  # MinAtar draws its spawns and sticky actions from the key, boards ignore it.
+  state = game.step(state, action, rng_key)
+  return base.Transition(
+    state=state,
+    reward=jnp.float32(state.rewards[mover]),
+    terminated=state.terminated,
+    truncated=state.truncated,
+  )
