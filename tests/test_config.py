@@ -32,6 +32,8 @@ BAD = [
   ('temperature', (1.0, -1.0, 0.2)),
   ('temperature', (1.0, True, 0.2)),
   ('temperature_at', (0.0, 0.5, 1.5)),
+  ('stage_blocks', (1, 1.0, 1)),
+  ('num_steps', 2**31),
 ]
 
 
@@ -52,6 +54,7 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(temperature_at=(0.0, 0.5, 0.5)), 'rise'),
   (dict(min_replay=100_001), 'min_replay = 100001 is more'),
   (dict(network='atari_resnet'), 'atari_resnet'),
+  (dict(stage_blocks=(1, 1)), 'must have 3'),
   (dict(num_devices=3), 'num_envs = 64 is not a multiple'),
   (dict(num_devices=2, batch_size=7), 'batch_size = 7'),
 ])
@@ -92,7 +95,7 @@ def test_presets_give_the_published_ratio_of_updates_to_steps():
 
   preset = config_lib.from_preset
   assert updates(preset('atari_efficientzero')) == 120_000
-  assert updates(preset('atari_muzero')) == 1_000_000
+  assert updates(preset('atari_muzero')) == 100_000
   assert updates(preset('board_muzero')) == 1_000_000
 
 

@@ -233,7 +233,8 @@ def allowed(name: str) -> str:
     return 'true or false'
   if field.type is str:
     return 'a name'
-  kind = 'one or more numbers'
+  entry = (typing.get_args(field.type) or (None,))[0]
+  kind = 'one or more ' + ('whole numbers' if entry is int else 'numbers')
   if field.type in (int, float):
     kind = 'a whole number' if field.type is int else 'a number'
   if low is not None and high is not None:
@@ -458,10 +459,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     learning_rate_end=0.1, warmup_updates=1_000, momentum=0.9,
     weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
     num_steps=100_000),
-  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode. Published:
-  # 20 billion frames; here 200 million, as Reanalyse. 1M updates, a rate of 0.05 that falls tenfold every 350k updates.
-  # 125k sequences of 200 rows are 690 GB of RGB frames: lower
-  # replay_capacity unless there is a pod's memory to hold them.
+  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: network,
+  # search, targets, replay, batch and a rate of 0.05 that falls tenfold every
+  # 350k updates. Published: 20 billion frames and 1M updates; here, as its
+  # appendix H (Reanalyse), 200 million frames and 2 samples per state, which
+  # makes 100k updates. 125k sequences of 200 rows are 690 GB of RGB frames:
+  # lower replay_capacity unless there is a pod's memory to hold them.
   'atari_muzero': dict(
     family='atari', env_id='pong', frame_size=96, grayscale=False,
     stacked_frames=32, stack_actions=True, full_action_set=True,
@@ -473,10 +476,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
     discount=0.997, unroll_steps=5, td_steps=10, policy_weight=1.0,
     value_weight=1.0, reward_weight=1.0, num_envs=1_000, rollout_length=5,
-    updates_per_iteration=1, replay_capacity=25_000_000, min_replay=200_000,
+    updates_per_iteration=10, replay_capacity=25_000_000, min_replay=200_000,
     priority_alpha=1.0, priority_beta=1.0, reanalyse_fraction=0.0,
     batch_size=1_024, optimiser='sgd', learning_rate=0.05,
-    learning_rate_schedule='exponential', learning_rate_end=0.00139,
+    learning_rate_schedule='exponential', learning_rate_end=0.518,
     momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
     num_steps=50_000_000),
   # MuZero (arXiv 1911.08265), board games, here Go: chess takes
