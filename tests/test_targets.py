@@ -318,15 +318,19 @@ def test_returns_stand_alone():
   is_last = jnp.array([False, False, False, True])
   value = jnp.array([7.0, 8.0, 9.0, jnp.nan])
   rows = (reward, discount, is_last, value)
-  np.testing.assert_allclose(
-    targets.n_step_returns(*rows, td_steps=2, num_targets=4),
-    [1 + 0.5 * 2 - 0.25 * 9, 2 - 0.5 * 3, 3, 0])
-  np.testing.assert_allclose(
-    targets.lambda_returns(*rows, td_steps=2, num_targets=1, td_lambda=0.0),
-    [1 + 0.5 * 8])
-  np.testing.assert_allclose(
-    targets.monte_carlo_returns(*rows, num_targets=2),
-    [1 + 0.5 * 0.5, 0.5])
+
+  def check(returns, expected, **kwargs):
+    returns = jax.jit(functools.partial(returns, **kwargs))
+    np.testing.assert_allclose(returns(*rows), expected)
+
+  check(
+    targets.n_step_returns, [1 + 0.5 * 2 - 0.25 * 9, 2 - 0.5 * 3, 3, 0],
+    td_steps=2, num_targets=4)
+  check(
+    targets.lambda_returns, [1 + 0.5 * 8],
+    td_steps=2, num_targets=1, td_lambda=0.0)
+  check(
+    targets.monte_carlo_returns, [1 + 0.5 * 0.5, 0.5], num_targets=2)
 
 
 @pytest.mark.parametrize('arguments, message', [
