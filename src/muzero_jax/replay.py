@@ -171,8 +171,9 @@ def _draw(
 ) -> tuple[Array, Array, Array]:
   """Returns slots, environments and probabilities of N drawn rows.
 
-  Stratified over the cumulative weights, first among ring slots, then among
-  the environments of a slot: sums are made afresh, so nothing drifts.
+  Stratified over the cumulative weights of ring slots, then drawn among the
+  environments of a slot: sums are made afresh, so nothing drifts, and neither
+  draw has to resolve single rows of a large replay in float32.
   """
   capacity, num_envs = state.priority.shape
   slots = jnp.arange(capacity)
@@ -185,19 +186,24 @@ def _draw(
   weight = jnp.where(state.priority > 0, state.priority**alpha, 0.0)
   weight = jnp.where(opens[:, None], weight, 0.0)  # [T, B]
 
+  slot_key, env_key = jax.random.split(rng_key)
   row_weight = weight.sum(axis=1)
   row_cumulative = jnp.cumsum(row_weight)
   total = row_cumulative[-1]
-  jitter = jax.random.uniform(rng_key, (batch_size,))
+  jitter = jax.random.uniform(slot_key, (batch_size,))
   target = (jnp.arange(batch_size) + jitter) / batch_size * total
   slot = jnp.searchsorted(row_cumulative, target, side='right')
-  # Rounding may point past the end: fall back on the last slot that counts.
-  last = capacity - 1 - jnp.argmax(row_weight[::-1] > 0)
-  slot = jnp.minimum(slot, last).astype(jnp.int32)
+  # Rounding may point past the end, or at a slot without weight, as sums
+  # taken in different orders differ: fall back on the last before it that
+  # counts, or on the first of all.
+  counts = row_weight > 0
+  before = jax.lax.cummax(jnp.where(counts, slots, -1))
+  slot = before[jnp.minimum(slot, capacity - 1)]
+  slot = jnp.where(slot < 0, jnp.argmax(counts), slot).astype(jnp.int32)
 
   inside = weight[slot]  # [N, B]
   cumulative = jnp.cumsum(inside, axis=1)
-  rest = target - (row_cumulative - row_weight)[slot]
+  rest = jax.random.uniform(env_key, (batch_size,)) * cumulative[:, -1]
   found = (cumulative > rest[:, None]) & (inside > 0)
   last_env = num_envs - 1 - jnp.argmax(inside[:, ::-1] > 0, axis=1)
   env = jnp.where(found.any(axis=1), jnp.argmax(found, axis=1), last_env)
