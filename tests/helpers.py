@@ -1,0 +1,113 @@
+"""Tiny environments and networks that several test files share."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzero_jax import model, networks, transforms
+from muzero_jax.types import Environment, EnvSpec, TimeStep
+
+TRANSFORM = transforms.categorical(num_bins=11, max_value=10.0)
+
+
+class CountingState(NamedTuple):
+  """State of B counting environments."""
+
+  step: Any  # [B] steps of the running episode.
+  episode: Any  # [B] episodes before it.
+  env: Any  # [B] index of the environment.
+  last_action: Any  # [B] action that led here, -1 for none.
+
+
+def counting_env(num_envs, *, num_actions=3, num_players=1, base_length=3):
+  """Environments in which everything follows from what is observed.
+
+  Observation: (environment, episode, step, last action). Episodes of
+  environment e last `base_length` + e % 3 steps; even ones terminate, odd ones
+  are truncated. Step s pays s + 1 + 100 * action. Action s % A is illegal.
+  """
+  spec = EnvSpec(
+    name='test/counting',
+    observation_shape=(4,),
+    observation_dtype=np.float32,
+    num_actions=num_actions,
+    num_players=num_players,
+  )
+
+  def row(state, reward):
+    is_last = state.step == base_length + state.env % 3
+    terminated = is_last & (state.episode % 2 == 0)
+    columns = (state.env, state.episode, state.step, state.last_action)
+    return TimeStep(
+      observation=jnp.stack(columns, axis=1).astype(jnp.float32),
+      reward=reward.astype(jnp.float32),
+      discount=1.0 - terminated.astype(jnp.float32),
+      is_first=state.step == 0,
+      is_last=is_last,
+      legal_actions=(
+        jnp.arange(num_actions) != (state.step % num_actions)[:, None]
+      ),
+      to_play=state.step % num_players,
+    )
+
+  def init(rng_key):
+    # Environments on several devices are told apart by their keys.
+    del rng_key
+    zero = jnp.zeros(num_envs, jnp.int32)
+    state = CountingState(
+      zero, zero, jnp.arange(num_envs, dtype=jnp.int32), zero - 1
+    )
+    return state, row(state, jnp.zeros(num_envs))
+
+  def step(state, action, rng_key):
+    del rng_key
+    ended = state.step == base_length + state.env % 3
+    reward = jnp.where(ended, 0, state.step + 1 + 100 * action)
+    state = CountingState(
+      step=jnp.where(ended, 0, state.step + 1),
+      episode=state.episode + ended,
+      env=state.env,
+      last_action=jnp.where(ended, -1, action),
+    )
+    return state, row(state, reward)
+
+  return Environment(spec, init, step)
+
+
+def tiny_model(num_actions=3, *, width=8, num_outputs=11, **kwargs):
+  """The smallest MLP; its heads are zero until something trains them."""
+  return model.make_model(
+    networks.MLPNetwork(
+      num_actions=num_actions,
+      num_outputs=num_outputs,
+      width=width,
+      num_blocks=0,
+      head_hidden=8,
+      **kwargs,
+    )
+  )
+
+
+def random_params(params, rng_key, scale=0.3):
+  """Parameters with noise, so that no head is zero."""
+  leaves, treedef = jax.tree.flatten(params)
+  keys = jax.random.split(rng_key, len(leaves))
+  return treedef.unflatten([
+    x + scale * jax.random.normal(key, x.shape)
+    for x, key in zip(leaves, keys)
+  ])
+
+
+def assert_trees_equal(a, b):
+  """Bit for bit."""
+  jax.tree.map(
+    lambda x, y: np.testing.assert_array_equal(_plain(x), _plain(y)), a, b
+  )
+
+
+def _plain(x):
+  if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+    x = jax.random.key_data(x)
+  return np.asarray(x)
