@@ -33,6 +33,10 @@ from muzero_jax import types
 from muzero_jax.envs import base
 
 
+# ALE has no single-player mode for these; loading them ends the process.
+_TWO_PLAYER_ONLY = frozenset(('combat', 'joust', 'maze_craze', 'warlords'))
+
+
 class AtariState(NamedTuple):
   """State of B emulators."""
 
@@ -41,8 +45,8 @@ class AtariState(NamedTuple):
 
 
 def names() -> tuple[str, ...]:
-  """Returns the names of all games, such as "ms_pacman"."""
-  return tuple(sorted(ale_py.roms.get_all_rom_ids()))
+  """Returns the names of all single-player games, such as "ms_pacman"."""
+  return tuple(sorted(set(ale_py.roms.get_all_rom_ids()) - _TWO_PLAYER_ONLY))
 
 
 def make(
