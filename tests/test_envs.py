@@ -377,6 +377,8 @@ def test_atari_handle_outlives_its_environment_and_many_calls():
   last = np.asarray(row.observation)
   assert (last != first).any(axis=(1, 2, 3)).all()
   assert (last[0] != last[1]).any()
+  # ALE itself would never return from an action that it does not know.
+  step(state, jnp.array([-1, 99]), jax.random.key(0))[1].reward.tolist()
 
 
 @pytest.mark.parametrize('env_id', [

@@ -32,7 +32,6 @@ from ale_py.vector_env import AtariVectorEnv
 from muzero_jax import types
 from muzero_jax.envs import base
 
-
 # ALE has no single-player mode for these; loading them ends the process.
 _TWO_PLAYER_ONLY = frozenset(('combat', 'joust', 'maze_craze', 'warlords'))
 
@@ -172,6 +171,8 @@ def _step(
   del rng_key
   is_first = state.is_last
   action = jnp.where(is_first, noop, action).astype(jnp.int32)
+  # Clamped as an index of JAX is; ALE would wait for ever.
+  action = jnp.clip(action, 0, spec.num_actions - 1)
   handle, (observation, reward, terminated, truncated, _) = step(
     state.handle, action
   )
