@@ -150,10 +150,12 @@ def make_anakin(
     learner_key, actor_key, loop_key = jax.random.split(rng_key, 3)
     if num_devices > 1:
       actor_key = jax.random.split(actor_key, num_devices)
+    # ALE starts outside jit and returns some arrays twice.
     start_actors = jax.jit(init_actor) if env.restorable else init_actor
+    actors = jax.tree.map(jnp.copy, start_actors(actor_key))
     state = TrainState(
       learner=jax.jit(init_learner)(learner_key),
-      actor=start_actors(actor_key),
+      actor=actors,
       replay=jax.jit(init_replay)(),
       rng_key=jax.random.split(loop_key, num_devices),
       # Donated, so no two may be the same buffer.

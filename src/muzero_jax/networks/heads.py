@@ -5,6 +5,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from muzero_jax.networks import conv
 from muzero_jax.types import Array
 
 _MIN_RANGE = 1e-5
@@ -63,7 +64,7 @@ class ConvHead(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    x = nn.Conv(self.channels, (1, 1), dtype=self.dtype)(x)
+    x = conv.Conv(self.channels, (1, 1), dtype=self.dtype)(x)
     x = nn.relu(image_norm(self.dtype)(x))
     x = x.reshape(x.shape[0], -1)
     return MLPHead(self.hidden, self.num_outputs, self.dtype)(x)

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import heads
+from muzero_jax.networks import conv, heads
 from muzero_jax.types import Array, ModelOutput
 
 # Atari frames are halved until the hidden state is at most this wide (MuZero
@@ -24,7 +24,7 @@ class ResBlock(nn.Module):
     y = x
     for _ in range(2):
       y = nn.relu(heads.image_norm(self.dtype)(y))
-      y = nn.Conv(x.shape[-1], (3, 3), dtype=self.dtype)(y)
+      y = conv.Conv(x.shape[-1], dtype=self.dtype)(y)
     return x + y
 
 
@@ -38,8 +38,8 @@ class Tower(nn.Module):
 
   @nn.compact
   def __call__(self, x: Array) -> Array:
-    x = nn.Conv(
-      self.channels, (3, 3), strides=self.strides, dtype=self.dtype
+    x = conv.Conv(
+      self.channels, stride=self.strides, dtype=self.dtype
     )(x)
     for _ in range(self.num_blocks):
       x = ResBlock(self.dtype)(x)
@@ -136,7 +136,7 @@ class _ResNet(nn.Module):
     self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
     self.encoder = self.make_encoder()
-    self.transition = nn.Conv(self.channels, (3, 3), dtype=self.dtype)
+    self.transition = conv.Conv(self.channels, dtype=self.dtype)
     self.transition_blocks = [
       ResBlock(self.dtype) for _ in range(self.num_blocks)
     ]
