@@ -1,0 +1,184 @@
+"""A trained agent: load a run directory, act on observations.
+
+For users, and for `evaluate`, which plays through the same functions.
+"""
+
+import functools
+import os
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzero_jax import checkpoint, envs, factory, flags, history
+from muzero_jax.config import Config
+from muzero_jax.search import Search
+from muzero_jax.types import Array, EnvSpec, History, Params, SearchOutput
+
+
+class AgentState(NamedTuple):
+  """What an agent remembers of B running episodes."""
+
+  history: History
+  action: Array  # [B] i32, its latest action.
+
+
+def init_state(spec: EnvSpec, num_envs: int, stacked_frames: int) -> AgentState:
+  """Returns the memory of an agent that has seen nothing yet."""
+  return AgentState(
+    history=history.init(spec, num_envs, stacked_frames),
+    action=jnp.full(num_envs, -1, jnp.int32),
+  )
+
+
+def act(
+  search: Search,
+  num_actions: int,
+  stack_actions: bool,
+  params: Params,
+  state: AgentState,
+  rng_key: Array,
+  observation: Array,
+  legal_actions: Array,
+  is_first: Array,
+) -> tuple[AgentState, SearchOutput]:
+  """Returns the agent after one more frame, and what its search found.
+
+  Args:
+    search: noise-free for evaluation.
+    num_actions: A.
+    stack_actions: whether observations hold the actions too.
+    params: of the search's model.
+    state: of B episodes.
+    rng_key: for the search.
+    observation: [B, ...] single frames.
+    legal_actions: [B, A] bool.
+    is_first: [B] bool, True where an episode starts.
+  """
+  seen = history.push(state.history, observation, state.action, is_first)
+  found = search(
+    params,
+    rng_key,
+    history.observe(seen, num_actions, stack_actions),
+    legal_actions,
+    0.0,
+  )
+  return AgentState(seen, found.action), found
+
+
+class Agent:
+  """A trained agent with its memory of the running episodes.
+
+  Attributes:
+    config: of its run.
+    spec: of its environment.
+    params: of its network.
+    step: environment steps it was trained for.
+  """
+
+  def __init__(
+    self, config: Config, spec: EnvSpec, params: Params, step: int = 0
+  ) -> None:
+    self.config = config
+    self.spec = spec
+    self.params = params
+    self.step = step
+    system = factory.make_system(config, spec)
+    search = factory.make_search(config, spec, system, training=False)
+    # Pure: (params, state, rng_key, observation, legal_actions, is_first).
+    self.act_fn = functools.partial(
+      act, search, spec.num_actions, config.stack_actions
+    )
+    self._jitted = jax.jit(self.act_fn)
+    self.reset()
+
+  def reset(self, seed: int = 0) -> None:
+    """Forgets all episodes; the next observations open new ones."""
+    self._state: AgentState | None = None
+    self._rng_key = jax.random.key(seed)
+
+  def init_state(self, num_envs: int) -> AgentState:
+    """Returns the memory of B episodes for `act_fn`."""
+    return init_state(self.spec, num_envs, self.config.stacked_frames)
+
+  def act(
+    self,
+    observation: Any,
+    legal_actions: Any = None,
+    is_first: Any = None,
+  ) -> np.ndarray:
+    """Returns greedy actions for the next frame of each episode.
+
+    Args:
+      observation: [B, ...] single frames, or [...] of one episode. The agent
+        stacks frames itself.
+      legal_actions: [B, A] or [A] bool; None if all are.
+      is_first: [B] or scalar bool, True where the frame opens an episode;
+        None if only the first call (after `reset`) does.
+
+    Returns:
+      [B] int32 actions, or a scalar for one episode.
+
+    Raises:
+      ValueError: if a shape does not fit the environment's.
+    """
+    observation = np.asarray(observation, self.spec.observation_dtype)
+    single = observation.shape == tuple(self.spec.observation_shape)
+    if single:
+      observation = observation[None]
+    if observation.shape[1:] != tuple(self.spec.observation_shape):
+      raise ValueError(
+        f'observation has shape {observation.shape}: must be '
+        f'{self.spec.observation_shape} or that behind a batch axis'
+      )
+    num_envs = observation.shape[0]
+    legal = self._batch(
+      'legal_actions', legal_actions, (num_envs, self.spec.num_actions), True
+    )
+    opens = self._batch('is_first', is_first, (num_envs,), self._state is None)
+    if self._state is None:
+      self._state = self.init_state(num_envs)
+    elif self._state.action.shape[0] != num_envs:
+      raise ValueError(
+        f'observation holds {num_envs} episodes: the agent is playing '
+        f'{self._state.action.shape[0]}; call reset() first'
+      )
+    self._rng_key, rng_key = jax.random.split(self._rng_key)
+    self._state, found = self._jitted(
+      self.params, self._state, rng_key, observation, legal, opens
+    )
+    action = np.asarray(found.action)
+    return action[0] if single else action
+
+  @staticmethod
+  def _batch(
+    name: str, value: Any, shape: tuple[int, ...], default: bool
+  ) -> np.ndarray:
+    if value is None:
+      return np.full(shape, default)
+    value = np.asarray(value, bool)
+    if value.size != np.prod(shape):
+      raise ValueError(f'{name} has shape {value.shape}: must be {shape}')
+    return value.reshape(shape)
+
+
+def load(workdir: str | os.PathLike) -> Agent:
+  """Returns the agent of a run directory's newest sound checkpoint.
+
+  Raises:
+    ValueError: if the directory holds no run or no checkpoint.
+  """
+  config = flags.read_config(workdir)
+  spec = envs.make(config, num_envs=1, evaluation=True).spec
+  system = factory.make_system(config, spec)
+  abstract = jax.eval_shape(
+    lambda key: system.model.init(
+      key, factory.example_observation(config, spec)
+    ),
+    jax.random.key(0),
+  )
+  step, params = checkpoint.restore_part(
+    workdir, ('learner', 'params'), abstract
+  )
+  return Agent(config, spec, params, step)

@@ -1,0 +1,241 @@
+"""Evaluation: noise-free play to the natural end of each of N episodes."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzero_jax.agent import Agent, AgentState
+from muzero_jax.opponents import Opponent
+from muzero_jax.types import Array, Environment, Params, TimeStep
+
+_CHUNK = 64  # Steps between looks at whether all episodes have ended.
+
+
+class Score(NamedTuple):
+  """Result of an evaluation over N episodes."""
+
+  returns: np.ndarray  # [N] undiscounted and unclipped.
+  lengths: np.ndarray  # [N] agent steps.
+
+  @property
+  def mean(self) -> float:
+    """Returns the mean return."""
+    return float(self.returns.mean())
+
+  @property
+  def standard_error(self) -> float:
+    """Returns the standard error of the mean; nan for one episode."""
+    count = len(self.returns)
+    if count < 2:
+      return float('nan')
+    return float(self.returns.std(ddof=1) / np.sqrt(count))
+
+
+class MatchScore(NamedTuple):
+  """Games won, drawn and lost, by who moved first."""
+
+  first: tuple[int, int, int]  # Where the agent moved first.
+  second: tuple[int, int, int]
+
+  @property
+  def total(self) -> tuple[int, int, int]:
+    """Returns wins, draws and losses over both colours."""
+    wins, draws, losses = (a + b for a, b in zip(self.first, self.second))
+    return wins, draws, losses
+
+
+class _Play(NamedTuple):
+  """Running episodes and what the finished ones scored."""
+
+  env_state: Any
+  timestep: TimeStep
+  agent_state: AgentState
+  player: Array  # [B] i32, whom the agent plays.
+  score: Array  # [B] f32, of the running episode, for the agent.
+  length: Array  # [B] i32
+  num_done: Array  # [B] i32
+  scores: Array  # [E, B] f32, of finished episodes.
+  lengths: Array  # [E, B] i32
+
+
+def num_envs_for(num_episodes: int, most: int) -> int:
+  """Returns the largest number of environments, at most `most`, that divides
+  the episodes: each then plays equally many, and short episodes do not count
+  for more."""
+  return max(
+    n for n in range(1, min(num_episodes, most) + 1) if num_episodes % n == 0
+  )
+
+
+def evaluate(
+  agent: Agent, env: Environment, *, num_envs: int, num_episodes: int,
+  seed: int = 0,
+) -> Score:
+  """Returns the scores of an agent over `num_episodes` episodes.
+
+  In a game of two players the agent plays both sides; see `play_match`.
+
+  Args:
+    agent: plays greedily, without noise.
+    env: `num_envs` evaluation environments.
+    num_envs: B.
+    num_episodes: a multiple of `num_envs`; every environment plays as many.
+    seed: of environments and searches.
+
+  Raises:
+    ValueError: if the episodes cannot be shared out evenly.
+  """
+  play = _run(agent, env, None, num_envs, num_episodes, seed)
+  return Score(
+    np.asarray(play.scores).reshape(-1), np.asarray(play.lengths).reshape(-1)
+  )
+
+
+def play_match(
+  agent: Agent,
+  env: Environment,
+  opponent: Opponent,
+  *,
+  num_envs: int,
+  num_games: int,
+  seed: int = 0,
+) -> MatchScore:
+  """Returns how an agent fares against an opponent, both colours equally.
+
+  Args:
+    agent: plays greedily, without noise.
+    env: `num_envs` environments of a two-player game.
+    opponent: (rng_key, TimeStep) -> actions [B].
+    num_envs: B, even: in half of them the agent moves first.
+    num_games: a multiple of `num_envs`.
+    seed: of environments, searches and opponent.
+
+  Raises:
+    ValueError: on a one-player game or numbers that do not fit.
+  """
+  if env.spec.num_players != 2:
+    raise ValueError(f'{env.spec.name} has one player: there is no match')
+  if num_envs % 2:
+    raise ValueError(f'num_envs={num_envs}: must be even')
+  play = _run(agent, env, opponent, num_envs, num_games, seed)
+  scores = np.asarray(play.scores)  # [E, B]
+
+  def count(part: np.ndarray) -> tuple[int, int, int]:
+    return (
+      int((part > 0).sum()), int((part == 0).sum()), int((part < 0).sum())
+    )
+
+  half = num_envs // 2
+  return MatchScore(count(scores[:, :half]), count(scores[:, half:]))
+
+
+def _run(
+  agent: Agent,
+  env: Environment,
+  opponent: Opponent | None,
+  num_envs: int,
+  num_episodes: int,
+  seed: int,
+) -> _Play:
+  """Plays until every environment has ended its share of the episodes."""
+  if num_episodes < 1 or num_episodes % num_envs:
+    raise ValueError(
+      f'num_episodes={num_episodes}: must be a multiple of num_envs='
+      f'{num_envs}, so that every environment plays as many'
+    )
+  per_env = num_episodes // num_envs
+  init_key, play_key = jax.random.split(jax.random.key(seed))
+  start = jax.jit(env.init) if env.restorable else env.init
+  env_state, timestep = start(init_key)
+  first_half = jnp.arange(num_envs) < num_envs // 2
+  state = _Play(
+    env_state=env_state,
+    timestep=timestep,
+    agent_state=agent.init_state(num_envs),
+    player=_players(first_half, timestep.to_play),
+    score=jnp.zeros(num_envs, jnp.float32),
+    length=jnp.zeros(num_envs, jnp.int32),
+    num_done=jnp.zeros(num_envs, jnp.int32),
+    scores=jnp.zeros((per_env, num_envs), jnp.float32),
+    lengths=jnp.zeros((per_env, num_envs), jnp.int32),
+  )
+  chunk = jax.jit(
+    functools.partial(_chunk, agent.act_fn, env.step, opponent, first_half)
+  )
+  while int(state.num_done.min()) < per_env:
+    play_key, chunk_key = jax.random.split(play_key)
+    state = chunk(agent.params, state, chunk_key)
+  return state
+
+
+def _players(first_half: Array, to_play: Array) -> Array:
+  """Returns whom the agent plays: the first mover in the first half."""
+  return jnp.where(first_half, to_play, 1 - to_play)
+
+
+def _chunk(
+  act_fn: Callable[..., Any],
+  step_fn: Callable[..., Any],
+  opponent: Opponent | None,
+  first_half: Array,
+  params: Params,
+  state: _Play,
+  rng_key: Array,
+) -> _Play:
+  """Plays some steps of all environments."""
+  body = functools.partial(
+    _play_step, act_fn, step_fn, opponent, first_half, params
+  )
+  keys = jax.random.split(rng_key, _CHUNK)
+  return jax.lax.scan(body, state, keys)[0]
+
+
+def _play_step(
+  act_fn: Callable[..., Any],
+  step_fn: Callable[..., Any],
+  opponent: Opponent | None,
+  first_half: Array,
+  params: Params,
+  state: _Play,
+  rng_key: Array,
+) -> tuple[_Play, None]:
+  agent_key, opponent_key, env_key = jax.random.split(rng_key, 3)
+  row = state.timestep
+  agent_state, found = act_fn(
+    params, state.agent_state, agent_key, row.observation, row.legal_actions,
+    row.is_first,
+  )
+  action = found.action
+  if opponent is not None:
+    action = jnp.where(
+      row.to_play == state.player, action, opponent(opponent_key, row)
+    )
+    agent_state = agent_state._replace(action=action)
+  env_state, timestep = step_fn(state.env_state, action, env_key)
+  gain = timestep.reward
+  if opponent is not None:
+    gain = jnp.where(row.to_play == state.player, gain, -gain)
+  opens = timestep.is_first
+  score = jnp.where(opens, 0.0, state.score + gain)
+  length = jnp.where(opens, 0, state.length + 1)
+  # Episodes beyond the share of an environment are not recorded.
+  per_env = state.scores.shape[0]
+  slot = jnp.where(timestep.is_last, state.num_done, per_env)
+  envs = jnp.arange(slot.shape[0])
+  return _Play(
+    env_state=env_state,
+    timestep=timestep,
+    agent_state=agent_state,
+    player=jnp.where(
+      opens, _players(first_half, timestep.to_play), state.player
+    ),
+    score=score,
+    length=length,
+    num_done=state.num_done + timestep.is_last,
+    scores=state.scores.at[slot, envs].set(score, mode='drop'),
+    lengths=state.lengths.at[slot, envs].set(length, mode='drop'),
+  ), None
