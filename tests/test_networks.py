@@ -1,0 +1,322 @@
+"""Networks: shapes, ranges and parameter counts; large ones are only traced."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from muzero_jax import config, factory, model, networks, transforms
+from muzero_jax.networks import conv, heads, resnet
+from muzero_jax.types import EnvSpec
+
+A, D = 3, 11
+
+
+def mlp(**kwargs):
+  return networks.MLPNetwork(
+    num_actions=A, num_outputs=D, width=8, num_blocks=1, head_hidden=8,
+    **kwargs,
+  )
+
+
+def board(num_actions=9, **kwargs):
+  return networks.BoardResNet(
+    num_actions=num_actions, num_outputs=D, channels=4, num_blocks=1,
+    head_channels=2, head_hidden=8, **kwargs,
+  )
+
+
+def atari(**kwargs):
+  return networks.AtariResNet(
+    num_actions=A, num_outputs=D, channels=8, num_blocks=1, head_channels=2,
+    head_hidden=8, **kwargs,
+  )
+
+
+# Network, observation of one sample, shape of one hidden state.
+CASES = {
+  'mlp': (mlp, (5,), np.float32, (8,)),
+  'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
+  'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
+  'atari': (atari, (36, 36, 2), np.uint8, (5, 5, 8)),
+}
+
+
+BATCH = 3
+
+
+def observations(name):
+  _, shape, dtype, _ = CASES[name]
+  rng = np.random.default_rng(0)
+  if dtype == np.float32:
+    return rng.normal(size=(BATCH, *shape)).astype(dtype)
+  return rng.integers(0, 2, (BATCH, *shape)).astype(dtype)
+
+
+@functools.cache
+def compiled(name, dtype=jnp.float32):
+  """Initial parameters, and root and step of them as one function."""
+  functions = model.make_model(CASES[name][0](dtype=dtype))
+  observation = observations(name)
+  # Threefry takes longer to compile than the networks.
+  key = jax.random.key(0, impl='rbg')
+  params = jax.jit(functions.init)(key, observation)
+
+  @jax.jit
+  def root_and_step(params, observation):
+    root = functions.root(params, observation)
+    return root, functions.step(params, root.state, jnp.arange(BATCH))
+
+  return params, root_and_step
+
+
+def moved(params):
+  """Parameters with which no head is zero."""
+  rng = np.random.default_rng(1)
+  return jax.tree.map(
+    lambda x: x + 0.1 * rng.normal(size=x.shape).astype(np.float32), params
+  )
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_outputs_at_initialisation(name):
+  params, root_and_step = compiled(name)
+  root, step = root_and_step(params, observations(name))
+  num_actions = CASES[name][0]().num_actions
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(params))
+  transform = transforms.categorical(D, 10.0)
+  for output in (root, step):
+    chex.assert_shape(output.state, (BATCH, *CASES[name][3]))
+    chex.assert_shape(output.policy_logits, (BATCH, num_actions))
+    chex.assert_shape([output.value_logits, output.reward_logits], (BATCH, D))
+    # Each sample on its own spans the interval.
+    axes = tuple(range(1, output.state.ndim))
+    np.testing.assert_array_equal(output.state.min(axes), 0)
+    np.testing.assert_allclose(output.state.max(axes), 1, atol=1e-6)
+    np.testing.assert_allclose(
+      jax.nn.softmax(output.policy_logits), 1 / num_actions, rtol=1e-6
+    )
+    for logits in (output.value_logits, output.reward_logits):
+      np.testing.assert_allclose(transform.invert(logits), 0, atol=1e-5)
+  assert not np.allclose(root.state, step.state)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_every_action_leads_elsewhere(name):
+  params, root_and_step = compiled(name)
+  same = np.repeat(observations(name)[:1], BATCH, axis=0)
+  states = np.asarray(root_and_step(params, same)[1].state)
+  states = states.reshape(BATCH, -1).round(6)
+  assert len(np.unique(states, axis=0)) == BATCH
+
+
+@pytest.mark.parametrize('name', ['mlp', 'board', 'atari'])
+def test_bfloat16_computes_but_does_not_store(name):
+  params, root_and_step = compiled(name, jnp.bfloat16)
+  assert all(x.dtype == jnp.float32 for x in jax.tree.leaves(params))
+  params, observation = moved(params), observations(name)
+  exact = compiled(name)[1](params, observation)
+  for output, expected in zip(root_and_step(params, observation), exact):
+    assert output.state.dtype == jnp.bfloat16
+    assert output.state.min() >= 0 and output.state.max() <= 1
+    for field in ('policy_logits', 'value_logits', 'reward_logits'):
+      logits = getattr(output, field)
+      assert logits.dtype == jnp.float32
+      np.testing.assert_allclose(logits, getattr(expected, field), atol=0.1)
+
+
+@pytest.mark.parametrize('name', CASES)
+def test_constant_observations_give_finite_outputs(name):
+  params, root_and_step = compiled(name)
+  zero = np.zeros_like(observations(name))
+  chex.assert_tree_all_finite(root_and_step(moved(params), zero))
+
+
+@pytest.mark.parametrize('dtype', [jnp.float32, jnp.bfloat16])
+def test_normalise_state_of_one_sample_at_a_time(dtype):
+  state = jnp.array([[2.0, 4.0, 3.0], [-1.0, -1.0, -1.0], [0.0, 1e-7, 0.0]])
+  scaled = heads.normalise_state(state.astype(dtype))
+  expected = [[0, 1, 0.5], [0, 0, 0], [0, 0.01, 0]]
+  np.testing.assert_allclose(
+    scaled.astype(jnp.float32), expected, atol=1e-4
+  )
+  jacobian = jax.jacrev(heads.normalise_state)(state.astype(dtype))
+  assert jnp.isfinite(jacobian).all()
+
+
+def test_uint8_is_scaled_and_floats_are_not():
+  pixels = jnp.array([0, 51, 255], jnp.uint8)
+  np.testing.assert_allclose(
+    heads.to_input(pixels, jnp.float32), [0, 0.2, 1], rtol=1e-6
+  )
+  np.testing.assert_array_equal(
+    heads.to_input(jnp.array([0.0, 255.0]), jnp.float32), [0, 255]
+  )
+
+
+@pytest.mark.parametrize('size,hidden', [
+  (36, 5), (48, 6), (64, 4), (84, 6), (96, 6), (128, 4), (210, 4),
+])
+def test_frames_become_at_most_six_wide(size, hidden):
+  functions = model.make_model(atari())
+  observation = jax.ShapeDtypeStruct((1, size, size, 2), jnp.uint8)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params = jax.eval_shape(functions.init, key, observation)
+  state = jax.eval_shape(functions.root, params, observation).state
+  assert state.shape == (1, hidden, hidden, 8)
+
+
+@pytest.mark.parametrize('stride,size,kernel', [
+  (1, 5, 3), (2, 5, 3), (2, 6, 3), (1, 4, 1),
+])
+def test_the_gradients_of_a_convolution_are_those_of_xla(
+  stride, size, kernel
+):
+  rng = np.random.default_rng(0)
+  x = rng.normal(size=(2, size, size + 1, 3)).astype(np.float32)
+  w = rng.normal(size=(kernel, kernel, 3, 4)).astype(np.float32)
+
+  def native(x, w):
+    return jax.lax.conv_general_dilated(
+      x, w, (stride, stride), 'SAME',
+      dimension_numbers=('NHWC', 'HWIO', 'NHWC'),
+    )
+
+  @jax.jit
+  def both(x, w):
+    ours, pull_ours = jax.vjp(lambda *a: conv.conv(*a, stride), x, w)
+    theirs, pull_theirs = jax.vjp(native, x, w)
+    gradient = jnp.cos(theirs)
+    return (ours, pull_ours(gradient)), (theirs, pull_theirs(gradient))
+
+  ours, theirs = both(x, w)
+  chex.assert_trees_all_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def planes(actions, num_actions, height, width):
+  return np.asarray(resnet.action_planes(
+    jnp.array(actions), num_actions, height, width, jnp.float32
+  ))
+
+
+def test_an_action_per_square_is_a_one_at_that_square():
+  result = planes(range(6), 6, 2, 3)
+  assert result.shape == (6, 2, 3, 1)
+  for action in range(6):
+    expected = np.zeros((2, 3))
+    expected[action // 3, action % 3] = 1
+    np.testing.assert_array_equal(result[action, :, :, 0], expected)
+
+
+def test_a_pass_beside_the_squares_has_its_own_plane():
+  result = planes([0, 6], 7, 2, 3)
+  assert result.shape == (2, 2, 3, 2)
+  np.testing.assert_array_equal(result[0].sum((0, 1)), [1, 0])
+  np.testing.assert_array_equal(result[1, :, :, 0], np.zeros((2, 3)))
+  np.testing.assert_array_equal(result[1, :, :, 1], np.ones((2, 3)))
+
+
+def test_an_action_per_column_fills_that_column():
+  result = planes([2], 7, 6, 7)
+  assert result.shape == (1, 6, 7, 1)
+  expected = np.zeros((6, 7))
+  expected[:, 2] = 1
+  np.testing.assert_array_equal(result[0, :, :, 0], expected)
+
+
+def test_other_actions_have_a_plane_each():
+  result = planes([0, 4], 5, 10, 10)
+  assert result.shape == (2, 10, 10, 5)
+  for row, action in enumerate((0, 4)):
+    expected = np.zeros((10, 10, 5))
+    expected[..., action] = 1
+    np.testing.assert_array_equal(result[row], expected)
+
+
+def preset_shapes(name, num_actions):
+  settings = config.from_preset(name)
+  colours = 1 if settings.grayscale else 3
+  spec = EnvSpec(
+    'atari/test', (settings.frame_size, settings.frame_size, colours),
+    np.uint8, num_actions,
+  )
+  functions = factory.make_system(settings, spec).model
+  observation = jax.eval_shape(
+    lambda: factory.example_observation(settings, spec)
+  )
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params = jax.eval_shape(functions.init, key, observation)['params']
+  root = jax.eval_shape(functions.root, {'params': params}, observation)
+  return observation, params, root
+
+
+def conv_kernels(tree):
+  return [x.shape for x in jax.tree.leaves(tree) if x.ndim == 4]
+
+
+def test_efficientzero_preset():
+  observation, params, root = preset_shapes('atari_efficientzero', 6)
+  assert observation.shape == (1, 96, 96, 4 * 3)
+  assert root.state.shape == (1, 6, 6, 64)
+  assert root.value_logits.shape == (1, 601)
+  kernels = conv_kernels(params['encoder'])
+  # 12 -> 32 -> 64 planes; two convolutions in each of four residual blocks.
+  assert (3, 3, 12, 32) in kernels and (3, 3, 32, 64) in kernels
+  assert kernels.count((3, 3, 32, 32)) == 2
+  assert kernels.count((3, 3, 64, 64)) == 6
+  assert len(kernels) == 10
+  # g: 64 planes and 6 of actions, then one block.
+  assert conv_kernels(params['transition']) == [(3, 3, 64 + 6, 64)]
+  assert 'transition_blocks_0' in params
+  assert 'transition_blocks_1' not in params
+  expected = 9 * (12 * 32 + 32 * 64 + 2 * 32**2 + 6 * 64**2)
+  assert sum(np.prod(shape) for shape in kernels) == expected
+
+
+def test_muzero_preset():
+  observation, params, root = preset_shapes('atari_muzero', 18)
+  # 32 RGB frames and 32 action planes.
+  assert observation.shape == (1, 96, 96, 32 * 4)
+  assert root.state.shape == (1, 6, 6, 256)
+  kernels = conv_kernels(params['encoder'])
+  assert (3, 3, 128, 128) in kernels and (3, 3, 128, 256) in kernels
+  # 2 blocks of 128 planes; 3 + 3 + 16 of 256.
+  assert kernels.count((3, 3, 128, 128)) == 1 + 2 * 2
+  assert kernels.count((3, 3, 256, 256)) == 2 * (3 + 3 + 16)
+  assert conv_kernels(params['transition']) == [(3, 3, 256 + 18, 256)]
+  blocks = [name for name in params if name.startswith('transition_blocks')]
+  assert len(blocks) == 16
+  for block in blocks:
+    assert conv_kernels(params[block]) == [(3, 3, 256, 256)] * 2
+
+
+def test_board_preset():
+  settings = config.from_preset('board_muzero')
+  spec = EnvSpec('board/go_9x9', (9, 9, 17), np.bool_, 82, 2)
+  functions = factory.make_system(settings, spec).model
+  observation = jax.ShapeDtypeStruct((1, 9, 9, 17), jnp.bool_)
+  key = jax.eval_shape(lambda: jax.random.key(0))
+  params = jax.eval_shape(functions.init, key, observation)
+  root = jax.eval_shape(functions.root, params, observation)
+  assert root.state.shape == (1, 9, 9, 256)
+  assert root.policy_logits.shape == (1, 82)
+  kernels = conv_kernels(params['params']['encoder'])
+  assert kernels.count((3, 3, 256, 256)) == 2 * 16
+  # One plane of squares and one of the pass.
+  transition = conv_kernels(params['params']['transition'])
+  assert transition == [(3, 3, 256 + 2, 256)]
+
+
+@pytest.mark.parametrize('network,shape,message', [
+  ('board_resnet', (5,), "use network='mlp'"),
+  ('atari_resnet', (5,), "use network='mlp'"),
+  ('atari_resnet', (10, 10, 3), 'at least 12 pixels'),
+])
+def test_a_network_that_does_not_fit_is_refused(network, shape, message):
+  settings = config.Config(network=network, family='atari', env_id='pong')
+  spec = EnvSpec('test', shape, np.float32, 3)
+  with pytest.raises(ValueError, match=message):
+    factory.make_system(settings, spec)
