@@ -242,7 +242,7 @@ def _muzero_policy(
   **kwargs: Any,
 ) -> tuple[Array, mctx.PolicyOutput]:
   noise_key, search_key, action_key = jax.random.split(rng_key, 3)
-  root = root._replace(
+  root = root.replace(  # type: ignore[attr-defined]
     prior_logits=add_dirichlet_noise(
       noise_key,
       root.prior_logits,
