@@ -30,6 +30,12 @@ def _write(path: pathlib.Path, *lines: str) -> str:
   return f'--flagfile={path}'
 
 
+def _resolve_and_store(workdir, given, base, preset=''):
+  config = flags.resolve(workdir, given, base, preset)
+  flags.store(workdir, config)
+  return config
+
+
 def test_every_field_is_a_flag(parse):
   expected = config_lib.from_preset('atari_muzero', seed=7)
   argv = []
@@ -46,7 +52,7 @@ def test_later_wins_over_flagfile_over_preset_over_default(parse, tmp_path):
   flagfile = _write(
     tmp_path / 'a.flags', '# a comment', '', '--num_envs=8', '--seed=5',
     '--nograyscale', '--temperature=1,0.5,0')
-  config = flags.resolve(*parse(flagfile, '--seed=6'))
+  config = _resolve_and_store(*parse(flagfile, '--seed=6'))
   assert config == config_lib.from_preset(
     'atari_tiny', num_envs=8, seed=6, grayscale=False,
     temperature=(1, 0.5, 0))
@@ -64,7 +70,7 @@ def test_numbers_as_people_write_them(parse):
 
 def test_defaults_may_be_a_config(parse):
   config = Config(seed=3)
-  assert flags.resolve(*parse(defaults=config)) == config
+  assert _resolve_and_store(*parse(defaults=config)) == config
 
 
 @pytest.mark.parametrize('argv, words', [
@@ -100,28 +106,29 @@ def test_binary_flagfile(parse, tmp_path):
 
 
 def test_resume_takes_the_stored_config(parse):
-  first = flags.resolve(*parse('--seed=3', '--num_steps=1000'))
-  assert flags.resolve(*parse()) == first
-  assert flags.resolve(*parse('--seed=3', '--num_steps=1000')) == first
-  longer = flags.resolve(*parse('--num_steps=2000'))
+  first = _resolve_and_store(*parse('--seed=3', '--num_steps=1000'))
+  assert _resolve_and_store(*parse()) == first
+  assert _resolve_and_store(*parse('--seed=3', '--num_steps=1000')) == first
+  longer = _resolve_and_store(*parse('--num_steps=2000'))
   assert config_lib.diff(first, longer) == {'num_steps': (1000, 2000)}
   assert flags.read_config(parse().workdir) == longer
 
 
 def test_resume_refuses_another_configuration(parse):
   arguments = parse('--seed=3')
-  flags.resolve(*arguments)
+  _resolve_and_store(*arguments)
   path = pathlib.Path(arguments.workdir) / flags.CONFIG_FILE
   stored = path.read_bytes()
   with pytest.raises(ValueError, match=(
       'grayscale is true there and false here, seed is 3 there and 4 here')):
-    flags.resolve(*parse('--seed=4', '--nograyscale', '--num_steps=9'))
+    _resolve_and_store(*parse('--seed=4', '--nograyscale', '--num_steps=9'))
   with pytest.raises(ValueError, match='family is atari there and classic'):
-    flags.resolve(*parse('--preset=cartpole'))
+    _resolve_and_store(*parse('--preset=cartpole'))
   assert path.read_bytes() == stored
   # The preset's own num_steps is no wish to change the run's.
-  flags.resolve(*parse('--num_steps=9'))
-  assert flags.resolve(*parse('--preset=atari_tiny', '--seed=3')).num_steps == 9
+  _resolve_and_store(*parse('--num_steps=9'))
+  config = _resolve_and_store(*parse('--preset=atari_tiny', '--seed=3'))
+  assert config.num_steps == 9
 
 
 @pytest.mark.parametrize('text, words', [
@@ -134,39 +141,39 @@ def test_damaged_config_is_kept_and_named(parse, text, words):
   path.parent.mkdir()
   path.write_text(text)
   with pytest.raises(ValueError, match=f'config.json.*{words}'):
-    flags.resolve(*arguments)
+    _resolve_and_store(*arguments)
   assert path.read_text() == text
 
 
 def test_workdirs_that_cannot_be_used(parse, tmp_path):
   (tmp_path / 'file').write_text('')
   with pytest.raises(ValueError, match='cannot be written'):
-    flags.resolve(*parse(f'--workdir={tmp_path}/file'))
+    _resolve_and_store(*parse(f'--workdir={tmp_path}/file'))
   with pytest.raises(ValueError, match='cannot be written'):
-    flags.resolve(*parse(f'--workdir={tmp_path}/file/below'))
+    _resolve_and_store(*parse(f'--workdir={tmp_path}/file/below'))
   with pytest.raises(ValueError, match='cannot be written'):
-    flags.resolve(*parse('--workdir=/proc/run'))
+    _resolve_and_store(*parse('--workdir=/proc/run'))
   (tmp_path / 'other' / 'checkpoints').mkdir(parents=True)
   with pytest.raises(ValueError, match='but no config.json'):
-    flags.resolve(*parse(f'--workdir={tmp_path}/other'))
+    _resolve_and_store(*parse(f'--workdir={tmp_path}/other'))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
 def test_read_only_workdir(parse, tmp_path):
   (tmp_path / 'run').mkdir(mode=0o500)
   with pytest.raises(ValueError, match='cannot be written: Permission denied'):
-    flags.resolve(*parse())
+    _resolve_and_store(*parse())
 
 
 def test_sizes_that_do_not_fit_leave_no_directory(parse, tmp_path):
   with pytest.raises(ValueError, match='replay_capacity'):
-    flags.resolve(*parse('--num_envs=1000000'))
+    _resolve_and_store(*parse('--num_envs=1000000'))
   assert not (tmp_path / 'run').exists()
 
 
 def test_config_json_is_plain_json(parse):
   arguments = parse()
-  flags.resolve(*arguments)
+  _resolve_and_store(*arguments)
   text = (pathlib.Path(arguments.workdir) / flags.CONFIG_FILE).read_text()
   assert json.loads(text)['env_id'] == 'pong'
   assert os.listdir(arguments.workdir) == [flags.CONFIG_FILE]
@@ -176,7 +183,7 @@ SCRIPT = '''"""Does nothing."""
 from muzero_jax import flags
 flags.define(defaults='cartpole', workdir='run')
 def main(arguments):
-  config = flags.resolve(*arguments)
+  config = _resolve_and_store(*arguments)
   if config.seed == 1:
     raise ValueError(
       'two\\nlines')

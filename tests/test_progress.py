@@ -77,9 +77,9 @@ def test_the_rhythm_is_that_of_the_clock(tmp_path, clock):
   assert sorted(set(printed)) == [10, 20, 30]
 
 
-def test_compiling_counts_in_no_rate(tmp_path, clock):
+def test_timed_counts_in_no_rate(tmp_path, clock):
   shown = _make(tmp_path, clock)
-  with shown.compiling():
+  with shown.timed():
     clock.now += 60
   clock.now += 10
   shown.log(100, {})

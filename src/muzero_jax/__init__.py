@@ -1,1 +1,45 @@
-"""MuZero in JAX."""
+"""MuZero in JAX: pure networks, batched search, one jitted training step.
+
+The modules, in the order in which data flows; each is imported when it is
+first named, so that a command line is checked before jax is loaded.
+"""
+
+import importlib
+from types import ModuleType
+
+__all__ = [
+  'types',
+  'config',
+  'flags',
+  'envs',
+  'transforms',
+  'networks',
+  'model',
+  'search',
+  'history',
+  'actor',
+  'replay',
+  'reanalyse',
+  'targets',
+  'losses',
+  'learner',
+  'factory',
+  'anakin',
+  'checkpoint',
+  'progress',
+  'agent',
+  'opponents',
+  'evaluate',
+  'train',
+  'atari_scores',
+]
+
+
+def __getattr__(name: str) -> ModuleType:
+  if name in __all__:
+    return importlib.import_module(f'{__name__}.{name}')
+  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+
+
+def __dir__() -> list[str]:
+  return __all__

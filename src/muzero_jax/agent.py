@@ -178,7 +178,8 @@ def load(workdir: str | os.PathLike) -> Agent:
     ),
     jax.random.key(0),
   )
-  step, params = checkpoint.restore_part(
-    workdir, ('learner', 'params'), abstract
-  )
+  found = checkpoint.restore_subtree(workdir, abstract, 'learner/params')
+  if found is None:
+    raise ValueError(f'workdir {workdir} has no checkpoint yet')
+  step, params = found
   return Agent(config, spec, params, step)

@@ -50,10 +50,11 @@ class Anakin(NamedTuple):
   """The driver's functions; `step` is jitted and donates its argument."""
 
   init: Callable[[Array], TrainState]  # rng_key -> state.
-  step: Callable[[TrainState], tuple[TrainState, IterationMetrics]]
+  init_actors: Callable[[Array], ActorState]  # rng_key -> fresh actors.
+  # () -> shapes, types and shardings of a state; allocates nothing.
+  abstract: Callable[[], TrainState]
+  step: Any  # jax.jit of TrainState -> (TrainState, IterationMetrics).
   mesh: Mesh
-  # Shardings of a TrainState, as a prefix tree.
-  shardings: TrainState
   samples_per_row: float  # Sequences trained per row played, exactly.
 
 
@@ -126,12 +127,14 @@ def make_anakin(
     observation = factory.example_observation(config, env.spec)
     return learn.init(system.model.init(rng_key, observation))
 
-  init_actor = functools.partial(
-    actor.init,
-    env,
-    num_envs=local_envs,
-    stacked_frames=config.stacked_frames,
-  )
+  def init_shard(keys: Array) -> ActorState:
+    return actor.init(
+      env,
+      keys[0],
+      num_envs=local_envs,
+      stacked_frames=config.stacked_frames,
+    )
+
   init_replay = functools.partial(
     replay.init, env.spec, local_envs, rows_per_env
   )
@@ -139,39 +142,39 @@ def make_anakin(
   if num_devices > 1:
     shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
     step = shard(step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
-    init_actor = shard(
-      lambda keys, init=init_actor: init(keys[0]),
-      in_specs=PartitionSpec(AXIS),
-      out_specs=specs.actor,
+    init_shard = shard(
+      init_shard, in_specs=PartitionSpec(AXIS), out_specs=specs.actor
     )
     init_replay = shard(init_replay, in_specs=(), out_specs=specs.replay)
 
+  def init_actors(rng_key: Array) -> ActorState:
+    keys = jax.random.split(rng_key, num_devices)
+    # ALE starts outside jit and returns some arrays twice.
+    start = jax.jit(init_shard) if env.restorable else init_shard
+    return jax.tree.map(jnp.copy, start(keys))
+
   def init(rng_key: Array) -> TrainState:
     learner_key, actor_key, loop_key = jax.random.split(rng_key, 3)
-    if num_devices > 1:
-      actor_key = jax.random.split(actor_key, num_devices)
-    # ALE starts outside jit and returns some arrays twice.
-    start_actors = jax.jit(init_actor) if env.restorable else init_actor
-    actors = jax.tree.map(jnp.copy, start_actors(actor_key))
-    state = TrainState(
+    return _place(shardings, TrainState(
       learner=jax.jit(init_learner)(learner_key),
-      actor=actors,
+      actor=init_actors(actor_key),
       replay=jax.jit(init_replay)(),
       rng_key=jax.random.split(loop_key, num_devices),
       # Donated, so no two may be the same buffer.
       num_steps=jnp.zeros((), jnp.int32),
       num_iterations=jnp.zeros((), jnp.int32),
-    )
-    if num_devices == 1:
-      return state
-    return jax.device_put(state, _broadcast(shardings, state))
+    ))
+
+  def abstract() -> TrainState:
+    return _abstract(shardings, jax.eval_shape(init, jax.random.key(0)))
 
   rows = config.num_envs * config.rollout_length
   return Anakin(
     init=init,
+    init_actors=init_actors,
+    abstract=abstract,
     step=jax.jit(step, donate_argnums=0),
     mesh=mesh,
-    shardings=shardings,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
   )
 
@@ -189,10 +192,26 @@ def _partition_specs() -> TrainState:
   )
 
 
-def _broadcast(prefix: TrainState, state: TrainState) -> TrainState:
-  """Returns a prefix tree of shardings with the structure of `state`."""
+def _place(shardings: TrainState, state: TrainState) -> TrainState:
+  """Returns the state on its devices."""
+  return _map_prefix(jax.device_put, shardings, state)
+
+
+def _abstract(shardings: TrainState, state: TrainState) -> TrainState:
+  """Returns the shapes of `state` with their shardings."""
+
+  def describe(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
+
+  return _map_prefix(describe, shardings, state)
+
+
+def _map_prefix(
+  f: Callable[[Any, Any], Any], prefix: TrainState, state: TrainState
+) -> TrainState:
+  """Returns f(leaf, sharding) for each leaf, with its part's sharding."""
   return jax.tree.map(
-    lambda sharding, part: jax.tree.map(lambda _: sharding, part),
+    lambda sharding, part: jax.tree.map(lambda x: f(x, sharding), part),
     prefix,
     state,
     is_leaf=lambda x: isinstance(x, NamedSharding),

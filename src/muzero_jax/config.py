@@ -439,6 +439,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     min_replay=4_096, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
     td_steps=5, batch_size=128, updates_per_iteration=8, learning_rate=1e-3,
     num_steps=200_000),
+  # Own choice: MinAtar's ten by ten planes in a small residual network.
+  'minatar': dict(
+    family='minatar', env_id='breakout', repeat_action_probability=0.1,
+    network='board_resnet', num_blocks=1, num_channels=32, head_channels=8,
+    support_bins=101, support_max=50.0, search='gumbel', num_simulations=16,
+    num_envs=64, rollout_length=16, replay_capacity=200_000,
+    min_replay=4_096, unroll_steps=5, td_steps=10, batch_size=128,
+    updates_per_iteration=8, learning_rate=1e-3, num_steps=1_000_000),
   # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
   # optimiser, replay, priorities, targets, network, search, 120k updates for
   # 100k steps. There the rate drops tenfold once, after 100k updates; here it

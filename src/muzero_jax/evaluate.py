@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax import atari_scores, envs, opponents
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.opponents import Opponent
 from muzero_jax.types import Array, Environment, Params, TimeStep
@@ -239,3 +240,116 @@ def _play_step(
     scores=state.scores.at[slot, envs].set(score, mode='drop'),
     lengths=state.lengths.at[slot, envs].set(length, mode='drop'),
   ), None
+
+
+def report(
+  agent: Agent, *, num_episodes: int, seed: int = 0
+) -> dict[str, Any]:
+  """Returns an agent's evaluation as plain numbers by name.
+
+  In a game of two players, `num_episodes` games against each opponent, both
+  colours equally, and `mean` is the mean outcome (1 won, -1 lost) against the
+  strongest. Otherwise `mean` is the mean return, with the human-normalised
+  score where the Atari table has the game.
+
+  Args:
+    agent: to evaluate; its Config says how many environments.
+    num_episodes: at least 1; even in a game of two players.
+    seed: of environments, searches and opponents.
+
+  Raises:
+    ValueError: if the episodes cannot be played evenly.
+  """
+  config, spec = agent.config, agent.spec
+  two_players = spec.num_players == 2
+  if two_players and num_episodes % 2:
+    raise ValueError(
+      f'num_episodes = {num_episodes}: must be even, so that both colours '
+      'play as many games'
+    )
+  pairs = 2 if two_players else 1
+  num_envs = pairs * num_envs_for(
+    num_episodes // pairs, max(config.eval_envs // pairs, 1)
+  )
+  env = envs.make(
+    config, num_envs=num_envs, evaluation=True, seed=config.seed + 1 + seed
+  )
+  play = dict(num_envs=num_envs, seed=seed)
+  result: dict[str, Any] = dict(
+    environment=spec.name,
+    step=agent.step,
+    num_episodes=num_episodes,
+    num_simulations=config.eval_simulations or config.num_simulations,
+  )
+  if two_players:
+    for name in opponents.names(spec.name):
+      opponent = opponents.make(name, spec.name)
+      match = play_match(agent, env, opponent, num_games=num_episodes, **play)
+      wins, draws, losses = match.total
+      result[name] = dict(
+        wins=wins, draws=draws, losses=losses, **match._asdict()
+      )
+      result['mean'] = (wins - losses) / num_episodes
+    return result
+  score = evaluate(agent, env, num_episodes=num_episodes, **play)
+  result.update(
+    mean=score.mean,
+    standard_error=score.standard_error if num_episodes > 1 else None,
+    min=float(score.returns.min()),
+    max=float(score.returns.max()),
+    mean_length=float(score.lengths.mean()),
+    returns=[float(x) for x in score.returns],
+  )
+  if config.family == 'atari':
+    result.update(_beside_humans(config.env_id, score.mean))
+  return result
+
+
+def _beside_humans(game: str, mean: float) -> dict[str, Any]:
+  """Returns the published scores of the game, if the table has it."""
+  try:
+    random, human = atari_scores.random_human(game)
+  except ValueError:
+    return {}
+  return dict(
+    random=random,
+    human=human,
+    human_normalised=atari_scores.human_normalised(game, mean),
+  )
+
+
+def describe(result: dict[str, Any]) -> list[str]:
+  """Returns lines that tell a person what `report` found."""
+  head = (
+    f'{result["environment"]} after {result["step"]:,} steps, '
+    f'{result["num_episodes"]} episodes, {result["num_simulations"]} '
+    'simulations, no noise:'
+  )
+  if 'returns' not in result:
+    lines = [head]
+    for name in opponents.names(result['environment']):
+      match = result[name]
+      lines.append(
+        f'  against {name}: {match["wins"]} won, {match["draws"]} drawn, '
+        f'{match["losses"]} lost; moving first {_record(match["first"])}, '
+        f'second {_record(match["second"])} (won-drawn-lost)'
+      )
+    return lines
+  spread = ''
+  if result['standard_error'] is not None:
+    spread = f' +- {result["standard_error"]:.2f} (standard error)'
+  lines = [
+    f'{head} return {result["mean"]:.2f}{spread}, from {result["min"]:g} to '
+    f'{result["max"]:g}, {result["mean_length"]:.0f} steps an episode'
+  ]
+  if 'human' in result:
+    lines.append(
+      f'  published (30 no-ops, 108,000 frames): random {result["random"]:g},'
+      f' human {result["human"]:g}; human-normalised '
+      f'{result["human_normalised"]:.3f}'
+    )
+  return lines
+
+
+def _record(games: tuple[int, int, int]) -> str:
+  return '-'.join(str(count) for count in games)

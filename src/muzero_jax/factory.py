@@ -5,12 +5,18 @@ evaluated is what was trained.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from muzero_jax import history, learner, model, search, transforms
-from muzero_jax import networks
+from muzero_jax import (
+  history,
+  learner,
+  model,
+  networks,
+  search,
+  transforms,
+)
 from muzero_jax.config import Config
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, EnvSpec, Model
@@ -47,7 +53,7 @@ def _make_network(
   config: Config, spec: EnvSpec, num_outputs: int
 ) -> networks.Network:
   dtype = jnp.dtype(config.compute_dtype)
-  common = dict(
+  common: dict[str, Any] = dict(
     num_actions=spec.num_actions,
     num_outputs=num_outputs,
     num_blocks=config.num_blocks,
@@ -71,8 +77,9 @@ def _make_network(
       f"network='atari_resnet': needs frames of at least 12 pixels, but "
       f'{spec.name} has {spec.observation_shape}'
     )
+  first, second, third = config.stage_blocks
   return networks.AtariResNet(
-    stage_blocks=tuple(config.stage_blocks), **common
+    stage_blocks=(first, second, third), **common
   )
 
 

@@ -115,14 +115,14 @@ def resolve(
   base: Config,
   preset: str = '',
 ) -> Config:
-  """Returns the Config of a run directory, new or resumed, and stores it.
+  """Returns the Config of a run directory, new or resumed; writes nothing.
 
   A new directory gets `base` with the `given` fields. In one that has a
   configuration, that one holds; only RESUMABLE_FIELDS may be given anew.
 
   Raises:
-    ValueError: a bad value, a directory that cannot be written, or one that
-      belongs to another configuration, naming each field that differs.
+    ValueError: a bad value, or a directory that belongs to another
+      configuration, naming each field that differs.
   """
   path = pathlib.Path(workdir) / CONFIG_FILE
   stored = read_config(workdir) if _exists(path) else None
@@ -140,8 +140,19 @@ def resolve(
       if name in config_lib.RESUMABLE_FIELDS
     }
     config = dataclasses.replace(stored, **changes)
-  _write_config(path, config)
   return config
+
+
+def store(workdir: str | os.PathLike, config: Config) -> None:
+  """Stores a Config in a run directory, which is made if need be.
+
+  Not part of `resolve`: a configuration that turns out not to fit the
+  environment or the machine must leave nothing behind.
+
+  Raises:
+    ValueError: the directory cannot be written.
+  """
+  _write_config(pathlib.Path(workdir) / CONFIG_FILE, config)
 
 
 def read_config(workdir: str | os.PathLike) -> Config:

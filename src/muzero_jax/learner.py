@@ -1,4 +1,4 @@
-"""Learning: sample, reanalyse, targets, losses and optimiser as one function."""
+"""Learning: sample, reanalyse, targets, losses and optimiser in one function."""
 
 import functools
 from collections.abc import Callable
@@ -9,11 +9,20 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import losses, model as model_lib, reanalyse, replay, targets
+from muzero_jax import losses, reanalyse, replay, targets
+from muzero_jax import model as model_lib
+from muzero_jax.losses import LossOutput
 from muzero_jax.replay import ReplayState, Sample
 from muzero_jax.search import Search
 from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, Model, Params, Sequence, Target
+from muzero_jax.types import (
+  Array,
+  Model,
+  ModelOutput,
+  Params,
+  Sequence,
+  Target,
+)
 
 # So many skipped updates in a row end the run.
 MAX_SKIPS = 3
@@ -223,17 +232,17 @@ def make_learner(
     value_target=value_target,
     td_lambda=td_lambda,
   )
-  loss_fn = functools.partial(
-    _loss,
-    model,
-    value_transform,
-    reward_transform,
-    dict(
+  sequence_loss: Callable[[ModelOutput, Target], LossOutput] = (
+    functools.partial(
+      losses.muzero_loss,
+      value_transform=value_transform,
+      reward_transform=reward_transform,
       policy_weight=policy_weight,
       value_weight=value_weight,
       reward_weight=reward_weight,
-    ),
+    )
   )
+  loss_fn = functools.partial(_loss, model, value_transform, sequence_loss)
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, axis_name
   )
@@ -333,8 +342,7 @@ def _prioritise(
 def _loss(
   model: Model,
   value_transform: Transform,
-  reward_transform: Transform,
-  loss_weights: dict[str, float],
+  sequence_loss: Callable[[ModelOutput, Target], LossOutput],
   params: Params,
   sequence: Sequence,
   target: Target,
@@ -344,14 +352,7 @@ def _loss(
   output = model_lib.unroll(
     model, params, sequence.observation[:, 0], target.action
   )
-  loss = jax.vmap(
-    functools.partial(
-      losses.muzero_loss,
-      value_transform=value_transform,
-      reward_transform=reward_transform,
-      **loss_weights,
-    )
-  )(output, target)
+  loss = jax.vmap(sequence_loss)(output, target)
   total = jnp.mean(weights * loss.total)
   value = value_transform.invert(output.value_logits[:, 0])
   trained = target.value_mask > 0

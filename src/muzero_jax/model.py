@@ -1,5 +1,7 @@
 """MuZero's three functions h, g and f as one record of pure functions."""
 
+from typing import Any
+
 import chex
 import flax.linen as nn
 import jax
@@ -7,6 +9,9 @@ import jax.numpy as jnp
 
 from muzero_jax import losses
 from muzero_jax.types import Array, Model, ModelOutput, Params
+
+# The states along an unroll are of no use once their heads are read.
+_NO_STATE: Any = None
 
 
 def make_model(network: nn.Module) -> Model:
@@ -21,10 +26,12 @@ def make_model(network: nn.Module) -> Model:
     return network.init(rng_key, observation, method=_touch_all)
 
   def root(params: Params, observation: Array) -> ModelOutput:
-    return network.apply(params, observation, method='root')
+    output: Any = network.apply(params, observation, method='root')
+    return output
 
   def step(params: Params, state: Array, action: Array) -> ModelOutput:
-    return network.apply(params, state, action, method='step')
+    output: Any = network.apply(params, state, action, method='step')
+    return output
 
   return Model(init=init, root=root, step=step)
 
@@ -65,7 +72,7 @@ def unroll(
   ) -> tuple[Array, ModelOutput]:
     state = losses.scale_gradient(state, state_gradient_scale)
     output = model.step(params, state, action_k)
-    return output.state, output._replace(state=None)
+    return output.state, output._replace(state=_NO_STATE)
 
   root = model.root(params, observation)
   _, steps = jax.lax.scan(body, root.state, action.T)
@@ -73,6 +80,6 @@ def unroll(
     lambda first, rest: jnp.moveaxis(
       jnp.concatenate([first[None], rest]), 0, 1
     ),
-    root._replace(state=None),
+    root._replace(state=_NO_STATE),
     steps,
   )

@@ -27,14 +27,24 @@ def make(name: str, env_name: str) -> Opponent:
   Raises:
     ValueError: if there is no such opponent for that environment.
   """
-  known = {'random': random}
-  if env_name == 'board/tic_tac_toe':
-    known['perfect'] = perfect_tic_tac_toe
+  known = _known(env_name)
   if name not in known:
     raise ValueError(
       f'opponent = {name!r} is not one of {", ".join(known)} for {env_name}'
     )
   return known[name]
+
+
+def names(env_name: str) -> tuple[str, ...]:
+  """Returns the opponents of an environment, weakest first."""
+  return tuple(_known(env_name))
+
+
+def _known(env_name: str) -> dict[str, Opponent]:
+  known: dict[str, Opponent] = {'random': random}
+  if env_name == 'board/tic_tac_toe':
+    known['perfect'] = perfect_tic_tac_toe
+  return known
 
 
 def random(rng_key: Array, timestep: TimeStep) -> Array:

@@ -37,6 +37,8 @@ class Progress:
     *,
     total_steps: int,
     start_step: int = 0,
+    start_updates: int = 0,
+    start_simulations: int = 0,
     log_period: float = 10.0,
     tensorboard: bool = True,
     stream: TextIO | None = None,
@@ -49,6 +51,8 @@ class Progress:
         are dropped: the run is about to repeat them.
       total_steps: environment steps at which the run ends.
       start_step: environment steps of the checkpoint that it resumes.
+      start_updates: updates of that checkpoint.
+      start_simulations: simulations of that checkpoint.
       log_period: seconds between lines.
       tensorboard: True to write TensorBoard events, with tensorboardX.
       stream: where lines go; standard output by default.
@@ -59,8 +63,7 @@ class Progress:
     self._total, self._period = total_steps, log_period
     self._stream, self._clock = stream, clock
     self._step, self._time = start_step, clock()
-    self._updates: float | None = None
-    self._simulations: float | None = None
+    self._updates, self._simulations = start_updates, start_simulations
     self._rate: float | None = None
     self._episodes, self._return_sum = 0, 0.0
     rows = _drop_rows_after(self.workdir / METRICS_FILE, start_step)
@@ -101,11 +104,10 @@ class Progress:
       subsequent_indent='    '))
 
   @contextlib.contextmanager
-  def compiling(self, what: str = 'the training step') -> Iterator[None]:
+  def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
     """Prints how long its body took; no rate counts that time."""
     start = self._clock()
-    print(f'compiling {what} ... ', end='', file=self._stream or sys.stdout,
-          flush=True)
+    print(f'{what} ... ', end='', file=self._stream or sys.stdout, flush=True)
     yield
     self._time = self._clock()
     self.note(f'took {self._time - start:.1f} s')
@@ -193,11 +195,7 @@ class Progress:
     """Returns the counters and the rates since the last line."""
     now = self._clock()
     seconds = max(now - self._time, 1e-9)
-    # The first line of a resumed run knows no earlier counts.
-    previous = (
-      self._step,
-      simulations if self._simulations is None else self._simulations,
-      updates if self._updates is None else self._updates)
+    previous = (self._step, self._simulations, self._updates)
     rates = [
       (count - before) / seconds
       for count, before in zip((step, simulations, updates), previous)

@@ -24,6 +24,8 @@ from muzero_jax.types import Environment, EnvSpec
 # Share of the free memory that a replay may take: the networks, their
 # gradients and the search need the rest.
 _MEMORY_SHARE = 0.8
+# What a checkpoint holds of actors that cannot be restored.
+_NO_ACTORS: Any = None
 EVALUATION_FILE = 'evaluation.json'
 
 
@@ -145,6 +147,8 @@ def _run(
     workdir,
     total_steps=config.num_steps,
     start_step=int(state.num_steps),
+    start_updates=int(state.learner.num_updates),
+    start_simulations=_num_simulations(config, state),
     log_period=config.log_period,
   ) as progress:
     devices = driver.mesh.devices.size
@@ -159,7 +163,7 @@ def _run(
       ],
     )
     if int(state.num_steps) < config.num_steps:
-      with progress.compiling():
+      with progress.timed():
         step = driver.step.lower(state).compile()
       state = _iterate(config, workdir, env, step, state, progress, stop)
     if stop.signum:
@@ -189,7 +193,7 @@ def _start(
   lines: list[str] = []
   abstract = driver.abstract()
   if not env.restorable:
-    abstract = abstract._replace(actor=None)
+    abstract = abstract._replace(actor=_NO_ACTORS)
   found = checkpoint.restore(workdir, abstract, report=lines.append)
   if found is None:
     return driver.init(rng_key), lines
@@ -227,22 +231,27 @@ def _iterate(
     _check_finite(metrics)
     means.add(metrics)
     progress.add_episodes(
-      metrics.rollout.num_episodes, metrics.rollout.return_sum
+      int(metrics.rollout.num_episodes), float(metrics.rollout.return_sum)
     )
     done = num_steps >= config.num_steps or bool(stop.signum)
     if progress.due() or done:
-      rows = int(state.num_iterations) * config.rollout_length
       progress.log(
         num_steps,
         means.take(),
         num_updates=int(metrics.num_updates),
-        num_simulations=rows * config.num_envs * config.num_simulations,
+        num_simulations=_num_simulations(config, state),
         force=done,
       )
     if done or time.monotonic() - last_save >= config.checkpoint_period:
       _save(config, workdir, env, state, progress)
       last_save = time.monotonic()
   return state
+
+
+def _num_simulations(config: Config, state: TrainState) -> int:
+  """Returns the simulations of acting so far."""
+  rows = int(state.num_iterations) * config.rollout_length * config.num_envs
+  return rows * config.num_simulations
 
 
 def _check_finite(metrics: IterationMetrics) -> None:
@@ -302,7 +311,7 @@ def _save(
 ) -> None:
   """Saves all that can be restored, and says so when it is done."""
   start = time.monotonic()
-  kept = state if env.restorable else state._replace(actor=None)  # type: ignore[arg-type]
+  kept = state if env.restorable else state._replace(actor=_NO_ACTORS)
   step = int(state.num_steps)
   checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
   progress.note(

@@ -156,7 +156,11 @@ class _ResNet(nn.Module):
     """Returns f(g(s, a)) for states [B, h, w, channels], actions [B]."""
     if self.spatial_actions:
       planes = action_planes(
-        action, self.num_actions, *state.shape[1:3], self.dtype
+        action,
+        self.num_actions,
+        state.shape[1],
+        state.shape[2],
+        self.dtype,
       )
     else:
       planes = jnp.broadcast_to(

@@ -102,7 +102,7 @@ def make_search(
   recurrent_fn = functools.partial(
     _recurrent_fn, model, value_transform, reward_transform, sign * discount
   )
-  common = dict(
+  common: dict[str, Any] = dict(
     recurrent_fn=recurrent_fn,
     num_simulations=num_simulations,
     max_depth=max_depth,

@@ -1,0 +1,1 @@
+"""Scripts: flags to a Config to a run."""

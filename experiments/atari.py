@@ -1,0 +1,6 @@
+"""Atari games on ALE: python -m experiments.atari --workdir=runs/x --flagfile=..."""
+
+from experiments import common
+
+if __name__ == '__main__':
+  common.main(families=('atari',), preset='atari_tiny')

@@ -1,0 +1,42 @@
+"""What every training script does with its arguments."""
+
+import os
+
+from muzero_jax import flags
+
+
+def main(families: tuple[str, ...], preset: str) -> None:
+  """Trains from the command line.
+
+  Args:
+    families: environment families that the script is for.
+    preset: where fields without a flag take their values.
+  """
+  flags.define(defaults=preset)
+
+  def train(arguments: flags.Arguments) -> int:
+    config = flags.resolve(*arguments)
+    if config.family not in families:
+      raise ValueError(
+        f'family = {config.family!r} is not one of {", ".join(families)}, '
+        'which this script is for'
+      )
+    # Imported late: a mistake in the flags is told before jax is loaded.
+    from muzero_jax import envs
+
+    envs.check_env_id(config.family, config.env_id)
+    _cache_compilations()
+    from muzero_jax import train as train_lib
+
+    return train_lib.run(config, arguments.workdir)
+
+  flags.run(train)
+
+
+def _cache_compilations() -> None:
+  """Keeps compiled steps, so that resuming a run does not compile again."""
+  folder = os.path.join(
+    os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache')),
+    'muzero_jax',
+  )
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)

@@ -1,0 +1,6 @@
+"""MinAtar games by pgx: python -m experiments.minatar --workdir=runs/x --flagfile=..."""
+
+from experiments import common
+
+if __name__ == '__main__':
+  common.main(families=('minatar',), preset='minatar')
