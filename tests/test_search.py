@@ -68,7 +68,7 @@ def patience_model():
 def test_finds_the_optimum_of_one_player(policy, q_normalisation):
   run = make(
     patience_model(), policy=policy, q_normalisation=q_normalisation,
-    num_simulations=160, gumbel_value_scale=0.02, discount=0.5,
+    num_simulations=400, gumbel_value_scale=0.02, discount=0.5,
   )
   for payoff, best in ((10.0, 1), (1.0, 0)):
     # 0.5 payoff against 1 + 0.5; once patience is lost, 1 is all there is.
