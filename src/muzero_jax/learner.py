@@ -1,4 +1,4 @@
-"""Learning: sample, reanalyse, targets, losses and optimiser in one function."""
+"""Learning: sample, reanalyse, targets, losses, optimiser as one function."""
 
 import functools
 from collections.abc import Callable
@@ -353,7 +353,11 @@ def _loss(
     model, params, sequence.observation[:, 0], target.action
   )
   loss = jax.vmap(sequence_loss)(output, target)
-  total = jnp.mean(weights * loss.total)
+  # Two-hot targets would clip an infinity and, compiled, lose a NaN.
+  is_finite = jnp.stack([
+    jnp.isfinite(x).all() for x in (target.value, target.reward, target.policy)
+  ]).all()
+  total = jnp.where(is_finite, jnp.mean(weights * loss.total), jnp.nan)
   value = value_transform.invert(output.value_logits[:, 0])
   trained = target.value_mask > 0
   policy = jax.nn.softmax(output.policy_logits[:, 0])
