@@ -1,0 +1,517 @@
+"""Learner: one update, what it skips, refreshes, decays and averages."""
+
+import functools
+
+import chex
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, PartitionSpec
+
+from muzero_jax import learner, replay, targets
+from muzero_jax.types import (
+  EnvSpec,
+  Model,
+  ModelOutput,
+  SearchOutput,
+  Sequence,
+  Trajectory,
+)
+
+N, K, TD, A = 16, 2, 2, 3
+L = K + 1 + TD
+TRANSFORM = helpers.TRANSFORM
+SPEC = EnvSpec('test', (4,), np.float32, A)
+SGD = optax.sgd(0.05)
+
+
+def make_batch(seed=0):
+  """Windows [N, L, ...] of which some end."""
+  rng = np.random.default_rng(seed)
+  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
+  is_last = rng.random((N, L)) < 0.2
+  is_last[:, 0] = False
+  return Sequence(
+    observation=f32(N, 1, 4),
+    reward=f32(N, L),
+    discount=(1 - is_last * rng.integers(0, 2, (N, L))).astype(np.float32),
+    is_last=is_last,
+    legal_actions=np.ones((N, L, A), bool),
+    to_play=np.zeros((N, L), np.int32),
+    action=rng.integers(0, A, (N, L)).astype(np.int32),
+    policy=rng.dirichlet(np.ones(A), (N, L)).astype(np.float32),
+    value=f32(N, L),
+  )
+
+
+@jax.jit
+def make_targets(rng_key, sequence):
+  make = functools.partial(
+    targets.make_targets, unroll_steps=K, td_steps=TD, discount=0.9
+  )
+  num_sequences = sequence.reward.shape[0]
+  return jax.vmap(make)(jax.random.split(rng_key, num_sequences), sequence)
+
+
+def make(optimiser=SGD, *, width=8, **kwargs):
+  return learner.make_learner(
+    helpers.tiny_model(A, width=width), TRANSFORM, TRANSFORM, optimiser,
+    **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
+       **kwargs},
+  )
+
+
+@functools.cache
+def initial_params(width=8):
+  functions = helpers.tiny_model(A, width=width)
+  params = jax.jit(functions.init)(
+    jax.random.key(0, impl='rbg'), jnp.zeros((1, 4))
+  )
+  return helpers.random_params(params, jax.random.key(1))
+
+
+@functools.cache
+def shared():
+  """A learner of period 3, its jitted step and a batch."""
+  learn = make(target_period=3)
+  batch = make_batch()
+  data = batch, make_targets(jax.random.key(0), batch), jnp.ones(N)
+  return learn, jax.jit(learn.step), data
+
+
+def spoilt(data):
+  sequence, target, weights = data
+  observation = np.array(sequence.observation)
+  observation[3] = np.nan
+  return sequence._replace(observation=observation), target, weights
+
+
+# --- Learning ---------------------------------------------------------------
+
+def entropy_floor(target, value_weight=0.25):
+  """The least loss that a batch allows: the entropy of its targets."""
+  entropy = lambda p: -np.sum(  # noqa: E731
+    p * np.log(np.where(p > 0, p, 1)), axis=-1
+  )
+  weights = np.full(K + 1, 1 / K)
+  weights[0] = 1
+  target = jax.tree.map(np.asarray, target)
+  policy = target.policy_mask * entropy(target.policy)
+  value = target.value_mask * entropy(np.asarray(TRANSFORM.apply(target.value)))
+  reward = target.reward_mask * entropy(
+    np.asarray(TRANSFORM.apply(target.reward))
+  )
+  return np.mean(
+    np.sum(weights * (policy + value_weight * value), axis=1)
+    + np.sum(weights[1:] * reward, axis=1)
+  )
+
+
+def test_overfits_one_batch_down_to_the_entropy_of_its_targets():
+  learn = make(optax.adam(1e-2), width=32)
+  sequence, target, weights = shared()[2]
+
+  @jax.jit
+  def fit(state):
+    return jax.lax.scan(
+      lambda state, _: learn.step(state, sequence, target, weights),
+      state, None, 600,
+    )
+
+  state, metrics = fit(learn.init(initial_params(32)))
+  floor = entropy_floor(target)
+  start, end = metrics.loss[0] - floor, metrics.loss[-1] - floor
+  assert start > 0.5
+  assert 0 <= end < 0.03 * start
+  assert state.num_updates == 600
+  assert metrics.value_error[-1] < 0.1 * metrics.value_error[0]
+
+
+def test_weights_scale_each_sequence():
+  learn, step, (sequence, target, _) = shared()
+  state = learn.init(initial_params())
+  alone = [
+    step(state, sequence, target, jax.nn.one_hot(n, N))[1].loss
+    for n in range(3)
+  ]
+  both = step(
+    state, sequence, target, jnp.zeros(N).at[jnp.arange(3)].set([1, 2, 3.0])
+  )[1].loss
+  np.testing.assert_allclose(
+    both, alone[0] + 2 * alone[1] + 3 * alone[2], rtol=1e-5
+  )
+
+
+def test_update_is_sample_targets_and_step():
+  """`update` trains what `replay.sample` draws with the first key."""
+  learn = make(priority_alpha=1.0, priority_beta=0.5)
+  buffer = make_buffer()
+  state = learn.init(initial_params())
+  rng_key = jax.random.key(7)
+  new_state, new_buffer, metrics = jax.jit(learn.update)(
+    state, buffer, rng_key
+  )
+  sample_key, _, target_key = jax.random.split(rng_key, 3)
+  batch = replay.sample(
+    buffer, sample_key, batch_size=N, window=L, alpha=1.0
+  )
+  target = make_targets(target_key, batch.sequence)
+  weights = replay.importance_weights(
+    batch.probability, replay.num_rows(buffer), beta=0.5
+  )
+  expected, expected_metrics = shared()[1](
+    state, batch.sequence, target, weights
+  )
+  chex.assert_trees_all_close(
+    new_state.params, expected.params, rtol=1e-4, atol=1e-6
+  )
+  np.testing.assert_allclose(
+    metrics.loss, expected_metrics.loss, rtol=1e-5
+  )
+  # |search value - n-step return| + epsilon, at the rows drawn and only there.
+  priority = np.array(buffer.priority)
+  priority[batch.slot, batch.env] = 1e-3 + np.abs(
+    batch.sequence.value[:, 0] - target.value[:, 0]
+  )
+  np.testing.assert_allclose(new_buffer.priority, priority, rtol=1e-5)
+
+
+def make_buffer(capacity=16, num_envs=4):
+  rng = np.random.default_rng(4)
+  shape = (capacity, num_envs)
+  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
+  is_last = rng.random(shape) < 0.2
+  rows = Trajectory(
+    frame=f32(*shape, 4),
+    reward=f32(*shape),
+    discount=(1 - is_last).astype(np.float32),
+    is_first=np.concatenate([np.ones((1, num_envs), bool), is_last[:-1]]),
+    is_last=is_last,
+    legal_actions=np.ones((*shape, A), bool),
+    to_play=np.zeros(shape, np.int32),
+    action=rng.integers(0, A, shape).astype(np.int32),
+    policy=rng.dirichlet(np.ones(A), shape).astype(np.float32),
+    value=f32(*shape),
+  )
+  state = replay.add(replay.init(SPEC, num_envs, capacity), rows)
+  priority = state.priority * rng.uniform(0.5, 2, shape)
+  return state._replace(priority=jnp.asarray(priority, jnp.float32))
+
+
+def test_uniform_sampling_leaves_priorities_alone():
+  learn = make()
+  buffer = make_buffer()
+  _, after, metrics = jax.jit(learn.update)(
+    learn.init(initial_params()), buffer, jax.random.key(0)
+  )
+  helpers.assert_trees_equal(buffer, after)
+  assert metrics.weight_min == 1
+
+
+# --- What is not finite -----------------------------------------------------
+
+def test_a_loss_that_is_not_finite_skips_the_update():
+  learn, step, data = shared()
+  state, _ = step(learn.init(initial_params()), *data)
+  skipped, metrics = step(state, *spoilt(data))
+  assert not np.isfinite(metrics.loss)
+  helpers.assert_trees_equal(skipped.params, state.params)
+  helpers.assert_trees_equal(skipped.target_params, state.target_params)
+  helpers.assert_trees_equal(skipped.opt_state, state.opt_state)
+  counters = skipped.num_updates, skipped.num_skipped, skipped.skips_in_a_row
+  assert counters == (2, 1, 1)
+
+
+@pytest.mark.parametrize('field', ['value', 'reward'])
+@pytest.mark.parametrize('broken', [np.nan, np.inf])
+def test_a_target_that_is_not_finite_skips_the_update(field, broken):
+  """Bins would clip an infinity, and hide a NaN."""
+  learn, step, (sequence, target, weights) = shared()
+  target = target._replace(
+    **{field: getattr(target, field).at[2, 1].set(broken)}
+  )
+  state = learn.init(initial_params())
+  skipped, _ = step(state, sequence, target, weights)
+  assert skipped.num_skipped == 1
+  helpers.assert_trees_equal(skipped.params, state.params)
+
+
+def test_a_gradient_that_is_not_finite_skips_the_update():
+  """The loss is finite: sqrt at 0 has no slope."""
+
+  def output(params, state):
+    logits = params['w'] * state[:, None] + jnp.sqrt(params['root'])
+    return ModelOutput(state, logits, logits, logits)
+
+  model = Model(
+    lambda *_: None,
+    lambda params, observation: output(params, observation[:, 0]),
+    lambda params, state, action: output(params, state),
+  )
+  learn = learner.make_learner(
+    model, TRANSFORM, TRANSFORM, SGD, batch_size=N, unroll_steps=K,
+    td_steps=TD,
+  )
+  sequence, target, weights = shared()[2]
+  target = target._replace(
+    policy=jnp.zeros((N, K + 1, 11)).at[..., 0].set(1.0)
+  )
+  params = {'w': jnp.full(11, 0.1), 'root': jnp.zeros(11)}
+  step = jax.jit(learn.step)
+  state, metrics = step(learn.init(params), sequence, target, weights)
+  assert np.isfinite(metrics.loss) and not np.isfinite(metrics.grad_norm)
+  assert state.num_skipped == 1
+  helpers.assert_trees_equal(state.params, params)
+
+
+def test_skips_in_a_row_are_forgotten_by_a_good_update():
+  learn, step, data = shared()
+  state = learn.init(initial_params())
+  for _ in range(2):
+    state, _ = step(state, *spoilt(data))
+  assert (state.num_skipped, state.skips_in_a_row) == (2, 2)
+  good, _ = step(state, *data)
+  assert (good.num_skipped, good.skips_in_a_row) == (2, 0)
+  assert not np.array_equal(
+    jax.tree.leaves(good.params)[0], jax.tree.leaves(state.params)[0]
+  )
+
+
+def test_three_skips_in_a_row_stop_the_learner_for_good():
+  learn, step, data = shared()
+  state = learn.init(initial_params())
+  for _ in range(learner.MAX_SKIPS):
+    state, _ = step(state, *spoilt(data))
+  assert state.skips_in_a_row == learner.MAX_SKIPS == 3
+  after, _ = step(state, *data)
+  assert after.skips_in_a_row == 3
+  helpers.assert_trees_equal(after.params, state.params)
+  again, _ = step(after, *spoilt(data))
+  assert again.skips_in_a_row == 3
+
+
+def test_broken_values_do_not_reach_the_priorities():
+  learn = make(priority_alpha=1.0)
+  buffer = make_buffer()
+  broken = buffer._replace(
+    rows=buffer.rows._replace(value=jnp.full_like(buffer.rows.value, np.nan))
+  )
+  state, after, _ = jax.jit(learn.update)(
+    learn.init(initial_params()), broken, jax.random.key(0)
+  )
+  assert state.num_skipped == 1
+  np.testing.assert_array_equal(after.priority, buffer.priority)
+
+
+# --- Target network and Reanalyse -------------------------------------------
+
+def test_the_target_network_refreshes_every_third_update():
+  learn, step, data = shared()
+  state = learn.init(initial_params())
+  helpers.assert_trees_equal(state.params, state.target_params)
+  held = state.target_params
+  for update in range(1, 8):
+    state, _ = step(state, *data)
+    if update % 3 == 0:
+      held = state.params
+    helpers.assert_trees_equal(state.target_params, held)
+    is_fresh = jax.tree.leaves(jax.tree.map(
+      np.array_equal, state.params, state.target_params
+    ))
+    assert all(is_fresh) if update % 3 == 0 else not any(is_fresh)
+
+
+def test_init_shares_no_buffers():
+  """Or the two could not be donated together."""
+  state = shared()[0].init(initial_params())
+  pointers = [
+    x.unsafe_buffer_pointer()
+    for x in jax.tree.leaves((state.params, state.target_params))
+  ]
+  assert len(set(pointers)) == len(pointers)
+
+
+@pytest.mark.parametrize('fraction,fresh', [
+  (0.0, 0), (0.03, 0), (0.1, 2), (0.5, 8), (0.99, 16), (1.0, 16),
+])
+def test_reanalyse_fraction_is_split_exactly(fraction, fresh):
+  searched = []
+
+  def search(params, rng_key, observation, legal_actions, temperature=1.0):
+    searched.append(observation.shape[0])
+    zero = jnp.zeros(observation.shape[0])
+    return SearchOutput(
+      zero.astype(jnp.int32), legal_actions / A, zero, zero
+    )
+
+  learn = make(reanalyse_fraction=fraction, reanalyse_search=search)
+  state = jax.eval_shape(lambda: learn.init(initial_params()))
+  jax.eval_shape(
+    learn.update, state, make_buffer(), jax.eval_shape(
+      lambda: jax.random.key(0))
+  )
+  assert sum(searched) == fresh * (K + 1)
+
+
+def test_refresh_changes_policy_and_value_of_that_many_sequences():
+  batch = jax.tree.map(jnp.asarray, make_batch())
+
+  def refresh(params, rng_key, part):
+    assert part.reward.shape == (5, L)
+    return part._replace(policy=part.policy + 1, value=part.value + params)
+
+  fresh = learner._refresh_part(refresh, 5, 2.0, jax.random.key(0), batch)
+  changed = np.asarray(fresh.value != batch.value)
+  assert (changed.all(axis=1) == changed.any(axis=1)).all()
+  rows = changed.any(axis=1)
+  assert rows.sum() == 5
+  np.testing.assert_allclose(fresh.value[rows], batch.value[rows] + 2)
+  np.testing.assert_allclose(fresh.policy[rows], batch.policy[rows] + 1)
+  np.testing.assert_array_equal(fresh.policy[~rows], batch.policy[~rows])
+  for name in Sequence._fields:
+    if name not in ('policy', 'value'):
+      np.testing.assert_array_equal(getattr(fresh, name), getattr(batch, name))
+  other = learner._refresh_part(refresh, 5, 2.0, jax.random.key(1), batch)
+  assert (np.asarray(other.value != batch.value) != changed).any()
+
+
+def test_reanalyse_uses_the_target_networks_parameters():
+  """Values to bootstrap from are those of `target_params`, not `params`."""
+
+  def search(params, rng_key, observation, legal_actions, temperature=1.0):
+    # What the search sees of its parameters becomes the value.
+    value = jnp.full(observation.shape[0], jax.tree.leaves(params)[0].sum())
+    return SearchOutput(
+      value.astype(jnp.int32), legal_actions / A, value, value
+    )
+
+  learn = make(
+    reanalyse_fraction=1.0, reanalyse_search=search, priority_alpha=1.0,
+    td_steps=1,
+  )
+  state = learn.init(initial_params())
+  update = jax.jit(learn.update)
+  buffer = make_buffer()
+  moved = jax.tree.map(lambda x: x + 1, state.params)
+  priorities = [
+    update(s, buffer, jax.random.key(0))[1].priority
+    for s in (
+      state, state._replace(params=moved), state._replace(target_params=moved)
+    )
+  ]
+  np.testing.assert_array_equal(priorities[0], priorities[1])
+  assert (priorities[0] != priorities[2]).any()
+
+
+def test_a_fraction_without_a_search_is_refused():
+  with pytest.raises(ValueError, match='reanalyse_fraction=0.5'):
+    make(reanalyse_fraction=0.5)
+
+
+# --- Optimiser --------------------------------------------------------------
+
+@pytest.mark.parametrize('name', ['adamw', 'sgd'])
+def test_weight_decay_is_of_kernels_only(name):
+  params = {'kernel': jnp.ones((2, 2)), 'bias': jnp.ones(2)}
+  rule = learner.make_optimiser(
+    optimiser=name, learning_rate=0.5, weight_decay=0.1
+  )
+  changes, _ = rule.update(
+    jax.tree.map(jnp.zeros_like, params), rule.init(params), params
+  )
+  np.testing.assert_allclose(changes['kernel'], -0.5 * 0.1, rtol=1e-6)
+  np.testing.assert_array_equal(changes['bias'], [0, 0])
+
+
+def rates(count, **kwargs):
+  """The learning rate of each update: the step along a gradient of 1."""
+  rule = learner.make_optimiser(
+    optimiser='sgd', momentum=0.0, weight_decay=0.0, **kwargs
+  )
+  params = jnp.zeros(1)
+
+  def body(state, _):
+    changes, state = rule.update(jnp.ones(1), state, params)
+    return state, -changes[0]
+
+  return np.asarray(
+    jax.lax.scan(body, rule.init(params), None, count)[1]
+  )
+
+
+def test_constant_schedule():
+  np.testing.assert_allclose(rates(4, learning_rate=0.3), 0.3)
+
+
+def test_cosine_schedule_ends_at_its_share_and_stays():
+  result = rates(
+    14, learning_rate=0.2, schedule='cosine', learning_rate_end=0.1,
+    num_updates=10,
+  )
+  t = np.minimum(np.arange(14) / 10, 1)
+  expected = 0.2 * (0.9 * 0.5 * (1 + np.cos(np.pi * t)) + 0.1)
+  np.testing.assert_allclose(result, expected, rtol=1e-5)
+
+
+def test_exponential_schedule_after_a_warm_up():
+  result = rates(
+    9, learning_rate=0.2, schedule='exponential', learning_rate_end=0.1,
+    num_updates=8, warmup_updates=4,
+  )
+  expected = [0, 0.05, 0.1, 0.15, *(0.2 * 0.1 ** (np.arange(5) / 4))]
+  np.testing.assert_allclose(result, expected, rtol=1e-5, atol=1e-8)
+
+
+def test_gradients_are_clipped_to_a_global_norm():
+  rule = learner.make_optimiser(
+    optimiser='sgd', learning_rate=1.0, momentum=0.0, weight_decay=0.0,
+    max_grad_norm=1.0,
+  )
+  params = {'a': jnp.zeros(1), 'b': jnp.zeros(1)}
+  grads = {'a': jnp.array([3.0]), 'b': jnp.array([4.0])}
+  changes, _ = rule.update(grads, rule.init(params), params)
+  np.testing.assert_allclose(changes['a'], -0.6, rtol=1e-6)
+  np.testing.assert_allclose(changes['b'], -0.8, rtol=1e-6)
+
+
+@pytest.mark.parametrize('name', ['optimiser', 'schedule'])
+def test_unknown_names_are_refused(name):
+  with pytest.raises(ValueError, match=f"{name}='lion': must be one of"):
+    learner.make_optimiser(**{name: 'lion'})
+
+
+# --- Devices ----------------------------------------------------------------
+
+def test_eight_devices_make_the_step_of_one():
+  """Same batch, same loss, same parameters; one bad shard skips all."""
+  learn, step, (sequence, target, _) = shared()
+  weights = jnp.linspace(0.1, 1.0, N)
+  state = learn.init(initial_params())
+  expected, expected_metrics = step(state, sequence, target, weights)
+
+  mesh = Mesh(np.array(jax.devices()[:8]), ('devices',))
+  local = make(target_period=3, batch_size=N // 8, axis_name='devices')
+  split, whole = PartitionSpec('devices'), PartitionSpec()
+  sharded = jax.jit(jax.shard_map(
+    local.step, mesh=mesh, in_specs=(whole, split, split, split),
+    out_specs=(whole, whole), check_vma=False,
+  ))
+  new_state, metrics = sharded(state, sequence, target, weights)
+  np.testing.assert_allclose(metrics.loss, expected_metrics.loss, rtol=1e-5)
+  np.testing.assert_allclose(
+    metrics.grad_norm, expected_metrics.grad_norm, rtol=1e-5
+  )
+  chex.assert_trees_all_close(
+    new_state.params, expected.params, rtol=1e-5, atol=1e-7
+  )
+  skipped, _ = sharded(state, *spoilt((sequence, target, weights)))
+  assert skipped.num_skipped == 1
+  helpers.assert_trees_equal(skipped.params, state.params)
+  # Every device holds the same.
+  for leaf in jax.tree.leaves(new_state.params):
+    copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+    assert len(copies) == 8
+    assert all(np.array_equal(copies[0], copy) for copy in copies)
