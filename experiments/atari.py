@@ -1,4 +1,7 @@
-"""Atari games on ALE: python -m experiments.atari --workdir=runs/x --flagfile=..."""
+"""Atari games, on ALE.
+
+python -m experiments.atari --workdir=runs/x [--flagfile=...] [--field=value ...]
+"""
 
 from experiments import common
 

@@ -1,4 +1,7 @@
-"""Two-player board games by pgx: python -m experiments.board --workdir=runs/x --flagfile=..."""
+"""Two-player board games, by pgx.
+
+python -m experiments.board --workdir=runs/x [--flagfile=...] [--field=value ...]
+"""
 
 from experiments import common
 

@@ -1,4 +1,7 @@
-"""Classic control, our own and gymnax's: python -m experiments.classic --workdir=runs/x --flagfile=..."""
+"""Classic control, our own and gymnax's.
+
+python -m experiments.classic --workdir=runs/x [--flagfile=...] [--field=value ...]
+"""
 
 from experiments import common
 

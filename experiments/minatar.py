@@ -1,4 +1,7 @@
-"""MinAtar games by pgx: python -m experiments.minatar --workdir=runs/x --flagfile=..."""
+"""MinAtar games, by pgx.
+
+python -m experiments.minatar --workdir=runs/x [--flagfile=...] [--field=value ...]
+"""
 
 from experiments import common
 

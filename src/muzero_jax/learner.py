@@ -1,4 +1,4 @@
-"""Learning: sample, reanalyse, targets, losses, optimiser as one function."""
+"""Learning: sample, reanalyse, targets, losses and optimiser as one step."""
 
 import functools
 from collections.abc import Callable
