@@ -12,11 +12,8 @@ same number of episodes, or short ones would be counted too often.
 
 import argparse
 import functools
-import importlib.metadata
 import json
-import os
 import pathlib
-import platform
 import sys
 import time
 from typing import Any, NamedTuple
@@ -27,6 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks import common
 from muzero_jax import atari_scores, types
 from muzero_jax.envs import atari
 
@@ -147,19 +145,6 @@ def compare(
   }
 
 
-def _hardware() -> dict[str, Any]:
-  model = platform.processor() or platform.machine()
-  cpuinfo = pathlib.Path('/proc/cpuinfo')
-  if cpuinfo.exists():
-    for line in cpuinfo.read_text().splitlines():
-      if line.startswith('model name'):
-        model = line.split(':', 1)[1].strip()
-        break
-  return {
-    'cpu': model, 'cores': os.cpu_count(), 'jax': jax.default_backend()
-  }
-
-
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--num_envs', type=int, default=20)
@@ -190,9 +175,8 @@ def main() -> None:
     'protocol': 'uniformly random, minimal actions, frame skip 4, 0 to 30 '
                 'no-ops, no sticky actions, full games, unclipped, '
                 '108000-frame cap; +- is one standard error',
-    'versions': {'python': platform.python_version()} | {
-      p: importlib.metadata.version(p) for p in ('jax', 'ale-py', 'numpy')},
-    'hardware': _hardware(),
+    'versions': common.versions(('jax', 'ale-py', 'numpy')),
+    'hardware': common.hardware(),
     'games': rows,
   }, indent=1) + '\n')
   if not all(row['agree'] for row in rows):

@@ -1,0 +1,1 @@
+"""Measurements with their commands; results/ keeps them as JSON."""
