@@ -1,6 +1,6 @@
 """Atari games, on ALE.
 
-python -m experiments.atari --workdir=runs/x [--flagfile=...] [--field=value ...]
+python -m experiments.atari --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
 from experiments import common

@@ -1,6 +1,6 @@
 """Two-player board games, by pgx.
 
-python -m experiments.board --workdir=runs/x [--flagfile=...] [--field=value ...]
+python -m experiments.board --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
 from experiments import common

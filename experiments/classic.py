@@ -1,6 +1,6 @@
 """Classic control, our own and gymnax's.
 
-python -m experiments.classic --workdir=runs/x [--flagfile=...] [--field=value ...]
+python -m experiments.classic --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
 from experiments import common

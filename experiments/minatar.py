@@ -1,6 +1,6 @@
 """MinAtar games, by pgx.
 
-python -m experiments.minatar --workdir=runs/x [--flagfile=...] [--field=value ...]
+python -m experiments.minatar --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
 from experiments import common
