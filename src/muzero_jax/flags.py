@@ -126,6 +126,7 @@ def resolve(
   """
   path = pathlib.Path(workdir) / CONFIG_FILE
   stored = read_config(workdir) if _exists(path) else None
+  _refuse_unwritable(path.parent)
   if stored is None:
     config = dataclasses.replace(base, **given)
     for name in _RUN_FILES:
@@ -141,6 +142,17 @@ def resolve(
     }
     config = dataclasses.replace(stored, **changes)
   return config
+
+
+def check_same_run(workdir: str | os.PathLike, config: Config) -> None:
+  """Raises ValueError where a run directory holds another configuration.
+
+  RESUMABLE_FIELDS may differ.
+  """
+  if not _exists(pathlib.Path(workdir) / CONFIG_FILE):
+    return
+  _refuse_other_run(
+    workdir, read_config(workdir), dataclasses.asdict(config), config, '')
 
 
 def store(workdir: str | os.PathLike, config: Config) -> None:
@@ -185,8 +197,8 @@ def run(
   A ValueError that this project raised on purpose, while parsing or in
   `main`, becomes one line on stderr and exit status 2; so does a
   RuntimeError or FloatingPointError, which end a run that was started
-  rightly, with status 1. Any other exception keeps its traceback: it is a
-  defect, not a user's mistake.
+  rightly, with status 1, and an ImportError, which says what to install. Any
+  other exception keeps its traceback: it is a defect, not a user's mistake.
   """
   argv = list(sys.argv if argv is None else argv)
   try:
@@ -195,7 +207,9 @@ def run(
       sys.exit(0)
     arguments = parse(argv, flag_values=flag_values)
     status = main(arguments)
-  except (ValueError, RuntimeError, FloatingPointError) as error:
+  except (
+    ValueError, RuntimeError, FloatingPointError, ImportError
+  ) as error:
     if not _on_purpose(error):
       raise
     print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
@@ -313,6 +327,22 @@ def _exists(path: pathlib.Path) -> bool:
   except OSError as error:
     raise ValueError(
       f'workdir {path.parent} cannot be read: {error.strerror}') from None
+
+
+def _refuse_unwritable(workdir: pathlib.Path) -> None:
+  """Raises ValueError where it is plain that nothing can be written.
+
+  Only writing shows the rest, but by then jax has been loaded.
+  """
+  there = workdir.absolute()
+  while not there.exists():
+    there = there.parent
+  if not there.is_dir():
+    raise ValueError(
+      f'workdir {workdir} cannot be written: {there} is not a directory')
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise ValueError(
+      f'workdir {workdir} cannot be written: permission denied for {there}')
 
 
 def _write_config(path: pathlib.Path, config: Config) -> None:
