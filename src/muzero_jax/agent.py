@@ -5,6 +5,7 @@ For users, and for `evaluate`, which plays through the same functions.
 
 import functools
 import os
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -14,7 +15,17 @@ import numpy as np
 from muzero_jax import checkpoint, envs, factory, flags, history
 from muzero_jax.config import Config
 from muzero_jax.search import Search
-from muzero_jax.types import Array, EnvSpec, History, Params, SearchOutput
+from muzero_jax.types import (
+  Array,
+  Environment,
+  EnvSpec,
+  History,
+  Params,
+  SearchOutput,
+)
+
+# (config, *, num_envs, evaluation, seed) -> environments, as `envs.make`.
+MakeEnv = Callable[..., Environment]
 
 
 class AgentState(NamedTuple):
@@ -75,15 +86,23 @@ class Agent:
     spec: of its environment.
     params: of its network.
     step: environment steps it was trained for.
+    make_env: builds its environments, as `envs.make` does.
   """
 
   def __init__(
-    self, config: Config, spec: EnvSpec, params: Params, step: int = 0
+    self,
+    config: Config,
+    spec: EnvSpec,
+    params: Params,
+    step: int = 0,
+    *,
+    make_env: MakeEnv = envs.make,
   ) -> None:
     self.config = config
     self.spec = spec
     self.params = params
     self.step = step
+    self.make_env = make_env
     system = factory.make_system(config, spec)
     search = factory.make_search(config, spec, system, training=False)
     # Pure: (params, state, rng_key, observation, legal_actions, is_first).
@@ -121,9 +140,9 @@ class Agent:
       [B] int32 actions, or a scalar for one episode.
 
     Raises:
-      ValueError: if a shape does not fit the environment's.
+      ValueError: if a shape or a value does not fit the environment's.
     """
-    observation = np.asarray(observation, self.spec.observation_dtype)
+    observation = _observation(observation, self.spec)
     single = observation.shape == tuple(self.spec.observation_shape)
     if single:
       observation = observation[None]
@@ -136,6 +155,8 @@ class Agent:
     legal = self._batch(
       'legal_actions', legal_actions, (num_envs, self.spec.num_actions), True
     )
+    if not legal.any(axis=-1).all():
+      raise ValueError('legal_actions leaves an episode no action')
     opens = self._batch('is_first', is_first, (num_envs,), self._state is None)
     if self._state is None:
       self._state = self.init_state(num_envs)
@@ -158,19 +179,47 @@ class Agent:
     if value is None:
       return np.full(shape, default)
     value = np.asarray(value, bool)
-    if value.size != np.prod(shape):
+    if value.shape != shape and (1, *value.shape) != shape:
       raise ValueError(f'{name} has shape {value.shape}: must be {shape}')
     return value.reshape(shape)
 
 
-def load(workdir: str | os.PathLike) -> Agent:
+def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
+  """Returns an observation in the environment's dtype.
+
+  Raises:
+    ValueError: if that would change it, or it is not finite.
+  """
+  given = np.asarray(observation)
+  dtype = np.dtype(spec.observation_dtype)
+  if np.issubdtype(dtype, np.floating):
+    if not np.isfinite(given).all():
+      raise ValueError('observation holds numbers that are not finite')
+    return given.astype(dtype)
+  # Frames scaled to [0, 1] would become black without a word.
+  converted = given.astype(dtype)
+  if given.dtype != dtype and not np.array_equal(converted, given):
+    raise ValueError(
+      f'observation of {given.dtype} holds numbers that are no {dtype}, which '
+      f'is what {spec.name} observes'
+    )
+  return converted
+
+
+def load(
+  workdir: str | os.PathLike, *, make_env: MakeEnv = envs.make
+) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
+
+  Args:
+    workdir: the run directory.
+    make_env: as it was given to `train.run`.
 
   Raises:
     ValueError: if the directory holds no run or no checkpoint.
   """
   config = flags.read_config(workdir)
-  spec = envs.make(config, num_envs=1, evaluation=True).spec
+  spec = make_env(config, num_envs=1, evaluation=True).spec
   system = factory.make_system(config, spec)
   abstract = jax.eval_shape(
     lambda key: system.model.init(
@@ -182,4 +231,4 @@ def load(workdir: str | os.PathLike) -> Agent:
   if found is None:
     raise ValueError(f'workdir {workdir} has no checkpoint yet')
   step, params = found
-  return Agent(config, spec, params, step)
+  return Agent(config, spec, params, step, make_env=make_env)

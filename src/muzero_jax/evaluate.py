@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import atari_scores, envs, opponents
+from muzero_jax import atari_scores, opponents
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.opponents import Opponent
 from muzero_jax.types import Array, Environment, Params, TimeStep
@@ -271,7 +271,7 @@ def report(
   num_envs = pairs * num_envs_for(
     num_episodes // pairs, max(config.eval_envs // pairs, 1)
   )
-  env = envs.make(
+  env = agent.make_env(
     config, num_envs=num_envs, evaluation=True, seed=config.seed + 1 + seed
   )
   play = dict(num_envs=num_envs, seed=seed)
