@@ -13,10 +13,11 @@ import jax
 import numpy as np
 
 from muzero_jax import anakin as anakin_lib
-from muzero_jax import checkpoint, envs, evaluate, factory, flags, replay
-from muzero_jax.agent import Agent
+from muzero_jax import checkpoint, envs, evaluate, factory, flags, lock, replay
+from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
 from muzero_jax.config import Config
+from muzero_jax.envs import base
 from muzero_jax.learner import MAX_SKIPS
 from muzero_jax.progress import Progress
 from muzero_jax.types import Environment, EnvSpec
@@ -29,48 +30,70 @@ _NO_ACTORS: Any = None
 EVALUATION_FILE = 'evaluation.json'
 
 
+class _StoppedError(Exception):
+  """SIGTERM or Ctrl-C ended the run; all that can be saved is saved."""
+
+
 class _Stop:
-  """Remembers that SIGTERM or Ctrl-C asked the run to end."""
+  """Ends the run on SIGTERM or Ctrl-C."""
 
   signum: int = 0
+  # True while there is something to save first: who sets it looks at signum.
+  deferred: bool = False
 
   def __call__(self, signum: int, frame: Any) -> None:
     self.signum = signum
     # The second one ends the process at once.
     signal.signal(signum, signal.SIG_DFL)
+    if not self.deferred:
+      raise _StoppedError
 
 
-def run(config: Config, workdir: str | os.PathLike) -> int:
+def run(
+  config: Config,
+  workdir: str | os.PathLike,
+  *,
+  make_env: MakeEnv = envs.make,
+) -> int:
   """Trains, or goes on training, in a run directory, then evaluates.
 
   Args:
     config: of the run; stored in the directory, if it is not there yet.
     workdir: the run directory.
+    make_env: called as `envs.make` is; for environments of one's own.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
 
   Raises:
-    ValueError: if sizes do not fit together or into memory; nothing was
-      written then.
+    ValueError: if sizes do not fit together or into memory, or the directory
+      is in use or belongs to another configuration; nothing was written then.
     FloatingPointError: if losses, observations or rewards are not finite.
+    RuntimeError: if a checkpoint cannot be written.
   """
   # Its settings come first: it decides how many devices there can be.
-  env_spec = envs.make(config, num_envs=1).spec
-  memory = check_memory(config, env_spec)
-  factory.make_system(config, env_spec)
-  probe = envs.make(config, num_envs=1)
+  probe = make_env(config, num_envs=1)
+  memory = check_memory(config, probe.spec)
+  factory.make_system(config, probe.spec)
   num_devices = anakin_lib.choose_num_devices(config, probe.restorable)
-  env = envs.make(config, num_envs=config.num_envs // num_devices)
+  local_envs = config.num_envs // num_devices
+  env = make_env(config, num_envs=local_envs)
+  if env.restorable:
+    base.check_arrays(env, local_envs)
   driver = anakin_lib.make_anakin(
     config,
     env,
     num_devices=num_devices,
     rows_per_env=config.capacity_rows_per_env,
   )
-  flags.store(workdir, config)
-  with _stop_on_signals() as stop:
-    return _run(config, workdir, env, driver, memory, stop)
+  with lock.hold(workdir), _stop_on_signals() as stop:
+    try:
+      _run(config, workdir, make_env, env, driver, memory, stop)
+    except _StoppedError:
+      name = signal.Signals(stop.signum).name
+      print(f'stopped by {name}; the same command resumes the run', flush=True)
+      return 128 + stop.signum
+  return 0
 
 
 def check_memory(config: Config, spec: EnvSpec) -> str:
@@ -137,12 +160,15 @@ def _stop_on_signals() -> Iterator[_Stop]:
 def _run(
   config: Config,
   workdir: str | os.PathLike,
+  make_env: MakeEnv,
   env: Environment,
   driver: Anakin,
   memory: str,
   stop: _Stop,
-) -> int:
+) -> None:
+  flags.check_same_run(workdir, config)
   state, resumed = _start(config, workdir, env, driver)
+  flags.store(workdir, config)
   with Progress(
     workdir,
     total_steps=config.num_steps,
@@ -166,20 +192,13 @@ def _run(
       with progress.timed():
         step = driver.step.lower(state).compile()
       state = _iterate(config, workdir, env, step, state, progress, stop)
-    if stop.signum:
-      progress.note(
-        f'stopped by {signal.Signals(stop.signum).name}; the same command '
-        'resumes the run'
-      )
-      return 128 + stop.signum
     if config.eval_episodes:
-      _evaluate(config, workdir, env.spec, state, progress)
+      _evaluate(config, workdir, make_env, env.spec, state, progress)
     curves = progress.close()
     progress.note(
       f'all of the run is in {workdir}: config.json, checkpoints/, '
       f'metrics.jsonl{", " + curves.name if curves else ""}, {EVALUATION_FILE}'
     )
-  return 0
 
 
 def _start(
@@ -220,11 +239,16 @@ def _iterate(
   progress: Progress,
   stop: _Stop,
 ) -> TrainState:
-  """Iterates until all steps are made or a signal asks to stop."""
+  """Iterates until all steps are made.
+
+  Raises:
+    _StoppedError: on a signal, once the state is saved.
+  """
   means = _Means()
   last_save = time.monotonic()
-  num_steps = int(state.num_steps)
-  while num_steps < config.num_steps and not stop.signum:
+  stop.deferred = True
+  done = False
+  while not done:
     state, device_metrics = step_fn(state)
     metrics: IterationMetrics = jax.device_get(device_metrics)
     num_steps = int(metrics.num_steps)
@@ -233,6 +257,7 @@ def _iterate(
     progress.add_episodes(
       int(metrics.rollout.num_episodes), float(metrics.rollout.return_sum)
     )
+    # A signal that comes later than this takes another iteration.
     done = num_steps >= config.num_steps or bool(stop.signum)
     if progress.due() or done:
       progress.log(
@@ -245,6 +270,9 @@ def _iterate(
     if done or time.monotonic() - last_save >= config.checkpoint_period:
       _save(config, workdir, env, state, progress)
       last_save = time.monotonic()
+  stop.deferred = False
+  if stop.signum:
+    raise _StoppedError
   return state
 
 
@@ -258,15 +286,19 @@ def _check_finite(metrics: IterationMetrics) -> None:
   """Raises FloatingPointError where a run cannot go on."""
   step = int(metrics.num_steps)
   if metrics.rollout.num_bad:
-    raise FloatingPointError(
-      f'step {step}: {int(metrics.rollout.num_bad)} observations or rewards '
-      'of the environment are not finite'
-    )
+    _refuse_rows(step, int(metrics.rollout.num_bad))
   if metrics.skips_in_a_row >= MAX_SKIPS:
     raise FloatingPointError(
       f'step {step}: {MAX_SKIPS} updates in a row had a loss or gradient that '
       'is not finite; the last checkpoint is untouched'
     )
+
+
+def _refuse_rows(step: int, num_bad: int) -> None:
+  raise FloatingPointError(
+    f'step {step}: {num_bad} rows of the environment hold observations or '
+    'rewards that are not finite; the last checkpoint is untouched'
+  )
 
 
 class _Means:
@@ -309,27 +341,52 @@ def _save(
   state: TrainState,
   progress: Progress,
 ) -> None:
-  """Saves all that can be restored, and says so when it is done."""
+  """Saves all that can be restored, and says so when it is done.
+
+  Raises:
+    FloatingPointError: the rows that the actors stand at are not finite; the
+      iteration has not looked at them yet.
+    RuntimeError: the disk refuses.
+  """
   start = time.monotonic()
-  kept = state if env.restorable else state._replace(actor=_NO_ACTORS)
   step = int(state.num_steps)
-  checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
+  row = jax.device_get(state.actor.timestep)
+  if num_bad := _num_bad(row.observation, row.reward):
+    _refuse_rows(step, num_bad)
+  kept = state if env.restorable else state._replace(actor=_NO_ACTORS)
+  try:
+    checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
+  except OSError as error:
+    raise RuntimeError(
+      f'step {step}: the checkpoint cannot be written: {error}'
+    ) from error
   progress.note(
     f'saved the checkpoint of step {step:,} in '
     f'{time.monotonic() - start:.1f} s'
   )
 
 
+def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
+  """Returns how many of B rows hold a number that is not finite."""
+  finite = np.isfinite(reward)
+  if np.issubdtype(observation.dtype, np.floating):
+    finite &= np.isfinite(observation.reshape(len(reward), -1)).all(axis=1)
+  return int((~finite).sum())
+
+
 def _evaluate(
   config: Config,
   workdir: str | os.PathLike,
+  make_env: MakeEnv,
   spec: EnvSpec,
   state: TrainState,
   progress: Progress,
 ) -> None:
   """Evaluates the final agent, prints and stores its score."""
   params = jax.device_put(state.learner.params, jax.devices()[0])
-  agent = Agent(config, spec, params, int(state.num_steps))
+  agent = Agent(
+    config, spec, params, int(state.num_steps), make_env=make_env
+  )
   with progress.timed(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):

@@ -93,7 +93,7 @@ def make_environment(
     init=functools.partial(_init, functions, spec, num_envs),
     step=functools.partial(_step, functions, spec),
   )
-  _check_arrays(environment, num_envs)
+  check_arrays(environment, num_envs)
   return environment
 
 
@@ -183,8 +183,15 @@ def _where(mask: Array, x: Any, y: Any, like: Array) -> Array:
   return new if new.dtype == like.dtype else new.astype(like.dtype)
 
 
-def _check_arrays(environment: types.Environment, num_envs: int) -> None:
-  """Raises ValueError if the traced arrays are not those of the spec."""
+def check_arrays(environment: types.Environment, num_envs: int) -> None:
+  """Raises ValueError if the traced arrays are not those of the spec.
+
+  Runs nothing; `make_environment` does it by itself.
+
+  Args:
+    environment: pure functions.
+    num_envs: B, of `environment`.
+  """
   spec = environment.spec
   key = jax.eval_shape(lambda: jax.random.key(0))
   action = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
