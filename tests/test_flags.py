@@ -183,7 +183,8 @@ SCRIPT = '''"""Does nothing."""
 from muzero_jax import flags
 flags.define(defaults='cartpole', workdir='run')
 def main(arguments):
-  config = _resolve_and_store(*arguments)
+  config = flags.resolve(*arguments)
+  flags.store(arguments.workdir, config)
   if config.seed == 1:
     raise ValueError(
       'two\\nlines')
