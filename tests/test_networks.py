@@ -147,10 +147,10 @@ def test_normalise_state_of_one_sample_at_a_time(dtype):
   assert jnp.isfinite(jacobian).all()
 
 
-def test_uint8_is_scaled_and_floats_are_not():
+def test_uint8_is_centred_and_floats_are_left_alone():
   pixels = jnp.array([0, 51, 255], jnp.uint8)
   np.testing.assert_allclose(
-    heads.to_input(pixels, jnp.float32), [0, 0.2, 1], rtol=1e-6
+    heads.to_input(pixels, jnp.float32), [-2, -1.2, 2], rtol=1e-6
   )
   np.testing.assert_array_equal(
     heads.to_input(jnp.array([0.0, 255.0]), jnp.float32), [0, 255]

@@ -6,7 +6,6 @@ import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 from muzero_jax import reanalyse, search
 from muzero_jax.types import Sequence
@@ -35,10 +34,10 @@ def make_batch(seed=0):
 
 
 @functools.cache
-def parts(policy):
+def parts():
   model = helpers.tiny_model(A)
   run = search.make_search(
-    model, TRANSFORM, TRANSFORM, policy=policy, num_simulations=4, noise=False
+    model, TRANSFORM, TRANSFORM, num_simulations=4, noise=False
   )
 
   def value_fn(params, observation):
@@ -63,9 +62,8 @@ def parts(policy):
   return params, jax.jit(both)
 
 
-@pytest.mark.parametrize('policy', ['gumbel', 'muzero'])
-def test_fresh_policies_are_those_of_a_search(policy):
-  params, both = parts(policy)
+def test_fresh_policies_are_those_of_a_search():
+  params, both = parts()
   batch = make_batch()
   fresh, direct, _ = both(params, jax.random.key(0), batch)
   np.testing.assert_allclose(
@@ -77,7 +75,7 @@ def test_fresh_policies_are_those_of_a_search(policy):
 
 
 def test_fresh_values_are_the_networks_own_on_every_row():
-  params, both = parts('gumbel')
+  params, both = parts()
   fresh, direct, values = both(params, jax.random.key(0), make_batch())
   np.testing.assert_allclose(fresh.value, values, rtol=1e-5, atol=1e-6)
   assert not np.allclose(
@@ -86,7 +84,7 @@ def test_fresh_values_are_the_networks_own_on_every_row():
 
 
 def test_everything_else_is_as_it_was():
-  params, both = parts('gumbel')
+  params, both = parts()
   batch = make_batch()
   fresh, _, _ = both(params, jax.random.key(0), batch)
   for name in Sequence._fields:
@@ -99,7 +97,7 @@ def test_everything_else_is_as_it_was():
 
 
 def test_stored_targets_do_not_matter_and_parameters_do():
-  params, both = parts('gumbel')
+  params, both = parts()
   batch = make_batch()
   fresh, _, _ = both(params, jax.random.key(0), batch)
   other = batch._replace(policy=batch.policy + 1, value=batch.value + 1)
@@ -114,7 +112,7 @@ def test_stored_targets_do_not_matter_and_parameters_do():
 
 
 def test_one_legal_action_takes_all_of_the_policy():
-  params, both = parts('muzero')
+  params, both = parts()
   batch = make_batch()
   batch.legal_actions[:] = [False, True, False]
   fresh, _, _ = both(params, jax.random.key(0), batch)

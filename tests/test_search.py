@@ -650,9 +650,8 @@ def test_bad_arguments_are_named(name, value):
 
 
 def test_simulations_may_be_fewer_than_actions():
-  for policy in POLICIES:
-    result = random_search(policy, num_simulations=1)(
-      1.0, jax.random.key(0), roots(), masks()
-    )
-    chex.assert_tree_all_finite(result)
-    assert jnp.take_along_axis(masks(), result.action[:, None], 1).all()
+  result = random_search('gumbel', num_simulations=1)(
+    1.0, jax.random.key(0), roots(), masks()
+  )
+  chex.assert_tree_all_finite(result)
+  assert jnp.take_along_axis(masks(), result.action[:, None], 1).all()
