@@ -94,7 +94,7 @@ def random_params(params, rng_key, scale=0.3):
   """Parameters with noise, so that no head is zero."""
   leaves, treedef = jax.tree.flatten(params)
   keys = jax.random.split(rng_key, len(leaves))
-  return treedef.unflatten([
+  return jax.tree.unflatten(treedef, [
     x + scale * jax.random.normal(key, x.shape)
     for x, key in zip(leaves, keys)
   ])
