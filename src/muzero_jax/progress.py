@@ -70,12 +70,14 @@ class Progress:
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
     self._writer = self._open_writer(start_step) if tensorboard else None
+    self._closed = False
 
   def __enter__(self) -> 'Progress':
     return self
 
   def __exit__(self, *exception: Any) -> None:
-    self.close()
+    if not self._closed:
+      self.close()
 
   def note(self, text: str) -> None:
     """Prints a line at once."""
@@ -169,6 +171,7 @@ class Progress:
 
   def close(self) -> pathlib.Path | None:
     """Ends the record; returns curves.png, drawn anew, if it could be."""
+    self._closed = True
     if self._writer is not None:
       self._writer.close()
       self._writer = None
