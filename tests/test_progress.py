@@ -113,7 +113,9 @@ def test_resume_drops_later_rows_and_a_torn_one(tmp_path, clock):
   assert [row['step'] for row in progress.read_metrics(tmp_path)] == [
     100, 200, 300]
   clock.now += 1000
-  resumed = _make(tmp_path, clock, start_step=200)
+  resumed = _make(
+    tmp_path, clock, start_step=200, start_updates=900,
+    start_simulations=10_000)
   clock.now += 10
   resumed.log(350, {'loss': 1}, num_updates=900, num_simulations=10_000)
   rows = progress.read_metrics(tmp_path)
