@@ -1,0 +1,186 @@
+"""Whole runs: what they write, how they resume, what ends them."""
+
+import json
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+from helpers import assert_trees_equal
+
+from muzero_jax import checkpoint, envs, flags, lock, progress, train
+from muzero_jax.envs import base
+from muzero_jax.types import EnvSpec
+
+
+def interrupt_after(monkeypatch, num_saves, signum=signal.SIGTERM):
+  """Sends a signal to this process once so many checkpoints are saved."""
+  save, count = checkpoint.save, [0]
+
+  def patched(*args, **kwargs):
+    path = save(*args, **kwargs)
+    count[0] += 1
+    if count[0] == num_saves:
+      signal.raise_signal(signum)
+    return path
+
+  monkeypatch.setattr(checkpoint, 'save', patched)
+
+
+def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
+  whole, parts = tmp_path / 'whole', tmp_path / 'parts'
+  # Reanalyse too, so that the target network matters.
+  tiny = dict(reanalyse_fraction=0.5)
+  once = tiny_run.config(
+    **tiny, checkpoint_period=1e6, eval_episodes=4)
+  assert train.run(once, whole) == 0
+  files = {path.name for path in whole.iterdir()}
+  assert files >= {
+    'config.json', 'checkpoints', 'metrics.jsonl', 'evaluation.json',
+    'curves.png', 'tensorboard'}
+  assert flags.read_config(whole) == once
+  out = capsys.readouterr().out
+  for words in ('compiling the training step', 'resumes', 'left 0:00:00',
+                'saved the checkpoint', 'no noise: ', 'return '):
+    assert (words in out) == (words != 'resumes'), words
+  rows = tiny_run.rows(whole)
+  last_step = rows[-1]['step']
+  assert 600 <= last_step < 600 + 64
+  assert checkpoint.steps(whole) == [last_step]
+  assert rows[-1]['eval_return'] > 0
+  assert {'loss', 'grad_norm', 'return', 'steps_per_second'} <= {
+    *rows[-2], 'return'}
+  report = json.loads((whole / 'evaluation.json').read_text())
+  assert report['num_episodes'] == 4 and len(report['returns']) == 4
+  assert report['step'] == last_step
+  assert (whole / 'curves.png').read_bytes().startswith(b'\x89PNG')
+
+  # Stopped before its first update, and in the middle.
+  stopped = tiny_run.config(**tiny)
+  monkeypatch.setattr(progress, 'plot_curves', lambda workdir: None)
+  for num_saves in (1, 5):
+    with monkeypatch.context() as patch:
+      interrupt_after(patch, num_saves)
+      assert train.run(stopped, parts) == 128 + signal.SIGTERM
+    assert 'stopped by SIGTERM' in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  assert train.run(stopped, parts) == 0
+  assert 'resumed from the checkpoint at step' in capsys.readouterr().out
+  state = tiny_run.restore(whole, once)
+  assert state.learner.num_updates > 10 and tiny_run.num_leaves(state) > 40
+  # Everything: parameters, target, optimiser, replay, actors, keys, counters.
+  assert_trees_equal(state, tiny_run.restore(parts, stopped))
+  steps = [row['step'] for row in tiny_run.rows(parts)]
+  assert steps == sorted(set(steps)) and steps[-1] == last_step
+  assert [r['loss'] for r in tiny_run.rows(parts) if 'loss' in r] == [
+    r['loss'] for r in rows if 'loss' in r]
+
+
+def test_another_configuration_leaves_the_directory_alone(tmp_path):
+  flags.store(tmp_path, tiny_run.config())
+  before = tiny_run.snapshot(tmp_path)
+  with pytest.raises(ValueError, match='seed is 0 there and 3 here'):
+    train.run(tiny_run.config(seed=3, num_steps=700), tmp_path)
+  after = tiny_run.snapshot(tmp_path)
+  assert after.pop(lock.LOCK_FILE) == b'' and after == before
+
+
+def test_a_second_trainer_is_refused(tmp_path):
+  workdir = tmp_path / 'run'
+  with lock.hold(workdir):
+    with pytest.raises(ValueError, match='run is in use: another process'):
+      train.run(tiny_run.config(), workdir)
+    assert [*tiny_run.snapshot(workdir)] == [lock.LOCK_FILE]
+  with lock.hold(workdir):
+    pass
+
+
+def test_memory_is_counted_before_it_is_taken(tmp_path, monkeypatch):
+  run_config = tiny_run.config()
+  spec = envs.make(run_config).spec
+  monkeypatch.setattr(train, '_free_memory', lambda: 10**9)
+  assert 'take 0.00 GB of 1.00 GB free' in train.check_memory(
+    run_config, spec)
+  monkeypatch.setattr(train, '_free_memory', lambda: None)
+  assert train.check_memory(run_config, spec).endswith('0.00 GB')
+  # A row of CartPole: 4 floats of observation, 2 of policy, reward, discount,
+  # value, priority; action and player; 2 flags and 2 legal actions.
+  row_bytes = 4 * (4 + 2 + 4 + 2) + 4
+  free = 1024 * row_bytes
+  monkeypatch.setattr(train, '_free_memory', lambda: free)
+  with pytest.raises(ValueError, match=(
+      'replay_capacity = 1024: .* of which it may take 80%: at most 8')):
+    train.run(run_config, tmp_path / 'run')
+  assert not (tmp_path / 'run').exists()
+
+
+class Walk(NamedTuple):
+  """State of an environment that breaks."""
+
+  step: jax.Array
+
+
+def broken_env(num_envs, *, bad_step, bad_reward):
+  """Episodes of 500 steps; what step `bad_step` leads to is not finite."""
+
+  def step(state, action, rng_key):
+    del action, rng_key
+    state = Walk(state.step + 1)
+    bad = bad_reward & (state.step == bad_step)
+    return base.Transition(
+      state, jnp.where(bad, jnp.inf, 1.0), state.step >= 500)
+
+  def observe(state):
+    bad = (not bad_reward) & (state.step == bad_step)
+    return jnp.stack([jnp.where(bad, jnp.nan, 0.0), state.step / 500])
+
+  return base.make_environment(
+    EnvSpec('test/broken', (2,), np.float32, 2, max_episode_steps=500),
+    num_envs, reset=lambda key: Walk(jnp.int32(0)), step=step,
+    observe=observe)
+
+
+# Step 16 is the row that the third iteration of 8 rows opens with: it is the
+# last one's actors that stand there.
+@pytest.mark.parametrize('bad_step, bad_reward', [(16, False), (19, True)])
+def test_rows_that_are_not_finite_end_the_run(tmp_path, bad_step, bad_reward):
+  run_config = tiny_run.config(
+    env_id='mine', updates_per_iteration=0, num_simulations=1)
+
+  def make_env(run_config, *, num_envs, **unused):
+    return broken_env(num_envs, bad_step=bad_step, bad_reward=bad_reward)
+
+  # All 8 environments take each step, so 64 steps an iteration.
+  found = 128 if bad_step == 16 else 192
+  with pytest.raises(FloatingPointError, match=(
+      f'step {found}: 8 rows of the environment .* not finite')):
+    train.run(run_config, tmp_path, make_env=make_env)
+  good = checkpoint.steps(tmp_path)
+  assert good == [64] if bad_step == 16 else [64, 128]
+  before = tiny_run.snapshot(tmp_path / 'checkpoints')
+  with pytest.raises(FloatingPointError):
+    train.run(run_config, tmp_path, make_env=make_env)
+  assert tiny_run.snapshot(tmp_path / 'checkpoints') == before
+
+
+def test_arrays_that_change_shape_are_named(tmp_path):
+  run_config = tiny_run.config(env_id='mine')
+
+  def make_env(run_config, *, num_envs, **unused):
+    env = envs.make(tiny_run.config(), num_envs=num_envs)
+
+    def step(state, action, rng_key):
+      state, row = env.step(state, action, rng_key)
+      return state, row._replace(observation=row.observation[:, :3])
+
+    return env._replace(step=step)
+
+  with pytest.raises(ValueError, match=(
+      r'observation is float32\[8, 3\], expected float32\[8, 4\]')):
+    train.run(run_config, tmp_path / 'run', make_env=make_env)
+  assert not (tmp_path / 'run').exists()
+
+

@@ -1,0 +1,88 @@
+"""One tiny CartPole run that several test files share, and its command line.
+
+The same numbers everywhere, so that it is compiled once.
+"""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+
+from muzero_jax import anakin, checkpoint, envs
+from muzero_jax import config as config_lib
+
+FIELDS = dict(
+  num_channels=16, num_blocks=0, head_hidden=8, support_bins=11,
+  support_max=10.0, num_simulations=4, max_considered_actions=2, num_envs=8,
+  rollout_length=8, replay_capacity=1024, min_replay=100, batch_size=16,
+  updates_per_iteration=2, unroll_steps=2, td_steps=3, target_period=5,
+  num_steps=600, num_devices=1, eval_episodes=0, eval_envs=2, log_period=0.0,
+  checkpoint_period=0.0,
+)
+
+
+def config(**changes):
+  """The tiny run's Config."""
+  return config_lib.from_preset('cartpole', **{**FIELDS, **changes})
+
+
+def command(workdir, **changes):
+  """The tiny run's command line."""
+  fields = {**FIELDS, **changes}
+  return [
+    sys.executable, '-m', 'experiments.classic', f'--workdir={workdir}',
+    *(f'--{name}={value}' for name, value in fields.items()),
+  ]
+
+
+def call(argv, **kwargs):
+  """Runs a command to its end."""
+  return subprocess.run(argv, text=True, capture_output=True, **kwargs)
+
+
+def restore(workdir, run_config):
+  """The newest state saved in a run directory."""
+  env = envs.make(run_config)
+  driver = anakin.make_anakin(
+    run_config, env, rows_per_env=run_config.capacity_rows_per_env
+  )
+  found = checkpoint.restore(
+    workdir, driver.abstract(), report=lambda line: None)
+  return None if found is None else found[1]
+
+
+def snapshot(workdir):
+  """Each file below a directory with its bytes."""
+  root = pathlib.Path(workdir)
+  return {
+    path.relative_to(root).as_posix(): path.read_bytes()
+    for path in sorted(root.rglob('*')) if path.is_file()
+  }
+
+
+def num_leaves(state):
+  """How many arrays a state has."""
+  return len(jax.tree.leaves(state))
+
+
+def rows(workdir):
+  """metrics.jsonl, strictly read."""
+  text = (pathlib.Path(workdir) / 'metrics.jsonl').read_text()
+  return [json.loads(line) for line in text.splitlines()]
+
+
+def is_plain_line(stderr):
+  """True for one line that is no traceback."""
+  lines = [line for line in stderr.splitlines() if line.strip()]
+  return (
+    len(lines) == 1 and lines[0].startswith('error: ')
+    and 'Traceback' not in stderr
+  )
+
+
+def environ(**changes):
+  """This process's environment with some variables changed."""
+  return {**os.environ, **changes}
