@@ -415,7 +415,10 @@ def _step(
     state.params, sequence, target, weights
   )
   if axis_name is not None:
+    low = jax.lax.pmin(metrics.weight_min, axis_name)
+    high = jax.lax.pmax(metrics.value_target_max, axis_name)
     grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
+    metrics = metrics._replace(weight_min=low, value_target_max=high)
   grad_norm = optax.global_norm(grads)
   metrics = metrics._replace(grad_norm=grad_norm)
   finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)

@@ -183,7 +183,10 @@ def _draw(
   age = (newest - slots) % capacity
   is_full = state.num_added > capacity
   opens = (age > 0) & ~(is_full & (age >= capacity - stacked_frames))
-  weight = jnp.where(state.priority > 0, state.priority**alpha, 0.0)
+  # Relative to the largest, so that no power overflows.
+  largest = jnp.max(state.priority)
+  relative = state.priority / jnp.where(largest > 0, largest, 1.0)
+  weight = jnp.where(state.priority > 0, relative**alpha, 0.0)
   weight = jnp.where(opens[:, None], weight, 0.0)  # [T, B]
 
   slot_key, env_key = jax.random.split(rng_key)

@@ -4,6 +4,7 @@ from muzero_jax.search.policies import (
   Search,
   add_dirichlet_noise,
   make_search,
+  mixed_value,
   qtransform_by_tree,
   sample_action,
 )
@@ -12,6 +13,7 @@ __all__ = [
   'Search',
   'add_dirichlet_noise',
   'make_search',
+  'mixed_value',
   'qtransform_by_tree',
   'sample_action',
 ]

@@ -144,7 +144,7 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
 
 def _search(
   root_fn: Callable[..., mctx.RootFnOutput],
-  run: Callable[..., tuple[Array, mctx.PolicyOutput]],
+  run: Callable[..., tuple[Array, Array, Array]],
   params: Params,
   rng_key: Array,
   observation: Array,
@@ -158,13 +158,16 @@ def _search(
   temperature = jnp.broadcast_to(
     jnp.asarray(temperature, jnp.float32), root.value.shape
   )
-  action, output = run(params, rng_key, root, legal_actions, temperature)
-  tree = output.search_tree
+  # Masked here, since mctx subtracts the largest logit, legal or not.
+  lowest = jnp.finfo(root.prior_logits.dtype).min
+  root = root.replace(  # type: ignore[attr-defined]
+    prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
+  )
+  action, policy, value = run(
+    params, rng_key, root, legal_actions, temperature
+  )
   return SearchOutput(
-    action=action,
-    policy=output.action_weights,
-    value=tree.node_values[:, mctx.Tree.ROOT_INDEX],
-    network_value=root.value,
+    action=action, policy=policy, value=value, network_value=root.value
   )
 
 
@@ -211,7 +214,7 @@ def _gumbel_policy(
   noise: bool,
   max_num_considered_actions: int,
   **kwargs: Any,
-) -> tuple[Array, mctx.PolicyOutput]:
+) -> tuple[Array, Array, Array]:
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
@@ -226,7 +229,11 @@ def _gumbel_policy(
     ),
     **kwargs,
   )
-  return output.action, output
+  summary = output.search_tree.summary()
+  value = mixed_value(
+    root.value, root.prior_logits, summary.qvalues, summary.visit_counts
+  )
+  return output.action, output.action_weights, value
 
 
 def _muzero_policy(
@@ -240,7 +247,7 @@ def _muzero_policy(
   alpha: float,
   fraction: float,
   **kwargs: Any,
-) -> tuple[Array, mctx.PolicyOutput]:
+) -> tuple[Array, Array, Array]:
   noise_key, search_key, action_key = jax.random.split(rng_key, 3)
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=add_dirichlet_noise(
@@ -260,9 +267,42 @@ def _muzero_policy(
     **kwargs,
   )
   weights = output.action_weights
-  if not noise:
-    temperature = jnp.zeros_like(temperature)
-  return sample_action(action_key, weights, temperature), output
+  value = output.search_tree.node_values[:, mctx.Tree.ROOT_INDEX]
+  if noise:
+    return sample_action(action_key, weights, temperature), weights, value
+  # Greedy; between equal visits the prior decides, not chance.
+  best = weights >= weights.max(axis=-1, keepdims=True)
+  action = jnp.argmax(jnp.where(best, root.prior_logits, -jnp.inf), axis=-1)
+  return action.astype(jnp.int32), weights, value
+
+
+def mixed_value(
+  value: Array, prior_logits: Array, qvalues: Array, visits: Array
+) -> Array:
+  """Returns v_mix, the root value that Gumbel MuZero's search arrives at.
+
+  (v + N sum_a pi(a) q(a) / sum_a pi(a)) / (1 + N) over the visited actions a,
+  N visits in all (Gumbel MuZero, appendix D). The mean of the tree would not
+  do: sequential halving visits bad actions as often as good ones.
+
+  Args:
+    value: [B] the network's value of the root, which counts as one visit.
+    prior_logits: [B, A] the network's policy.
+    qvalues: [B, A] searched, any number where not visited.
+    visits: [B, A]
+  """
+  visited = visits > 0
+  prior = jax.nn.softmax(prior_logits)
+  # However unlikely, a visited action has a say.
+  prior = jnp.where(
+    visited, jnp.maximum(prior, jnp.finfo(prior.dtype).tiny), 0.0
+  )
+  weight = prior / jnp.maximum(
+    prior.sum(axis=-1, keepdims=True), jnp.finfo(prior.dtype).tiny
+  )
+  searched = jnp.sum(weight * jnp.where(visited, qvalues, 0.0), axis=-1)
+  total = visits.sum(axis=-1)
+  return (value + total * searched) / (1 + total)
 
 
 def add_dirichlet_noise(
