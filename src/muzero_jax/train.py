@@ -267,7 +267,9 @@ def _iterate(
         num_simulations=_num_simulations(config, state),
         force=done,
       )
-    if done or time.monotonic() - last_save >= config.checkpoint_period:
+    is_due = time.monotonic() - last_save >= config.checkpoint_period
+    # After a skipped update it may be the parameters that are beyond help.
+    if done or is_due and not metrics.skips_in_a_row:
       _save(config, workdir, env, state, progress)
       last_save = time.monotonic()
   stop.deferred = False
