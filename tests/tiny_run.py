@@ -10,8 +10,10 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
+from helpers import random_params
 
-from muzero_jax import anakin, checkpoint, envs
+from muzero_jax import anakin, checkpoint, envs, flags
 from muzero_jax import config as config_lib
 
 FIELDS = dict(
@@ -52,6 +54,25 @@ def restore(workdir, run_config):
   found = checkpoint.restore(
     workdir, driver.abstract(), report=lambda line: None)
   return None if found is None else found[1]
+
+
+def store(workdir, run_config, steps):
+  """Makes a run directory as of a run that was stopped; returns its params.
+
+  They are random, since untrained heads are zero.
+  """
+  flags.store(workdir, run_config)
+  driver = anakin.make_anakin(
+    run_config, envs.make(run_config),
+    rows_per_env=run_config.capacity_rows_per_env
+  )
+  state = driver.init(jax.random.key(0))
+  params = random_params(state.learner.params, jax.random.key(1))
+  state = state._replace(learner=state.learner._replace(params=params))
+  for step in steps:
+    state = state._replace(num_steps=jnp.full_like(state.num_steps, step))
+    checkpoint.save(workdir, step, state)
+  return params
 
 
 def snapshot(workdir):

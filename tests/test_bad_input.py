@@ -1,0 +1,189 @@
+"""Each mistake through the real command line: one line, nothing lost."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import pytest
+import tiny_run
+
+from muzero_jax import checkpoint, flags, lock
+
+# Mistakes that flags alone show are in test_flags; these need the package.
+MISTAKES = {
+  'unknown flag': (
+    'classic', ['--num_envz=3'], 'unknown flag --num_envz; did you mean '
+    '--num_envs?'),
+  'missing flagfile': (
+    'classic', ['--flagfile=none.flags'], 'none.flags|No such file'),
+  'out of range': (
+    'classic', ['--discount=1.5'],
+    'discount = 1.5 is not a number from 0 to 1'),
+  'unknown game': (
+    'atari', ['--env_id=pongg'], "no atari environment 'pongg'; .*pong"),
+  'game of another family': (
+    'board', ['--family=classic'], "family = 'classic' is not one of board"),
+  'devices that do not divide': (
+    'classic', ['--num_devices=3'], 'not a multiple of num_devices = 3'),
+  'devices that are not there': (
+    'classic', ['--num_devices=64'], 'num_devices.*64'),
+  'network and observations': (
+    'classic', ['--network=board_resnet'], 'board_resnet.*needs images.*'
+    r'\(4,\)'),
+  'replay larger than memory': (
+    'classic', ['--replay_capacity=1e12'], 'replay_capacity = 1000000000000'
+    '.*GB are free'),
+}
+
+
+def run(script, *argv, **kwargs):
+  return tiny_run.call(
+    [sys.executable, '-m', f'experiments.{script}', *argv], **kwargs)
+
+
+@pytest.mark.parametrize('name', MISTAKES)
+def test_one_line_and_no_directory(tmp_path, name):
+  script, argv, words = MISTAKES[name]
+  workdir = tmp_path / 'run'
+  done = run(script, f'--workdir={workdir}', *argv)
+  _check_refusal(done, 2, words)
+  assert done.stdout == '' and not workdir.exists()
+
+
+def _check_refusal(done, status, words):
+  assert done.returncode == status, done.stderr
+  assert tiny_run.is_plain_line(done.stderr), done.stderr
+  assert re.search(words, done.stderr), done.stderr
+
+
+@pytest.mark.parametrize('where', ['file', 'file/below', '/proc/run'])
+def test_unwritable_workdir(tmp_path, where):
+  (tmp_path / 'file').write_text('mine')
+  done = run('classic', f'--workdir={tmp_path / where}')
+  _check_refusal(done, 2, 'workdir .* cannot be written')
+  assert tiny_run.snapshot(tmp_path) == {'file': b'mine'}
+
+
+MISSING = '''
+import sys
+sys.modules['ale_py'] = None
+sys.argv[0] = 'atari'
+from experiments import common
+common.main(families=('atari',), preset='atari_tiny')
+'''
+
+
+def test_missing_package_says_what_to_install(tmp_path):
+  done = tiny_run.call(
+    [sys.executable, '-c', MISSING, f'--workdir={tmp_path / "run"}'])
+  _check_refusal(
+    done, 1, r"family 'atari' needs ale-py: pip install \"muzero_jax\[atari\]")
+  assert not (tmp_path / 'run').exists()
+
+
+def test_workdir_of_another_configuration(tmp_path):
+  flags.store(tmp_path, tiny_run.config())
+  before = tiny_run.snapshot(tmp_path)
+  done = tiny_run.call(
+    tiny_run.command(tmp_path, seed=3, td_steps=7, num_steps=9))
+  _check_refusal(done, 2, (
+    'belongs to a run with another configuration: td_steps is 3 there and 7 '
+    'here, seed is 0 there and 3 here'))
+  assert tiny_run.snapshot(tmp_path) == before
+
+
+def test_workdir_in_use(tmp_path):
+  workdir = tmp_path / 'run'
+  with lock.hold(workdir):
+    done = tiny_run.call(tiny_run.command(workdir))
+  _check_refusal(done, 2, 'workdir .*run is in use: another process')
+  assert [*tiny_run.snapshot(workdir)] == [lock.LOCK_FILE]
+
+
+def _harm(workdir, step, harm):
+  """Harms the largest file of a checkpoint."""
+  directory = workdir / 'checkpoints' / f'{step:012d}'
+  path = max(
+    (p for p in directory.rglob('*') if p.is_file()),
+    key=lambda p: p.stat().st_size)
+  data = bytearray(path.read_bytes())
+  data[len(data) // 2] ^= 4
+  path.write_bytes(
+    {'flip': data, 'truncate': data[:-9], 'empty': b''}[harm])
+
+
+def test_damaged_checkpoints(tmp_path):
+  workdir = tmp_path / 'run'
+  tiny_run.store(workdir, tiny_run.config(), steps=(100, 200))
+  _harm(workdir, 200, 'flip')
+  # At its last step already, so that nothing has to be compiled.
+  argv = tiny_run.command(workdir, num_steps=50)
+  done = tiny_run.call(argv)
+  assert done.returncode == 0 and 'Traceback' not in done.stderr
+  assert re.search(
+    '000000000200 is damaged .*has changed.*set aside as damaged-000000000200',
+    done.stdout)
+  assert 'resumed from the checkpoint at step 100' in done.stdout
+  names = [path.name for path in (workdir / 'checkpoints').iterdir()]
+  assert sorted(names) == ['000000000100', 'damaged-000000000200']
+
+  _harm(workdir, 100, 'truncate')
+  before = tiny_run.snapshot(workdir)
+  done = tiny_run.call(tiny_run.command(workdir, num_steps=60))
+  _check_refusal(done, 2, 'no checkpoint in .* is intact: set aside were '
+                 'damaged-000000000100, damaged-000000000200')
+  after = tiny_run.snapshot(workdir)
+  assert sorted(after.values()) == sorted(before.values())
+  assert after['config.json'] == before['config.json']
+
+
+def test_loss_that_is_not_finite(tmp_path):
+  workdir = tmp_path / 'run'
+  done = tiny_run.call(
+    tiny_run.command(workdir, learning_rate=1e30, max_grad_norm=0))
+  _check_refusal(done, 1, (
+    r'step \d+: 3 updates in a row had a loss or gradient that is not finite; '
+    'the last checkpoint is untouched'))
+  saved = re.findall(r'saved the checkpoint of step (\d+) ', done.stdout)
+  assert [int(step) for step in saved] == checkpoint.steps(workdir)
+  # The one update that was finite took the parameters beyond help: what is
+  # kept is from before it.
+  state = tiny_run.restore(workdir, tiny_run.config(max_grad_norm=0))
+  assert state.learner.num_skipped == 0
+  assert all(
+    jnp.abs(x).max() < 100 for x in jax.tree.leaves(state.learner.params))
+
+
+def _lines_with(lines, words):
+  return [line for line in lines if words in line]
+
+
+def test_sigterm_and_ctrl_c_save_and_resume(tmp_path):
+  workdir, stopped_at = tmp_path / 'run', []
+  for signum in (signal.SIGTERM, signal.SIGINT):
+    process = subprocess.Popen(
+      tiny_run.command(workdir, num_steps=10**6, checkpoint_period=1e6),
+      text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+      lines.append(line)
+      if len(_lines_with(lines, 'steps/s')) == 3:
+        break
+    process.send_signal(signum)
+    out, err = process.communicate(timeout=120)
+    lines += out.splitlines()
+    assert process.returncode == 128 + signum, err
+    assert 'Traceback' not in err
+    assert lines[-1] == (
+      f'stopped by {signum.name}; the same command resumes the run')
+    # Nothing was due: it is the signal that made it save.
+    newest = checkpoint.steps(workdir)[-1]
+    saved = _lines_with(lines, 'saved the checkpoint')
+    assert len(saved) == 1 and f'step {newest:,} in' in saved[0]
+    resumed = _lines_with(lines, 'resumed from the checkpoint at step')
+    assert [line.split()[-1] for line in resumed] == stopped_at
+    stopped_at = [f'{newest:,}']
