@@ -114,8 +114,9 @@ class Config:
   dirichlet_fraction: float = _field(
     0.25, 'MuZero search: share of root noise.', low=0, high=1)
   temperature: tuple[float, ...] = _field(
-    (1.0, 0.5, 0.25), 'MuZero search: temperature of the visit counts, in '
-    'order, at the fractions of training in temperature_at. 0 is greedy.',
+    (1.0, 0.5, 0.25), 'Temperature of acting (of the visit counts; with '
+    'Gumbel, of the improved policy), in order, from the fractions of training '
+    'in temperature_at. 0 is greedy.',
     low=0)
   temperature_at: tuple[float, ...] = _field(
     (0.0, 0.5, 0.75), 'Fractions of training at which temperature changes.',
@@ -418,27 +419,32 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_channels=128, support_bins=51, support_max=25.0, search='gumbel',
     num_simulations=16, num_envs=64, rollout_length=16,
     replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
-    priority_beta=1.0, unroll_steps=5, td_steps=10, batch_size=256,
-    updates_per_iteration=16, learning_rate=2e-3, num_steps=150_000),
+    priority_beta=1.0, unroll_steps=5, td_steps=50, batch_size=256,
+    updates_per_iteration=48, learning_rate=1e-3, temperature=(1.0,),
+    temperature_at=(0.0,), num_steps=100_000),
   # Own choice, after Gumbel MuZero's board settings (c_scale 1, discount 1).
   'tic_tac_toe': dict(
     family='board', env_id='tic_tac_toe', network='mlp', num_blocks=2,
     num_channels=128, head='scalar', search='gumbel', num_simulations=16,
-    gumbel_value_scale=1.0, max_considered_actions=9, temperature_moves=9,
+    gumbel_value_scale=1.0, max_considered_actions=9, temperature=(1.0,),
+    temperature_at=(0.0,),
     discount=1.0, value_target='monte_carlo', td_steps=10, unroll_steps=5,
     value_weight=1.0, num_envs=64, rollout_length=16,
     replay_capacity=50_000, min_replay=2_048, batch_size=256,
     updates_per_iteration=8, learning_rate=2e-3, num_steps=200_000),
-  # Own choice: the smallest that learns a game on two cores.
+  # Own choice: learns on two cores. Small frames; no blocks at full size; the
+  # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(
-    family='atari', env_id='pong', frame_size=48, grayscale=True,
-    stacked_frames=4, network='atari_resnet', num_blocks=1, num_channels=32,
-    head_channels=8, support_bins=101, support_max=50.0, reward_clip=1.0,
-    search='gumbel', num_simulations=8, max_considered_actions=8,
-    num_envs=32, rollout_length=16, replay_capacity=100_000,
-    min_replay=4_096, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
-    td_steps=5, batch_size=128, updates_per_iteration=8, learning_rate=1e-3,
-    num_steps=200_000),
+    family='atari', env_id='kung_fu_master', frame_size=48, grayscale=True,
+    stacked_frames=4, network='atari_resnet', num_blocks=1,
+    stage_blocks=(0, 0, 0), num_channels=24, head_channels=8,
+    support_bins=81, support_max=10.0, reward_clip=1.0, search='gumbel',
+    num_simulations=8, max_considered_actions=8, num_envs=64,
+    temperature=(1.0, 0.5, 0.25, 0.1), temperature_at=(0.0, 0.3, 0.5, 0.75),
+    rollout_length=16, replay_capacity=100_352, min_replay=4_096,
+    priority_alpha=0.6, priority_beta=1.0, unroll_steps=5, td_steps=10,
+    discount=0.99, batch_size=64, updates_per_iteration=64,
+    learning_rate=3e-3, num_steps=200_000),
   # Own choice: MinAtar's ten by ten planes in a small residual network.
   'minatar': dict(
     family='minatar', env_id='breakout', repeat_action_probability=0.1,

@@ -191,8 +191,6 @@ def example_observation(config: Config, spec: EnvSpec) -> Array:
 
 def temperature(config: Config, num_steps: Array) -> Array:
   """Returns the temperature after `num_steps` environment steps."""
-  if config.search == 'gumbel':
-    return jnp.ones(())
   fraction = num_steps / config.num_steps
   index = jnp.searchsorted(
     jnp.array(config.temperature_at), fraction, side='right'
