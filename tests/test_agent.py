@@ -20,11 +20,13 @@ def counting_agent():
   """An agent with random parameters for the counting environments."""
   spec = counting_env(NUM_ENVS).spec
   system = factory.make_system(CONFIG, spec)
-  params = random_params(
-    system.model.init(
-      jax.random.key(0), factory.example_observation(CONFIG, spec)),
-    jax.random.key(1))
-  return agent.Agent(CONFIG, spec, params)
+  observation = factory.example_observation(CONFIG, spec)
+
+  @jax.jit  # One compilation instead of dozens.
+  def init(key):
+    return random_params(system.model.init(key, observation), key)
+
+  return agent.Agent(CONFIG, spec, init(jax.random.key(0)))
 
 
 @functools.cache

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 
-import jax
 import jax.numpy as jnp
 import pytest
 import tiny_run
@@ -142,19 +141,18 @@ def test_damaged_checkpoints(tmp_path):
 
 def test_loss_that_is_not_finite(tmp_path):
   workdir = tmp_path / 'run'
-  done = tiny_run.call(
-    tiny_run.command(workdir, learning_rate=1e30, max_grad_norm=0))
+  tiny_run.store(workdir, tiny_run.config(), steps=(200,), scale=jnp.nan)
+  done = tiny_run.call(tiny_run.command(workdir))
   _check_refusal(done, 1, (
     r'step \d+: 3 updates in a row had a loss or gradient that is not finite; '
     'the last checkpoint is untouched'))
+  # The first iteration fills the replay, the second skips two updates: it is
+  # not saved, since only what follows tells whether the run can recover.
   saved = re.findall(r'saved the checkpoint of step (\d+) ', done.stdout)
-  assert [int(step) for step in saved] == checkpoint.steps(workdir)
-  # The one update that was finite took the parameters beyond help: what is
-  # kept is from before it.
-  state = tiny_run.restore(workdir, tiny_run.config(max_grad_norm=0))
+  assert [200, *map(int, saved)] == checkpoint.steps(workdir)
+  assert len(saved) == 1
+  state = tiny_run.restore(workdir, tiny_run.config())
   assert state.learner.num_skipped == 0
-  assert all(
-    jnp.abs(x).max() < 100 for x in jax.tree.leaves(state.learner.params))
 
 
 def _lines_with(lines, words):
@@ -165,7 +163,7 @@ def test_sigterm_and_ctrl_c_save_and_resume(tmp_path):
   workdir, stopped_at = tmp_path / 'run', []
   for signum in (signal.SIGTERM, signal.SIGINT):
     process = subprocess.Popen(
-      tiny_run.command(workdir, num_steps=10**6, checkpoint_period=1e6),
+      tiny_run.command(workdir, checkpoint_period=1e6),
       text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     lines = []

@@ -32,10 +32,7 @@ def interrupt_after(monkeypatch, num_saves, signum=signal.SIGTERM):
 
 def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-  # Reanalyse too, so that the target network matters.
-  tiny = dict(reanalyse_fraction=0.5)
-  once = tiny_run.config(
-    **tiny, checkpoint_period=1e6, eval_episodes=4)
+  once = tiny_run.config(checkpoint_period=1e6, eval_episodes=4)
   assert train.run(once, whole) == 0
   files = {path.name for path in whole.iterdir()}
   assert files >= {
@@ -48,7 +45,7 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
     assert (words in out) == (words != 'resumes'), words
   rows = tiny_run.rows(whole)
   last_step = rows[-1]['step']
-  assert 600 <= last_step < 600 + 64
+  assert 9600 <= last_step < 9600 + 64
   assert checkpoint.steps(whole) == [last_step]
   assert rows[-1]['eval_return'] > 0
   assert {'loss', 'grad_norm', 'return', 'steps_per_second'} <= {
@@ -59,7 +56,7 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   assert (whole / 'curves.png').read_bytes().startswith(b'\x89PNG')
 
   # Stopped before its first update, and in the middle.
-  stopped = tiny_run.config(**tiny)
+  stopped = tiny_run.config()
   monkeypatch.setattr(progress, 'plot_curves', lambda workdir: None)
   for num_saves in (1, 5):
     with monkeypatch.context() as patch:
@@ -67,10 +64,11 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
       assert train.run(stopped, parts) == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+  stopped = tiny_run.config(checkpoint_period=1e6)
   assert train.run(stopped, parts) == 0
   assert 'resumed from the checkpoint at step' in capsys.readouterr().out
   state = tiny_run.restore(whole, once)
-  assert state.learner.num_updates > 10 and tiny_run.num_leaves(state) > 40
+  assert state.learner.num_updates > 200 and tiny_run.num_leaves(state) > 40
   # Everything: parameters, target, optimiser, replay, actors, keys, counters.
   assert_trees_equal(state, tiny_run.restore(parts, stopped))
   steps = [row['step'] for row in tiny_run.rows(parts)]
@@ -83,7 +81,7 @@ def test_another_configuration_leaves_the_directory_alone(tmp_path):
   flags.store(tmp_path, tiny_run.config())
   before = tiny_run.snapshot(tmp_path)
   with pytest.raises(ValueError, match='seed is 0 there and 3 here'):
-    train.run(tiny_run.config(seed=3, num_steps=700), tmp_path)
+    train.run(tiny_run.config(seed=3, num_steps=7000), tmp_path)
   after = tiny_run.snapshot(tmp_path)
   assert after.pop(lock.LOCK_FILE) == b'' and after == before
 
@@ -160,10 +158,6 @@ def test_rows_that_are_not_finite_end_the_run(tmp_path, bad_step, bad_reward):
     train.run(run_config, tmp_path, make_env=make_env)
   good = checkpoint.steps(tmp_path)
   assert good == [64] if bad_step == 16 else [64, 128]
-  before = tiny_run.snapshot(tmp_path / 'checkpoints')
-  with pytest.raises(FloatingPointError):
-    train.run(run_config, tmp_path, make_env=make_env)
-  assert tiny_run.snapshot(tmp_path / 'checkpoints') == before
 
 
 def test_arrays_that_change_shape_are_named(tmp_path):

@@ -13,17 +13,12 @@ import jax
 import jax.numpy as jnp
 from helpers import random_params
 
+from benchmarks import kill
 from muzero_jax import anakin, checkpoint, envs, flags
 from muzero_jax import config as config_lib
 
-FIELDS = dict(
-  num_channels=16, num_blocks=0, head_hidden=8, support_bins=11,
-  support_max=10.0, num_simulations=4, max_considered_actions=2, num_envs=8,
-  rollout_length=8, replay_capacity=1024, min_replay=100, batch_size=16,
-  updates_per_iteration=2, unroll_steps=2, td_steps=3, target_period=5,
-  num_steps=600, num_devices=1, eval_episodes=0, eval_envs=2, log_period=0.0,
-  checkpoint_period=0.0,
-)
+# As test_kill has them: 150 iterations.
+FIELDS = dict(kill.FIELDS, num_steps=9600, eval_envs=2, log_period=0.0)
 
 
 def config(**changes):
@@ -56,7 +51,7 @@ def restore(workdir, run_config):
   return None if found is None else found[1]
 
 
-def store(workdir, run_config, steps):
+def store(workdir, run_config, steps, scale=0.3):
   """Makes a run directory as of a run that was stopped; returns its params.
 
   They are random, since untrained heads are zero.
@@ -67,7 +62,8 @@ def store(workdir, run_config, steps):
     rows_per_env=run_config.capacity_rows_per_env
   )
   state = driver.init(jax.random.key(0))
-  params = random_params(state.learner.params, jax.random.key(1))
+  params = jax.jit(random_params)(
+    state.learner.params, jax.random.key(1), scale)
   state = state._replace(learner=state.learner._replace(params=params))
   for step in steps:
     state = state._replace(num_steps=jnp.full_like(state.num_steps, step))
