@@ -102,6 +102,9 @@ class Config:
     16, 'Gumbel: actions considered at the root.', low=1, high=10_000)
   gumbel_value_scale: float = _field(
     0.1, 'Gumbel: c_scale of sigma(q); 0.1 on Atari, 1 on boards.', low=0)
+  gumbel_min_range: float = _field(
+    1e-8, 'Gumbel: q-values of a node are scaled to [0, 1], but never by less '
+    'than this: what differs less is noise and must not decide.', low=1e-8)
   gumbel_maxvisit_init: float = _field(
     50.0, 'Gumbel: c_visit of sigma(q).', low=0)
   q_normalisation: str = _field(
@@ -439,7 +442,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     stacked_frames=4, network='atari_resnet', num_blocks=1,
     stage_blocks=(0, 0, 0), num_channels=24, head_channels=8,
     support_bins=81, support_max=10.0, reward_clip=1.0, search='gumbel',
-    num_simulations=8, max_considered_actions=8, num_envs=64,
+    num_simulations=8, max_considered_actions=8, gumbel_min_range=0.3,
+    num_envs=64,
     temperature=(1.0, 0.5, 0.25, 0.1), temperature_at=(0.0, 0.3, 0.5, 0.75),
     rollout_length=16, replay_capacity=100_352, min_replay=4_096,
     priority_alpha=0.6, priority_beta=1.0, unroll_steps=5, td_steps=10,

@@ -119,6 +119,7 @@ def _make_search(
     noise=noise,
     max_considered_actions=config.max_considered_actions,
     gumbel_value_scale=config.gumbel_value_scale,
+    gumbel_min_range=config.gumbel_min_range,
     gumbel_maxvisit_init=config.gumbel_maxvisit_init,
     q_normalisation=config.q_normalisation,
     pb_c_init=config.pb_c_init,

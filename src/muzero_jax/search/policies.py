@@ -49,6 +49,7 @@ def make_search(
   max_considered_actions: int = 16,
   gumbel_value_scale: float = 0.1,
   gumbel_maxvisit_init: float = 50.0,
+  gumbel_min_range: float = 1e-8,
   q_normalisation: str = 'siblings',
   pb_c_init: float = 1.25,
   pb_c_base: float = 19652.0,
@@ -73,6 +74,10 @@ def make_search(
     max_considered_actions: Gumbel only, m of sequential halving.
     gumbel_value_scale: Gumbel only, c_scale of sigma(q).
     gumbel_maxvisit_init: Gumbel only, c_visit of sigma(q).
+    gumbel_min_range: Gumbel only; a node's q-values are divided by their
+      range or by this, whichever is larger, so that differences that are mere
+      noise are not stretched to a decision (EfficientZero's code has such a
+      floor, of 0.01).
     q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
       the node and its children, 'tree' over the whole tree as in the paper.
     pb_c_init: 'muzero' only, c1.
@@ -116,6 +121,7 @@ def make_search(
         mctx.qtransform_completed_by_mix_value,
         value_scale=gumbel_value_scale,
         maxvisit_init=gumbel_maxvisit_init,
+        epsilon=gumbel_min_range,
       ),
       **common,
     )
