@@ -51,11 +51,11 @@ def test_every_field_is_a_flag(parse):
 def test_later_wins_over_flagfile_over_preset_over_default(parse, tmp_path):
   flagfile = _write(
     tmp_path / 'a.flags', '# a comment', '', '--num_envs=8', '--seed=5',
-    '--nograyscale', '--temperature=1,0.5,0')
+    '--nograyscale', '--temperature=1,0.5,0', '--temperature_at=0,0.2,0.4')
   config = _resolve_and_store(*parse(flagfile, '--seed=6'))
   assert config == config_lib.from_preset(
     'atari_tiny', num_envs=8, seed=6, grayscale=False,
-    temperature=(1, 0.5, 0))
+    temperature=(1, 0.5, 0), temperature_at=(0, 0.2, 0.4))
   assert parse('--seed=6', flagfile).given['seed'] == 5
   assert parse('--preset=cartpole').base == config_lib.from_preset('cartpole')
 
@@ -175,7 +175,7 @@ def test_config_json_is_plain_json(parse):
   arguments = parse()
   _resolve_and_store(*arguments)
   text = (pathlib.Path(arguments.workdir) / flags.CONFIG_FILE).read_text()
-  assert json.loads(text)['env_id'] == 'pong'
+  assert json.loads(text)['env_id'] == arguments.base.env_id
   assert os.listdir(arguments.workdir) == [flags.CONFIG_FILE]
 
 
