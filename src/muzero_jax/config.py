@@ -220,7 +220,8 @@ FIELDS: dict[str, dataclasses.Field] = {
   field.name: field for field in dataclasses.fields(Config)
 }
 
-# What may differ when a run is resumed: none of it changes what was learnt.
+# What may differ when a run is resumed: none of it changes what was learnt, but
+# another num_steps stretches what is left of the schedules.
 RESUMABLE_FIELDS = frozenset({
   'num_steps', 'log_period', 'checkpoint_period', 'max_checkpoints',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
