@@ -419,7 +419,7 @@ def _step(
     high = jax.lax.pmax(metrics.value_target_max, axis_name)
     grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     metrics = metrics._replace(weight_min=low, value_target_max=high)
-  grad_norm = optax.global_norm(grads)
+  grad_norm = optax.tree.norm(grads)
   metrics = metrics._replace(grad_norm=grad_norm)
   finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
   # A failed run stays failed until its driver has seen it.
