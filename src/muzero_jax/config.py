@@ -424,18 +424,21 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_simulations=16, num_envs=64, rollout_length=16,
     replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
     priority_beta=1.0, unroll_steps=5, td_steps=50, batch_size=256,
-    updates_per_iteration=48, learning_rate=1e-3, temperature=(1.0,),
-    temperature_at=(0.0,), num_steps=100_000),
-  # Own choice, after Gumbel MuZero's board settings (c_scale 1, discount 1).
+    updates_per_iteration=64, learning_rate=1e-3, temperature=(1.0,),
+    temperature_at=(0.0,), num_steps=145_000),
+  # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
+  # range 2. Hot first moves, greedy later ones: self-play must see the
+  # positions into which an opponent leads it, and how they rightly end.
   'tic_tac_toe': dict(
     family='board', env_id='tic_tac_toe', network='mlp', num_blocks=2,
-    num_channels=128, head='scalar', search='gumbel', num_simulations=16,
-    gumbel_value_scale=1.0, max_considered_actions=9, temperature=(1.0,),
-    temperature_at=(0.0,),
-    discount=1.0, value_target='monte_carlo', td_steps=10, unroll_steps=5,
+    num_channels=128, support_bins=11, support_max=0.5, search='gumbel',
+    num_simulations=25, eval_simulations=64, gumbel_value_scale=1.0,
+    gumbel_min_range=2.0, max_considered_actions=9, temperature=(5.0,),
+    temperature_at=(0.0,), temperature_moves=4, discount=1.0,
+    value_target='monte_carlo', td_steps=10, unroll_steps=5,
     value_weight=1.0, num_envs=64, rollout_length=16,
     replay_capacity=50_000, min_replay=2_048, batch_size=256,
-    updates_per_iteration=8, learning_rate=2e-3, num_steps=200_000),
+    updates_per_iteration=40, learning_rate=2e-3, num_steps=420_000),
   # Own choice: learns on two cores. Small frames; no blocks at full size; the
   # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(
