@@ -655,3 +655,30 @@ def test_simulations_may_be_fewer_than_actions():
   )
   chex.assert_tree_all_finite(result)
   assert jnp.take_along_axis(masks(), result.action[:, None], 1).all()
+
+
+def test_mixed_value_weighs_visited_actions_by_the_prior():
+  prior = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
+  visits = np.array([[3, 1, 0], [0, 0, 0]])
+  qvalues = np.array([[1.0, -1.0, 99.0], [5.0, 5.0, 5.0]])
+  value = search.mixed_value(
+    jnp.array([2.0, -3.0]), jnp.log(prior), jnp.array(qvalues),
+    jnp.array(visits),
+  )
+  first = (2 + 4 * (0.5 * 1 - 0.3 * 1) / 0.8) / 5
+  np.testing.assert_allclose(value, [first, -3.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize('floor, gap', [(1e-8, 1.0), (0.5, 0.02)])
+def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
+  """q-values 0 and 0.01: scaled to [0, 1], or to 0.01 / floor."""
+  found = search.make_search(
+    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
+    num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
+    gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=floor,
+  )(
+    bandit([0.0, 0.01], [0.0, 0.0]), jax.random.key(0), jnp.zeros(1),
+    legal(1, 2), 0.0,
+  )
+  odds = np.log(found.policy[0, 1] / found.policy[0, 0])
+  np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=1e-3)
