@@ -18,7 +18,9 @@ from muzero_jax import anakin, checkpoint, envs, flags
 from muzero_jax import config as config_lib
 
 # As test_kill has them: 150 iterations.
-FIELDS = dict(kill.FIELDS, num_steps=9600, eval_envs=2, log_period=0.0)
+FIELDS = dict(
+  kill.FIELDS, num_steps=9600, eval_envs=2, eval_simulations=0, log_period=0.0
+)
 
 
 def config(**changes):
