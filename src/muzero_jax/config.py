@@ -424,8 +424,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_simulations=16, num_envs=64, rollout_length=16,
     replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
     priority_beta=1.0, unroll_steps=5, td_steps=50, batch_size=256,
-    updates_per_iteration=80, learning_rate=1e-3, eval_simulations=50,
-    temperature=(1.0, 0.5, 0.25, 0.1), temperature_at=(0.0, 0.4, 0.6, 0.8),
+    updates_per_iteration=64, learning_rate=1e-3,
+    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.4, 0.7),
     num_steps=145_000),
   # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
   # range 2. Hot first moves, greedy later ones: self-play must see the
