@@ -124,7 +124,9 @@ def _parts(
       return system.model.step(params, output.state, chosen), None
 
     def body(total: Any, key: Any) -> Any:
-      shift = (0 * key[0]).astype(observation.dtype)
+      del key
+      # Float zeros are not folded: without them the loop would run once.
+      shift = (0 * total[0]).astype(observation.dtype)
       root = system.model.root(params, observation + shift)
       last = jax.lax.scan(
         simulate, root, None, length=config.num_simulations
