@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from muzero_jax.networks import conv
-from muzero_jax.types import Array
+from muzero_jax.types import Array, ModelOutput
 
 _MIN_RANGE = 1e-5
 
@@ -88,3 +88,18 @@ def image_norm(x: Array, dtype: Any) -> Array:
   """
   size = math.gcd(x.shape[-1], 4)
   return nn.GroupNorm(num_groups=None, group_size=size, dtype=dtype)(x)
+
+
+def predict(
+  value_head: nn.Module,
+  policy_head: nn.Module,
+  state: Array,
+  reward_logits: Array,
+) -> ModelOutput:
+  """Returns f of a hidden state [B, ...] beside the reward [B, D] into it."""
+  return ModelOutput(
+    state=state,
+    reward_logits=reward_logits,
+    value_logits=value_head(state),
+    policy_logits=policy_head(state),
+  )

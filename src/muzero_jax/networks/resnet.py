@@ -148,8 +148,9 @@ class _ResNet(nn.Module):
     """Returns f(h(o)) for observations [B, H, W, C]."""
     x = self.encoder(heads.to_input(observation, self.dtype))
     state = heads.normalise_state(x)
-    return self._predict(
-      state, jnp.zeros((state.shape[0], self.num_outputs), jnp.float32)
+    no_reward = jnp.zeros((state.shape[0], self.num_outputs), jnp.float32)
+    return heads.predict(
+      self.value_head, self.policy_head, state, no_reward
     )
 
   def step(self, state: Array, action: Array) -> ModelOutput:
@@ -174,14 +175,8 @@ class _ResNet(nn.Module):
     for block in self.transition_blocks:
       x = block(x)
     state = heads.normalise_state(x)
-    return self._predict(state, self.reward_head(state))
-
-  def _predict(self, state: Array, reward_logits: Array) -> ModelOutput:
-    return ModelOutput(
-      state=state,
-      reward_logits=reward_logits,
-      value_logits=self.value_head(state),
-      policy_logits=self.policy_head(state),
+    return heads.predict(
+      self.value_head, self.policy_head, state, self.reward_head(state)
     )
 
 
