@@ -227,7 +227,8 @@ def load(
     ),
     jax.random.key(0),
   )
-  found = checkpoint.restore_subtree(workdir, abstract, 'learner/params')
+  part = 'average_params' if config.average_decay else 'params'
+  found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
   if found is None:
     raise ValueError(f'workdir {workdir} has no checkpoint yet')
   step, params = found

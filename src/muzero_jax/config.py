@@ -147,6 +147,10 @@ class Config:
     0.0, 'Share of each batch whose policy and value targets are computed '
     'afresh.', low=0, high=1)
 
+  augment_symmetry: bool = _field(
+    False, 'Boards: each sequence is turned and mirrored at random when it is '
+    'trained.')
+
   # Targets and losses.
   discount: float = _field(0.997, 'gamma per step.', low=0, high=1)
   unroll_steps: int = _field(5, 'K.', low=1, high=100)
@@ -177,6 +181,9 @@ class Config:
     5.0, 'Gradients are clipped to this global norm; 0 for no clip.', low=0)
   target_period: int = _field(
     200, 'Updates between refreshes of the target network.', low=1)
+  average_decay: float = _field(
+    0.0, 'Decay per update of the running mean of the parameters, with which '
+    'the trained agent plays; 0 plays with the last ones.', low=0, high=1)
 
   # Run.
   num_steps: int = _field(

@@ -15,6 +15,7 @@ from muzero_jax import (
   model,
   networks,
   search,
+  symmetry,
   transforms,
 )
 from muzero_jax.config import Config
@@ -167,12 +168,14 @@ def make_learner(
     value_weight=config.value_weight,
     reward_weight=config.reward_weight,
     target_period=config.target_period,
+    average_decay=config.average_decay,
     priority_alpha=config.priority_alpha,
     priority_beta=config.priority_beta,
     reanalyse_fraction=config.reanalyse_fraction,
     reanalyse_search=reanalyse_search,
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
+    symmetries=symmetry.make(spec) if config.augment_symmetry else None,
     axis_name=axis_name,
   )
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import losses, reanalyse, replay, targets
+from muzero_jax import losses, reanalyse, replay, symmetry, targets
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput
 from muzero_jax.replay import ReplayState, Sample
 from muzero_jax.search import Search
+from muzero_jax.symmetry import Symmetries
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
   Array,
@@ -33,6 +34,7 @@ class LearnerState(NamedTuple):
 
   params: Params
   target_params: Params
+  average_params: Params  # Running mean of `params`; None if none is kept.
   opt_state: Any
   num_updates: Array  # [] i32, updates tried, skipped ones included.
   num_skipped: Array  # [] i32, updates skipped as not finite.
@@ -153,6 +155,7 @@ def make_learner(
   value_weight: float = 0.25,
   reward_weight: float = 1.0,
   target_period: int = 200,
+  average_decay: float = 0.0,
   priority_alpha: float = 0.0,
   priority_beta: float = 1.0,
   priority_epsilon: float = 1e-3,
@@ -160,6 +163,7 @@ def make_learner(
   reanalyse_search: Search | None = None,
   stacked_frames: int = 1,
   stack_actions: bool = False,
+  symmetries: Symmetries | None = None,
   axis_name: str | None = None,
 ) -> Learner:
   """Returns the learner's functions.
@@ -179,6 +183,8 @@ def make_learner(
     value_weight: of the value loss.
     reward_weight: of the reward loss.
     target_period: updates between refreshes of the target network.
+    average_decay: per update, of the running mean of the parameters; 0 keeps
+      none.
     priority_alpha: exponent of the priorities; 0 samples uniformly.
     priority_beta: exponent of the importance weights.
     priority_epsilon: least priority.
@@ -187,11 +193,19 @@ def make_learner(
     reanalyse_search: noise-free; required if the fraction is above 0.
     stacked_frames: S.
     stack_actions: whether observations hold the actions too.
+    symmetries: of the game, by which each sequence is turned at random; None
+      for no augmentation. Not with `stack_actions`.
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    ValueError: if a fraction above 0 comes without a search.
+    ValueError: if a fraction above 0 comes without a search, or symmetries
+      with actions in the observations.
   """
+  if symmetries is not None and stack_actions:
+    raise ValueError(
+      'symmetries: action planes of an observation cannot be turned; use '
+      'stack_actions=False'
+    )
   num_fresh = round(reanalyse_fraction * batch_size)
   if num_fresh and reanalyse_search is None:
     raise ValueError(
@@ -244,17 +258,21 @@ def make_learner(
   )
   loss_fn = functools.partial(_loss, model, value_transform, sequence_loss)
   step = functools.partial(
-    _step, loss_fn, optimiser, target_period, axis_name
+    _step, loss_fn, optimiser, target_period, average_decay, axis_name
   )
 
   def update(
     state: LearnerState, buffer: ReplayState, rng_key: Array
   ) -> tuple[LearnerState, ReplayState, Metrics]:
-    sample_key, reanalyse_key, target_key = jax.random.split(rng_key, 3)
+    sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
+      rng_key, 4
+    )
     batch = sample_fn(buffer, sample_key)
     sequence = batch.sequence
     if refresh_fn is not None:
       sequence = refresh_fn(state.target_params, reanalyse_key, sequence)
+    if symmetries is not None:
+      sequence = symmetry.augment(symmetries, turn_key, sequence)
     target = jax.vmap(target_fn)(
       jax.random.split(target_key, batch_size), sequence
     )
@@ -269,17 +287,27 @@ def make_learner(
     return state, buffer, metrics
 
   return Learner(
-    init=functools.partial(_init, optimiser), update=update, step=step
+    init=functools.partial(_init, optimiser, average_decay > 0),
+    update=update,
+    step=step,
   )
 
 
+def final_params(state: LearnerState) -> Params:
+  """Returns the parameters to play with: the running mean, if one is kept."""
+  if state.average_params is None:
+    return state.params
+  return state.average_params
+
+
 def _init(
-  optimiser: optax.GradientTransformation, params: Params
+  optimiser: optax.GradientTransformation, averages: bool, params: Params
 ) -> LearnerState:
   zero = jnp.zeros((), jnp.int32)
   return LearnerState(
     params=params,
     target_params=jax.tree.map(jnp.copy, params),
+    average_params=jax.tree.map(jnp.copy, params) if averages else None,
     opt_state=optimiser.init(params),
     num_updates=zero,
     num_skipped=zero,
@@ -392,6 +420,7 @@ def _step(
   loss_fn: Callable[..., tuple[Array, Metrics]],
   optimiser: optax.GradientTransformation,
   target_period: int,
+  average_decay: float,
   axis_name: str | None,
   state: LearnerState,
   sequence: Sequence,
@@ -404,6 +433,7 @@ def _step(
     loss_fn: (params, sequence, target, weights) -> loss, metrics.
     optimiser: optax.
     target_period: updates between refreshes of the target network.
+    average_decay: per update, of the running mean of the parameters.
     axis_name: device axis, or None.
     state: of the learner.
     sequence: [N, L, ...]
@@ -431,12 +461,21 @@ def _step(
   params = jax.tree.map(keep, params, state.params)
   num_updates = state.num_updates + 1
   refresh = num_updates % target_period == 0
+  # A plain mean until it spans as many updates as the decay remembers: what
+  # the random first parameters weigh does not depend on the decay.
+  decay = jnp.minimum(average_decay, state.num_updates / num_updates)
   return LearnerState(
     params=params,
     target_params=jax.tree.map(
       lambda new, old: jnp.where(refresh, new, old),
       params,
       state.target_params,
+    ),
+    # An update that was skipped moves nothing, the mean included.
+    average_params=jax.tree.map(
+      lambda new, old: jnp.where(apply, old + (1 - decay) * (new - old), old),
+      params if state.average_params is not None else None,
+      state.average_params,
     ),
     opt_state=jax.tree.map(keep, opt_state, state.opt_state),
     num_updates=num_updates,

@@ -13,12 +13,20 @@ import jax
 import numpy as np
 
 from muzero_jax import anakin as anakin_lib
-from muzero_jax import checkpoint, envs, evaluate, factory, flags, lock, replay
+from muzero_jax import (
+  checkpoint,
+  envs,
+  evaluate,
+  factory,
+  flags,
+  learner,
+  lock,
+  replay,
+)
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
 from muzero_jax.config import Config
 from muzero_jax.envs import base
-from muzero_jax.learner import MAX_SKIPS
 from muzero_jax.progress import Progress
 from muzero_jax.types import Environment, EnvSpec
 
@@ -289,10 +297,10 @@ def _check_finite(metrics: IterationMetrics) -> None:
   step = int(metrics.num_steps)
   if metrics.rollout.num_bad:
     _refuse_rows(step, int(metrics.rollout.num_bad))
-  if metrics.skips_in_a_row >= MAX_SKIPS:
+  if metrics.skips_in_a_row >= learner.MAX_SKIPS:
     raise FloatingPointError(
-      f'step {step}: {MAX_SKIPS} updates in a row had a loss or gradient that '
-      'is not finite; the last checkpoint is untouched'
+      f'step {step}: {learner.MAX_SKIPS} updates in a row had a loss or '
+      'gradient that is not finite; the last checkpoint is untouched'
     )
 
 
@@ -385,7 +393,9 @@ def _evaluate(
   progress: Progress,
 ) -> None:
   """Evaluates the final agent, prints and stores its score."""
-  params = jax.device_put(state.learner.params, jax.devices()[0])
+  params = jax.device_put(
+    learner.final_params(state.learner), jax.devices()[0]
+  )
   agent = Agent(
     config, spec, params, int(state.num_steps), make_env=make_env
   )

@@ -1,0 +1,112 @@
+"""Symmetries of board games: a sequence in, its mirror image or rotation out.
+
+A turned position has the same value and the turned policy, so that a network
+without built-in symmetry learns from one game as from up to eight (AlphaGo
+Zero, Nature 2017, methods: "self-play training").
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from muzero_jax.types import Array, EnvSpec, Sequence
+
+# Which of (turns by 90 degrees, mirrored left to right) map the rules of a
+# game onto themselves, and how its actions lie on the board.
+_SQUARE = tuple((turns, flip) for flip in (False, True) for turns in range(4))
+_MIRROR = ((0, False), (0, True))
+_GROUPS = {
+  'board/tic_tac_toe': _SQUARE,
+  'board/go_9x9': _SQUARE,
+  'board/go_19x19': _SQUARE,
+  'board/othello': _SQUARE,
+  'board/connect_four': _MIRROR,
+}
+
+
+class Symmetries(NamedTuple):
+  """G ways to turn a board, each with its effect on squares and actions.
+
+  What stood at `squares[g, i]` comes to i, and so for actions; the identity is
+  number 0.
+  """
+
+  squares: np.ndarray  # [G, H * W] i32
+  actions: np.ndarray  # [G, A] i32
+  inverse_actions: np.ndarray  # [G, A] i32, where each action goes.
+
+
+def names() -> tuple[str, ...]:
+  """Returns the environments whose symmetries are known."""
+  return tuple(_GROUPS)
+
+
+def make(spec: EnvSpec) -> Symmetries:
+  """Returns the symmetries of an environment.
+
+  Raises:
+    ValueError: they are not known.
+  """
+  if spec.name not in _GROUPS:
+    raise ValueError(
+      f'augment_symmetry = True: the symmetries of {spec.name} are not known; '
+      f'allowed are {", ".join(_GROUPS)}'
+    )
+  height, width = spec.observation_shape[:2]
+  grid = np.arange(height * width).reshape(height, width)
+  squares, actions = [], []
+  for turns, flip in _GROUPS[spec.name]:
+    turned = np.rot90(grid, turns)
+    turned = turned[:, ::-1] if flip else turned
+    squares.append(turned.reshape(-1))
+    if spec.num_actions == width:  # One action per column.
+      moved = turned[0]
+    else:  # One per square, and perhaps a pass that stays what it is.
+      rest = np.arange(height * width, spec.num_actions)
+      moved = np.concatenate([turned.reshape(-1), rest])
+    actions.append(moved)
+  table = np.stack(actions).astype(np.int32)
+  return Symmetries(
+    np.stack(squares).astype(np.int32),
+    table,
+    np.argsort(table, axis=1).astype(np.int32),
+  )
+
+
+def augment(
+  symmetries: Symmetries, rng_key: Array, sequence: Sequence
+) -> Sequence:
+  """Returns each sequence turned in a way drawn uniformly at random.
+
+  Args:
+    symmetries: of the game.
+    rng_key: for the draw.
+    sequence: [N, L, ...] with observations [N, rows, H, W, C], which must not
+      hold actions.
+  """
+  num_sequences = sequence.action.shape[0]
+  which = jax.random.randint(
+    rng_key, (num_sequences,), 0, symmetries.squares.shape[0]
+  )
+  return jax.vmap(_turn)(
+    jnp.asarray(symmetries.squares)[which],
+    jnp.asarray(symmetries.actions)[which],
+    jnp.asarray(symmetries.inverse_actions)[which],
+    sequence,
+  )
+
+
+def _turn(
+  squares: Array, actions: Array, inverse_actions: Array, sequence: Sequence
+) -> Sequence:
+  """Returns one sequence [L, ...] with its board turned."""
+  seen = sequence.observation  # [rows, H, W, C]
+  flat = seen.reshape(seen.shape[0], -1, seen.shape[-1])
+  return sequence._replace(
+    observation=flat[:, squares].reshape(seen.shape),
+    legal_actions=sequence.legal_actions[:, actions],
+    policy=sequence.policy[:, actions],
+    action=inverse_actions[sequence.action],
+  )
