@@ -9,7 +9,7 @@ import pytest
 import tiny_run
 from helpers import assert_trees_equal, counting_env, random_params
 
-from muzero_jax import actor, agent, checkpoint, envs, factory, flags
+from muzero_jax import actor, agent, anakin, checkpoint, envs, factory, flags
 
 CONFIG = tiny_run.config(stacked_frames=3, stack_actions=True)
 NUM_ENVS = 3
@@ -89,6 +89,22 @@ def test_load_takes_the_newest_parameters(tmp_path):
   assert loaded.act(np.zeros(4)) in (0, 1)
   assert loaded.act(np.zeros(4), [False, True]) == 1
   assert loaded.act(np.zeros(4), [True, False]) == 0
+
+
+def test_load_takes_the_running_mean_where_one_is_kept(tmp_path):
+  decayed = tiny_run.config(average_decay=0.9)
+  last = tiny_run.store(tmp_path, decayed, steps=(64,))
+  driver = anakin.make_anakin(
+    decayed, envs.make(decayed), rows_per_env=decayed.capacity_rows_per_env
+  )
+  # What `store` leaves alone are the first parameters.
+  first = driver.init(jax.random.key(0)).learner.average_params
+  assert_trees_equal(agent.load(tmp_path).params, first)
+  plain = tmp_path / 'plain'
+  assert_trees_equal(
+    last, tiny_run.store(plain, tiny_run.config(average_decay=0.0), (64,))
+  )
+  assert_trees_equal(agent.load(plain).params, last)
 
 
 def test_load_refuses_what_is_no_run(tmp_path):

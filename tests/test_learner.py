@@ -328,6 +328,39 @@ def test_init_shares_no_buffers():
   assert len(set(pointers)) == len(pointers)
 
 
+def test_average_is_a_mean_and_then_forgets():
+  """After n updates 1 / n of each, until the decay is reached."""
+  decay = 0.75
+  learn = make(average_decay=decay)
+  _, _, data = shared()
+  step = jax.jit(learn.step)
+  state = learn.init(initial_params())
+  wanted = None
+  for update in range(1, 7):
+    state, _ = step(state, *data)
+    if update == 1:
+      wanted = state.params  # The random first parameters do not count.
+    share = max(1 / update, 1 - decay)
+    wanted = jax.tree.map(
+      lambda old, new, share=share: old + share * (new - old),
+      wanted, state.params,
+    )
+    for one, other in zip(
+      jax.tree.leaves(state.average_params), jax.tree.leaves(wanted)
+    ):
+      np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+  helpers.assert_trees_equal(learner.final_params(state), state.average_params)
+  skipped, _ = step(state, *spoilt(data))
+  helpers.assert_trees_equal(skipped.average_params, state.average_params)
+
+
+def test_without_a_decay_no_average_is_kept():
+  learn = shared()[0]
+  state = learn.init(initial_params())
+  assert state.average_params is None
+  assert learner.final_params(state) is state.params
+
+
 @pytest.mark.parametrize('fraction,fresh', [
   (0.0, 0), (0.03, 0), (0.1, 2), (0.5, 8), (0.99, 16), (1.0, 16),
 ])

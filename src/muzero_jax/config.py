@@ -210,6 +210,7 @@ class Config:
     _check_temperature(self)
     _check_sizes(self)
     _check_network(self)
+    _check_symmetry(self)
 
   @property
   def capacity_rows_per_env(self) -> int:
@@ -421,6 +422,21 @@ def _check_network(config: Config) -> None:
       f'{config.family!r}; take mlp or board_resnet')
 
 
+def _check_symmetry(config: Config) -> None:
+  if not config.augment_symmetry:
+    return
+  if config.family != 'board':
+    raise ValueError(
+      'augment_symmetry = True is for family = \'board\', not '
+      f'{config.family!r}'
+    )
+  if config.stack_actions:
+    raise ValueError(
+      'augment_symmetry = True cannot turn the action planes of stack_actions '
+      '= True: allowed is one of the two'
+    )
+
+
 # Short names for whole configurations; "published" figures are those of the
 # tables in docs/algorithm.md, everything else is this project's own choice.
 PRESETS: dict[str, dict[str, Any]] = {
@@ -445,8 +461,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     temperature_at=(0.0,), temperature_moves=4, discount=1.0,
     value_target='monte_carlo', td_steps=10, unroll_steps=5,
     value_weight=1.0, num_envs=64, rollout_length=16,
-    replay_capacity=50_000, min_replay=2_048, batch_size=256,
-    updates_per_iteration=40, learning_rate=2e-3, num_steps=420_000),
+    replay_capacity=50_000, min_replay=2_048, augment_symmetry=True,
+    batch_size=256, updates_per_iteration=40, learning_rate=2e-3,
+    num_steps=300_000),
   # Own choice: learns on two cores. Small frames; no blocks at full size; the
   # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(

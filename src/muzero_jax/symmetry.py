@@ -17,11 +17,14 @@ from muzero_jax.types import Array, EnvSpec, Sequence
 # game onto themselves, and how its actions lie on the board.
 _SQUARE = tuple((turns, flip) for flip in (False, True) for turns in range(4))
 _MIRROR = ((0, False), (0, True))
+# Half a turn and the two diagonals; the others would swap the colours of the
+# four discs that Othello starts with.
+_DIAGONALS = ((0, False), (2, False), (1, True), (3, True))
 _GROUPS = {
   'board/tic_tac_toe': _SQUARE,
   'board/go_9x9': _SQUARE,
   'board/go_19x19': _SQUARE,
-  'board/othello': _SQUARE,
+  'board/othello': _DIAGONALS,
   'board/connect_four': _MIRROR,
 }
 
