@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import search, transforms
-from muzero_jax.search import policies
+from muzero_jax.search import make as make_lib
 from muzero_jax.types import Model, ModelOutput
 
 IDENTITY = transforms.scalar(transformed=False)
@@ -476,12 +476,12 @@ def test_extreme_values_and_logits_give_finite_results(
 def tree_search(num_simulations, discount=0.9):
   model = random_model(A)
   recurrent_fn = functools.partial(
-    policies._recurrent_fn, model, IDENTITY, IDENTITY, discount
+    make_lib._recurrent_fn, model, IDENTITY, IDENTITY, discount
   )
 
   @jax.jit
   def run(scale, observation):
-    root = policies._root(model, IDENTITY, scale, observation)
+    root = make_lib._root(model, IDENTITY, scale, observation)
     return mctx.muzero_policy(
       scale, jax.random.key(0), root, recurrent_fn, num_simulations
     ).search_tree
@@ -662,7 +662,7 @@ def test_mixed_value_weighs_visited_actions_by_the_prior():
   visits = np.array([[3, 1, 0], [0, 0, 0]])
   qvalues = np.array([[1.0, -1.0, 99.0], [5.0, 5.0, 5.0]])
   value = search.mixed_value(
-    jnp.array([2.0, -3.0]), jnp.log(prior), jnp.array(qvalues),
+    jnp.array([2.0, -3.0]), jnp.array(prior), jnp.array(qvalues),
     jnp.array(visits),
   )
   first = (2 + 4 * (0.5 * 1 - 0.3 * 1) / 0.8) / 5

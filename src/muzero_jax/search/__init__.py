@@ -1,19 +1,37 @@
-"""Batched search: root and dynamics in, action, policy and value out."""
+"""Batched search: root and dynamics in, action, policy and value out.
 
+`make_search` builds a search from a `Model`. Below it, `search` and the
+policies take mctx's arguments and return its trees, faster.
+"""
+
+from muzero_jax.search.engine import RecurrentFnOutput, num_bytes, search
+from muzero_jax.search.make import Search, make_search, sample_action
 from muzero_jax.search.policies import (
-  Search,
   add_dirichlet_noise,
-  make_search,
+  gumbel_muzero_policy,
+  muzero_policy,
+  stochastic_muzero_policy,
+)
+from muzero_jax.search.selection import (
+  Selection,
   mixed_value,
+  puct,
   qtransform_by_tree,
-  sample_action,
 )
 
 __all__ = [
+  'RecurrentFnOutput',
   'Search',
+  'Selection',
   'add_dirichlet_noise',
+  'gumbel_muzero_policy',
   'make_search',
   'mixed_value',
+  'muzero_policy',
+  'num_bytes',
+  'puct',
   'qtransform_by_tree',
   'sample_action',
+  'search',
+  'stochastic_muzero_policy',
 ]

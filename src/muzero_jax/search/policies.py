@@ -1,314 +1,320 @@
-"""MuZero's and Gumbel MuZero's search over a learned model.
+"""The policies of mctx, on our search: same arguments, same results.
 
-The trees and their policies are mctx's; this module derives their inputs from
-a `Model`, adds what mctx leaves open (root noise over legal actions only,
-tree-wide value normalisation, the players' turns) and returns a
-`SearchOutput` for the actor, for Reanalyse and for evaluation alike.
+`muzero_policy`, `gumbel_muzero_policy` and `stochastic_muzero_policy` take
+what mctx's functions of these names take, and options of their own behind.
 """
 
-import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, Model, Params, SearchOutput
+from muzero_jax.search import selection
+from muzero_jax.search.engine import search
+from muzero_jax.search.selection import Nodes, Selection
+from muzero_jax.types import Array, Params
 
-POLICIES = ('gumbel', 'muzero')
-Q_NORMALISATIONS = ('siblings', 'tree')
-
-
-class Search(Protocol):
-  """A search from B roots."""
-
-  def __call__(
-    self,
-    params: Params,
-    rng_key: Array,
-    observation: Array,
-    legal_actions: Array,
-    temperature: Array | float = 1.0,
-  ) -> SearchOutput: ...
+TIE_BREAKS = ('search', 'node')
 
 
-def make_search(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  *,
-  policy: str = 'gumbel',
-  num_simulations: int = 50,
+def muzero_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  recurrent_fn: Callable[..., Any],
+  num_simulations: int,
+  invalid_actions: Array | None = None,
   max_depth: int | None = None,
-  discount: float = 0.997,
-  num_players: int = 1,
-  noise: bool = True,
-  max_considered_actions: int = 16,
-  gumbel_value_scale: float = 0.1,
-  gumbel_maxvisit_init: float = 50.0,
-  gumbel_min_range: float = 1e-8,
-  q_normalisation: str = 'siblings',
-  pb_c_init: float = 1.25,
-  pb_c_base: float = 19652.0,
-  dirichlet_alpha: float = 0.25,
+  loop_fn: Callable[..., Any] = jax.lax.fori_loop,
+  *,
+  qtransform: Any = mctx.qtransform_by_parent_and_siblings,
   dirichlet_fraction: float = 0.25,
-) -> Search:
-  """Returns a search function built from a model.
+  dirichlet_alpha: float = 0.3,
+  pb_c_init: float = 1.25,
+  pb_c_base: float = 19_652,
+  temperature: Any = 1.0,
+  tie_break: str = 'search',
+  dirichlet_legal_only: bool = False,
+  interior_masks: bool = False,
+) -> mctx.PolicyOutput:
+  """Returns actions, visit shares and trees of MuZero's search.
 
   Args:
-    model: functions h, g and f.
-    value_transform: turns the value head's outputs into scalars.
-    reward_transform: turns the reward head's outputs into scalars.
-    policy: 'muzero' (pUCT and visit counts, MuZero appendix B) or 'gumbel'
-      (sequential halving at the root and the improved policy, Gumbel MuZero).
-    num_simulations: per search, at least 1.
-    max_depth: of the tree; None for no limit.
-    discount: gamma of one step.
-    num_players: with 2, the turn passes with each action, and a value is
-      worth its negative one step earlier.
-    noise: False for evaluation and Reanalyse: no Dirichlet and no Gumbel
-      noise, whatever the temperature.
-    max_considered_actions: Gumbel only, m of sequential halving.
-    gumbel_value_scale: Gumbel only, c_scale of sigma(q).
-    gumbel_maxvisit_init: Gumbel only, c_visit of sigma(q).
-    gumbel_min_range: Gumbel only; a node's q-values are divided by their
-      range or by this, whichever is larger, so that differences that are mere
-      noise are not stretched to a decision (EfficientZero's code has such a
-      floor, of 0.01).
-    q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
-      the node and its children, 'tree' over the whole tree as in the paper.
-    pb_c_init: 'muzero' only, c1.
-    pb_c_base: 'muzero' only, c2.
-    dirichlet_alpha: 'muzero' only, of the root noise.
-    dirichlet_fraction: 'muzero' only, share of the root noise.
-
-  Returns:
-    A function of (params, rng_key, observation [B, ...], legal_actions
-    [B, A], temperature scalar or [B]). 'muzero' draws its action in
-    proportion to visits^(1/temperature), 'gumbel' scales the Gumbel noise by
-    the temperature, which draws from the improved policy at 1; both are
-    greedy at 0. Both policies returned are training targets.
+    params: for `recurrent_fn`.
+    rng_key: consumed.
+    root: prior logits [B, A], value [B], embedding [B, ...].
+    recurrent_fn: as for `search`.
+    num_simulations: S.
+    invalid_actions: [B, A] true where an action is illegal at the root.
+    max_depth: most edges from the root to a leaf; None for no limit.
+    loop_fn: `jax.lax.fori_loop` or alike.
+    qtransform: mctx's, or `search.qtransform_by_tree` for the paper's scaling
+      by the extremes of the whole tree.
+    dirichlet_fraction: share of noise in the root's prior.
+    dirichlet_alpha: its concentration.
+    pb_c_init: c1 of pUCT.
+    pb_c_base: c2.
+    temperature: of the action, drawn by visits^(1 / temperature).
+    tie_break: 'search' draws the noise that decides between equal actions
+      once a search; 'node' anew at each node, with the keys of mctx, whose
+      trees it then repeats bit for bit, and slower.
+    dirichlet_legal_only: noise over the legal actions alone (MuZero, appendix
+      B), so that its share does not shrink where few are legal; mctx, and
+      False, spreads it over all.
+    interior_masks: as for `search`.
 
   Raises:
-    ValueError: if an argument is not among the allowed values.
+    ValueError: on an unknown `tie_break`.
   """
-  _check('policy', policy, POLICIES)
-  _check('q_normalisation', q_normalisation, Q_NORMALISATIONS)
-  _check('num_players', num_players, (1, 2))
-  if num_simulations < 1:
-    raise ValueError(
-      f'num_simulations={num_simulations}: must be at least 1'
-    )
-  sign = -1.0 if num_players == 2 else 1.0
-  root_fn = functools.partial(_root, model, value_transform)
-  recurrent_fn = functools.partial(
-    _recurrent_fn, model, value_transform, reward_transform, sign * discount
+  if tie_break not in TIE_BREAKS:
+    raise ValueError(f'tie_break={tie_break!r}: must be one of {TIE_BREAKS}')
+  action_key, noise_key, search_key = jax.random.split(rng_key, 3)
+  root = _noisy_root(
+    noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
+    dirichlet_legal_only,
   )
-  common: dict[str, Any] = dict(
-    recurrent_fn=recurrent_fn,
-    num_simulations=num_simulations,
-    max_depth=max_depth,
+  select = selection.puct(
+    qtransform,
+    pb_c_init=pb_c_init,
+    pb_c_base=pb_c_base,
+    tie_break=_tie_break(tie_break, search_key, root.prior_logits.shape),
   )
-  if policy == 'gumbel':
-    run = functools.partial(
-      _gumbel_policy,
-      noise=noise,
-      max_num_considered_actions=max_considered_actions,
-      qtransform=functools.partial(
-        mctx.qtransform_completed_by_mix_value,
-        value_scale=gumbel_value_scale,
-        maxvisit_init=gumbel_maxvisit_init,
-        epsilon=gumbel_min_range,
-      ),
-      **common,
-    )
-  else:
-    run = functools.partial(
-      _muzero_policy,
-      alpha=dirichlet_alpha,
-      fraction=dirichlet_fraction if noise else 0.0,
-      noise=noise,
-      pb_c_init=pb_c_init,
-      pb_c_base=pb_c_base,
-      qtransform=(
-        qtransform_by_tree
-        if q_normalisation == 'tree'
-        else mctx.qtransform_by_parent_and_siblings
-      ),
-      **common,
-    )
-  return functools.partial(_search, root_fn, run)
-
-
-def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-  if value not in allowed:
-    raise ValueError(f'{name}={value!r}: must be one of {allowed}')
-
-
-def _search(
-  root_fn: Callable[..., mctx.RootFnOutput],
-  run: Callable[..., tuple[Array, Array, Array]],
-  params: Params,
-  rng_key: Array,
-  observation: Array,
-  legal_actions: Array,
-  temperature: Array | float = 1.0,
-) -> SearchOutput:
-  """The function that `make_search` binds and returns."""
-  chex.assert_rank(legal_actions, 2)
-  chex.assert_equal_shape_prefix([observation, legal_actions], 1)
-  root = root_fn(params, observation)
-  temperature = jnp.broadcast_to(
-    jnp.asarray(temperature, jnp.float32), root.value.shape
-  )
-  # Masked here, since mctx subtracts the largest logit, legal or not.
-  lowest = jnp.finfo(root.prior_logits.dtype).min
-  root = root.replace(  # type: ignore[attr-defined]
-    prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
-  )
-  action, policy, value = run(
-    params, rng_key, root, legal_actions, temperature
-  )
-  return SearchOutput(
-    action=action, policy=policy, value=value, network_value=root.value
-  )
-
-
-def _root(
-  model: Model, value_transform: Transform, params: Params, observation: Array
-) -> mctx.RootFnOutput:
-  output = model.root(params, observation)
-  return mctx.RootFnOutput(
-    prior_logits=output.policy_logits,
-    value=value_transform.invert(output.value_logits),
-    embedding=output.state,
-  )
-
-
-def _recurrent_fn(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  discount: float,
-  params: Params,
-  rng_key: Array,
-  action: Array,
-  state: Array,
-) -> tuple[mctx.RecurrentFnOutput, Array]:
-  """Returns mctx's view of f(g(s, a)); `discount` carries the players' sign."""
-  del rng_key  # The model is deterministic.
-  output = model.step(params, state, action)
-  value = value_transform.invert(output.value_logits)
-  return mctx.RecurrentFnOutput(
-    reward=reward_transform.invert(output.reward_logits),
-    discount=jnp.full_like(value, discount),
-    prior_logits=output.policy_logits,
-    value=value,
-  ), output.state
-
-
-def _gumbel_policy(
-  params: Params,
-  rng_key: Array,
-  root: mctx.RootFnOutput,
-  legal_actions: Array,
-  temperature: Array,
-  *,
-  noise: bool,
-  max_num_considered_actions: int,
-  **kwargs: Any,
-) -> tuple[Array, Array, Array]:
-  # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
-  # noise is the temperature of the improved policy.
-  scale = temperature[:, None] if noise else 0.0
-  output = mctx.gumbel_muzero_policy(
-    params,
-    rng_key,
-    root,
-    invalid_actions=~legal_actions,
-    gumbel_scale=scale,  # type: ignore[arg-type]
-    max_num_considered_actions=min(
-      max_num_considered_actions, legal_actions.shape[-1]
-    ),
-    **kwargs,
-  )
-  summary = output.search_tree.summary()
-  value = mixed_value(
-    root.value, root.prior_logits, summary.qvalues, summary.visit_counts
-  )
-  return output.action, output.action_weights, value
-
-
-def _muzero_policy(
-  params: Params,
-  rng_key: Array,
-  root: mctx.RootFnOutput,
-  legal_actions: Array,
-  temperature: Array,
-  *,
-  noise: bool,
-  alpha: float,
-  fraction: float,
-  **kwargs: Any,
-) -> tuple[Array, Array, Array]:
-  noise_key, search_key, action_key = jax.random.split(rng_key, 3)
-  root = root.replace(  # type: ignore[attr-defined]
-    prior_logits=add_dirichlet_noise(
-      noise_key,
-      root.prior_logits,
-      legal_actions,
-      alpha=alpha,
-      fraction=fraction,
-    )
-  )
-  output = mctx.muzero_policy(
+  tree = search(
     params,
     search_key,
-    root,
-    invalid_actions=~legal_actions,
-    dirichlet_fraction=0.0,
-    **kwargs,
+    root=root,
+    recurrent_fn=recurrent_fn,
+    root_action_selection_fn=select,
+    interior_action_selection_fn=select,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=invalid_actions,
+    loop_fn=loop_fn,
+    interior_masks=interior_masks,
   )
-  weights = output.action_weights
-  value = output.search_tree.node_values[:, mctx.Tree.ROOT_INDEX]
-  if noise:
-    return sample_action(action_key, weights, temperature), weights, value
-  # Greedy; between equal visits the prior decides, not chance.
-  best = weights >= weights.max(axis=-1, keepdims=True)
-  action = jnp.argmax(jnp.where(best, root.prior_logits, -jnp.inf), axis=-1)
-  return action.astype(jnp.int32), weights, value
+  return _by_visits(action_key, tree, temperature)
 
 
-def mixed_value(
-  value: Array, prior_logits: Array, qvalues: Array, visits: Array
-) -> Array:
-  """Returns v_mix, the root value that Gumbel MuZero's search arrives at.
-
-  (v + N sum_a pi(a) q(a) / sum_a pi(a)) / (1 + N) over the visited actions a,
-  N visits in all (Gumbel MuZero, appendix D). The mean of the tree would not
-  do: sequential halving visits bad actions as often as good ones.
+def gumbel_muzero_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  recurrent_fn: Callable[..., Any],
+  num_simulations: int,
+  invalid_actions: Array | None = None,
+  max_depth: int | None = None,
+  loop_fn: Callable[..., Any] = jax.lax.fori_loop,
+  *,
+  qtransform: Any = mctx.qtransform_completed_by_mix_value,
+  max_num_considered_actions: int = 16,
+  gumbel_scale: Any = 1.0,
+  interior_selection: Any = None,
+  interior_masks: bool = False,
+) -> mctx.PolicyOutput:
+  """Returns actions, improved policies and trees of Gumbel MuZero's search.
 
   Args:
-    value: [B] the network's value of the root, which counts as one visit.
-    prior_logits: [B, A] the network's policy.
-    qvalues: [B, A] searched, any number where not visited.
-    visits: [B, A]
+    params: for `recurrent_fn`.
+    rng_key: consumed.
+    root: prior logits [B, A], value [B], embedding [B, ...].
+    recurrent_fn: as for `search`.
+    num_simulations: S.
+    invalid_actions: [B, A] true where an action is illegal at the root.
+    max_depth: most edges from the root to a leaf; None for no limit.
+    loop_fn: `jax.lax.fori_loop` or alike.
+    qtransform: completes and scales q-values.
+    max_num_considered_actions: m of Sequential Halving.
+    gumbel_scale: of the noise, scalar or [B, 1]; 0 for none.
+    interior_selection: None for full Gumbel MuZero; else the rule at all
+      nodes but the root, for example `selection.puct(...)`, which makes it
+      the paper's "Gumbel MuZero with pUCT inside".
+    interior_masks: as for `search`.
   """
-  visited = visits > 0
-  prior = jax.nn.softmax(prior_logits)
-  # However unlikely, a visited action has a say.
-  prior = jnp.where(
-    visited, jnp.maximum(prior, jnp.finfo(prior.dtype).tiny), 0.0
+  root = root.replace(  # type: ignore[attr-defined]
+    prior_logits=mask_logits(root.prior_logits, invalid_actions)
   )
-  weight = prior / jnp.maximum(
-    prior.sum(axis=-1, keepdims=True), jnp.finfo(prior.dtype).tiny
+  search_key, gumbel_key = jax.random.split(rng_key)
+  gumbel = gumbel_scale * jax.random.gumbel(
+    gumbel_key, root.prior_logits.shape, root.prior_logits.dtype
   )
-  searched = jnp.sum(weight * jnp.where(visited, qvalues, 0.0), axis=-1)
-  total = visits.sum(axis=-1)
-  return (value + total * searched) / (1 + total)
+  if interior_selection is None:
+    interior_selection = selection.gumbel_interior(qtransform)
+  tree = search(
+    params,
+    search_key,
+    root=root,
+    recurrent_fn=recurrent_fn,
+    root_action_selection_fn=selection.gumbel_root(
+      qtransform,
+      num_simulations=num_simulations,
+      max_num_considered_actions=max_num_considered_actions,
+    ),
+    interior_action_selection_fn=interior_selection,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=invalid_actions,
+    extra_data=mctx.GumbelMuZeroExtraData(  # type: ignore[call-arg]
+      root_gumbel=gumbel
+    ),
+    loop_fn=loop_fn,
+    interior_masks=interior_masks,
+  )
+  visits = tree.children_visits[:, mctx.Tree.ROOT_INDEX]
+  completed = jax.vmap(qtransform, in_axes=(0, None))(
+    tree, mctx.Tree.ROOT_INDEX
+  )
+  # The best of those that the last round left.
+  score = selection.score_considered(
+    visits.max(axis=-1, keepdims=True), gumbel, root.prior_logits, completed,
+    visits,
+  )
+  improved = root.prior_logits + completed
+  if invalid_actions is not None:
+    score = jnp.where(invalid_actions, -jnp.inf, score)
+  return mctx.PolicyOutput(  # type: ignore[call-arg]
+    action=selection.argmax(score),
+    action_weights=jax.nn.softmax(mask_logits(improved, invalid_actions)),
+    search_tree=tree,
+  )
+
+
+@chex.dataclass(frozen=True)
+class StochasticState:
+  """What a node of a stochastic search holds.
+
+  state_embedding: [B, ...] meaningful at decision nodes.
+  afterstate_embedding: [B, ...] meaningful at chance nodes.
+  is_decision_node: [B] bool.
+  """
+
+  state_embedding: Any
+  afterstate_embedding: Any
+  is_decision_node: Array
+
+
+def stochastic_muzero_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  decision_recurrent_fn: Callable[..., Any],
+  chance_recurrent_fn: Callable[..., Any],
+  num_simulations: int,
+  invalid_actions: Array | None = None,
+  max_depth: int | None = None,
+  loop_fn: Callable[..., Any] = jax.lax.fori_loop,
+  *,
+  qtransform: Any = mctx.qtransform_by_parent_and_siblings,
+  dirichlet_fraction: float = 0.25,
+  dirichlet_alpha: float = 0.3,
+  pb_c_init: float = 1.25,
+  pb_c_base: float = 19_652,
+  temperature: Any = 1.0,
+  tie_break: str = 'search',
+  dirichlet_legal_only: bool = False,
+) -> mctx.PolicyOutput:
+  """Returns actions, visit shares and trees of Stochastic MuZero's search.
+
+  Decision nodes choose actions by pUCT, chance nodes the outcome c of largest
+  p(c) / (n(c) + 1) (Antonoglou et al. 2022, section 4). Where all leaves of a
+  simulation are of one kind, only that kind's network is evaluated.
+
+  Args:
+    params: for both functions.
+    rng_key: consumed.
+    root: prior logits [B, A], value [B], embedding [B, ...].
+    decision_recurrent_fn: (params, rng_key, action, embedding) ->
+      (`mctx.DecisionRecurrentFnOutput`, afterstate's embedding).
+    chance_recurrent_fn: (params, rng_key, outcome, afterstate's embedding) ->
+      (`mctx.ChanceRecurrentFnOutput`, embedding).
+    num_simulations: S, of which each makes one node of either kind.
+    invalid_actions: as for `muzero_policy`, and so are the others.
+    max_depth: likewise.
+    loop_fn: likewise.
+    qtransform: likewise; of a tree of actions alone.
+    dirichlet_fraction: likewise.
+    dirichlet_alpha: likewise.
+    pb_c_init: likewise.
+    pb_c_base: likewise.
+    temperature: likewise.
+    tie_break: likewise.
+    dirichlet_legal_only: likewise.
+
+  Returns:
+    As `muzero_policy`; the tree holds the actions, not the outcomes.
+
+  Raises:
+    ValueError: on an unknown `tie_break`.
+  """
+  if tie_break not in TIE_BREAKS:
+    raise ValueError(f'tie_break={tie_break!r}: must be one of {TIE_BREAKS}')
+  batch_size, num_actions = root.prior_logits.shape
+  action_key, noise_key, search_key = jax.random.split(rng_key, 3)
+  root = _noisy_root(
+    noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
+    dirichlet_legal_only,
+  )
+  output, afterstate = jax.eval_shape(
+    decision_recurrent_fn, params, rng_key,
+    jax.ShapeDtypeStruct((batch_size,), jnp.int32), root.embedding,
+  )
+  num_outcomes = output.chance_logits.shape[-1]
+  root = root.replace(  # type: ignore[attr-defined]
+    prior_logits=_with_outcomes(root.prior_logits, num_outcomes),
+    embedding=StochasticState(  # type: ignore[call-arg]
+      state_embedding=root.embedding,
+      afterstate_embedding=jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), afterstate
+      ),
+      is_decision_node=jnp.ones(batch_size, bool),
+    ),
+  )
+  select = _decision_or_chance(
+    selection.puct(
+      qtransform,
+      pb_c_init=pb_c_init,
+      pb_c_base=pb_c_base,
+      tie_break=_tie_break(
+        tie_break, search_key, (batch_size, num_actions)
+      ),
+    ),
+    num_actions,
+  )
+  tree = search(
+    params,
+    search_key,
+    root=root,
+    recurrent_fn=_stochastic_fn(
+      decision_recurrent_fn, chance_recurrent_fn, num_actions, num_outcomes
+    ),
+    root_action_selection_fn=select,
+    interior_action_selection_fn=select,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=None if invalid_actions is None else jnp.concatenate(
+      [
+        jnp.asarray(invalid_actions),
+        jnp.ones((batch_size, num_outcomes), invalid_actions.dtype),
+      ],
+      axis=-1,
+    ),
+    loop_fn=loop_fn,
+  )
+  return _by_visits(action_key, _actions_of(tree, num_actions), temperature)
+
+
+def mask_logits(logits: Array, invalid_actions: Array | None) -> Array:
+  """Returns logits [B, A] of which illegal actions have the least float.
+
+  Not -inf: where all are illegal, a softmax of them stays finite.
+  """
+  if invalid_actions is None:
+    return logits
+  logits = logits - logits.max(axis=-1, keepdims=True)
+  lowest = jnp.finfo(logits.dtype).min
+  return jnp.where(invalid_actions, lowest, logits)
 
 
 def add_dirichlet_noise(
@@ -350,50 +356,175 @@ def add_dirichlet_noise(
   )
 
 
-def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:
-  """Returns actions drawn in proportion to weights^(1/temperature).
-
-  Args:
-    rng_key: for the draw.
-    weights: [B, A] non-negative, for example visit shares; an action of
-      weight 0 is never drawn.
-    temperature: [B] non-negative; at 0 the action of largest weight, ties
-      broken at random.
-
-  Returns:
-    [B] int32 actions.
-  """
-  gumbel = jax.random.gumbel(rng_key, weights.shape)
-  logits = jnp.log(weights)
-  # Perturb-and-max: dividing the noise's side by t keeps t = 0 finite.
-  best = jnp.max(weights, axis=-1, keepdims=True)
-  greedy = jnp.where(weights >= best, gumbel, -jnp.inf)
-  sampled = logits + temperature[:, None] * gumbel
-  scores = jnp.where(temperature[:, None] > 0, sampled, greedy)
-  return jnp.argmax(scores, axis=-1).astype(jnp.int32)
-
-
-def qtransform_by_tree(tree: mctx.Tree, node_index: Array) -> Array:
-  """Returns a node's q-values scaled by the extremes of the whole tree.
-
-  (q - min) / (max - min) over q = r + gamma v of every visited edge (MuZero
-  equation 5; Unplugged normalises q, not v); 0 for unvisited actions. For one
-  unbatched tree, as mctx's own qtransforms.
-
-  Args:
-    tree: unbatched.
-    node_index: of the node whose q-values are wanted.
-
-  Returns:
-    [A] values in [0, 1].
-  """
-  chex.assert_shape(node_index, ())
-  qvalues = tree.children_rewards + (
-    tree.children_discounts * tree.children_values
+def _noisy_root(
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  invalid_actions: Array | None,
+  fraction: float,
+  alpha: float,
+  legal_only: bool,
+) -> mctx.RootFnOutput:
+  """Returns the root with Dirichlet noise in its prior, illegal masked."""
+  logits = root.prior_logits
+  if legal_only:
+    legal = jnp.ones(logits.shape, bool)
+    if invalid_actions is not None:
+      legal = ~jnp.asarray(invalid_actions).astype(bool)
+    logits = add_dirichlet_noise(
+      rng_key, logits, legal, alpha=alpha, fraction=fraction
+    )
+  else:
+    noise = jax.random.dirichlet(
+      rng_key,
+      jnp.full(logits.shape[-1], alpha),
+      shape=logits.shape[:1],
+    )
+    mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
+    logits = _log(mixed)
+  return root.replace(  # type: ignore[attr-defined]
+    prior_logits=mask_logits(logits, invalid_actions)
   )
-  visited = tree.children_visits > 0
-  low = jnp.min(qvalues, where=visited, initial=jnp.inf)
-  high = jnp.max(qvalues, where=visited, initial=-jnp.inf)
-  scale = jnp.maximum(high - low, 1e-8)
-  scaled = (qvalues[node_index] - low) / scale
-  return jnp.where(visited[node_index], scaled, 0.0)
+
+
+def _tie_break(
+  kind: str, rng_key: Array, shape: tuple[int, ...]
+) -> Array | None:
+  if kind == 'node':
+    return None
+  # Of the search's key, which is split, never folded, for everything else.
+  return 1e-7 * jax.random.uniform(jax.random.fold_in(rng_key, 0), shape)
+
+
+def _by_visits(
+  rng_key: Array, tree: mctx.Tree, temperature: Any
+) -> mctx.PolicyOutput:
+  """Returns actions drawn by the visits of their roots."""
+  weights = tree.summary().visit_probs
+  logits = _log(weights)
+  logits = logits - logits.max(axis=-1, keepdims=True)
+  logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
+  return mctx.PolicyOutput(  # type: ignore[call-arg]
+    action=jax.random.categorical(rng_key, logits),
+    action_weights=weights,
+    search_tree=tree,
+  )
+
+
+def _log(probabilities: Array) -> Array:
+  tiny = jnp.finfo(probabilities.dtype).tiny
+  return jnp.log(jnp.maximum(probabilities, tiny))
+
+
+def _with_outcomes(action_logits: Array, num_outcomes: int) -> Array:
+  """Returns logits over A actions and C outcomes, none for the outcomes."""
+  shape = (action_logits.shape[0], num_outcomes)
+  return jnp.concatenate([action_logits, jnp.full(shape, -jnp.inf)], axis=-1)
+
+
+def _actions_of(tree: mctx.Tree, num_actions: int) -> mctx.Tree:
+  """Returns a tree without the edges of chance outcomes."""
+  names = (
+    'children_index', 'children_prior_logits', 'children_visits',
+    'children_rewards', 'children_discounts', 'children_values',
+    'root_invalid_actions',
+  )
+  return tree.replace(  # type: ignore[attr-defined]
+    **{name: getattr(tree, name)[..., :num_actions] for name in names}
+  )
+
+
+def _decision_or_chance(decide: Selection, num_actions: int) -> Selection:
+  """Returns a rule for trees whose edges are A actions and C outcomes.
+
+  Decisions and chance alternate, so that the depth tells which it is.
+  """
+
+  def choose(keys: Array | None, nodes: Nodes) -> Array:
+    edges = ('qvalues', 'visits', 'prior', 'logits', 'root_invalid_actions')
+    of_actions = {
+      name: None if (x := getattr(nodes, name)) is None else x[:, :num_actions]
+      for name in edges
+    }
+    tree = nodes.tree
+    return decide.select(keys, nodes._replace(
+      tree=None if tree is None else _actions_of(tree, num_actions),
+      **of_actions,
+    ))
+
+  def happen(keys: Array | None, nodes: Nodes) -> Array:
+    del keys
+    likely = nodes.prior / (nodes.visits + 1)
+    return num_actions + selection.argmax(likely[:, num_actions:])
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    is_decision = nodes.depth % 2 == 0
+    return jax.lax.cond(is_decision, choose, happen, keys, nodes)
+
+  return decide._replace(select=select)
+
+
+def _stochastic_fn(
+  decision_fn: Callable[..., Any],
+  chance_fn: Callable[..., Any],
+  num_actions: int,
+  num_outcomes: int,
+) -> Callable[..., Any]:
+  """Returns one recurrent function over actions and outcomes."""
+
+  def recurrent_fn(
+    params: Params, rng_key: Array, edge: Array, state: StochasticState
+  ) -> tuple[mctx.RecurrentFnOutput, StochasticState]:
+    count = edge.shape[0]
+
+    def decide() -> Any:
+      output, after = decision_fn(params, rng_key, edge, state.state_embedding)
+      logits = jnp.concatenate(
+        [jnp.full((count, num_actions), -jnp.inf), output.chance_logits],
+        axis=-1,
+      )
+      value = output.afterstate_value
+      return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
+        prior_logits=logits, value=value, reward=jnp.zeros_like(value),
+        discount=jnp.ones_like(value),
+      ), after
+
+    def happen() -> Any:
+      output, after = chance_fn(
+        params, rng_key, edge - num_actions, state.afterstate_embedding
+      )
+      return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
+        prior_logits=_with_outcomes(output.action_logits, num_outcomes),
+        value=output.value, reward=output.reward, discount=output.discount,
+      ), after
+
+    is_decision = state.is_decision_node
+
+    def merge() -> Any:
+      made, afterstate = decide()
+      happened, new_state = happen()
+      choose = lambda a, b: jnp.where(
+        is_decision.reshape(-1, *[1] * (a.ndim - 1)), a, b
+      )
+      return jax.tree.map(choose, made, happened), afterstate, new_state
+
+    def only_decide() -> Any:
+      made, afterstate = decide()
+      return made, afterstate, state.state_embedding
+
+    def only_happen() -> Any:
+      happened, new_state = happen()
+      return happened, state.afterstate_embedding, new_state
+
+    kind = jnp.where(
+      is_decision.all(), 0, jnp.where(is_decision.any(), 2, 1)
+    )
+    output, afterstate, new_state = jax.lax.switch(
+      kind, (only_decide, only_happen, merge)
+    )
+    return output, StochasticState(  # type: ignore[call-arg]
+      state_embedding=new_state,
+      afterstate_embedding=afterstate,
+      is_decision_node=~is_decision,
+    )
+
+  return recurrent_fn

@@ -1,0 +1,298 @@
+"""MuZero's and Gumbel MuZero's search over a learned model.
+
+Derives the inputs of `policies` from a `Model`, and returns a `SearchOutput`
+for the actor, for Reanalyse and for evaluation alike.
+"""
+
+import functools
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import chex
+import jax
+import jax.numpy as jnp
+import mctx
+
+from muzero_jax.search import policies, selection
+from muzero_jax.transforms import Transform
+from muzero_jax.types import Array, Model, Params, SearchOutput
+
+POLICIES = ('gumbel', 'muzero')
+Q_NORMALISATIONS = ('siblings', 'tree')
+
+
+class Search(Protocol):
+  """A search from B roots."""
+
+  def __call__(
+    self,
+    params: Params,
+    rng_key: Array,
+    observation: Array,
+    legal_actions: Array,
+    temperature: Array | float = 1.0,
+  ) -> SearchOutput: ...
+
+
+def make_search(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  *,
+  policy: str = 'gumbel',
+  num_simulations: int = 50,
+  max_depth: int | None = None,
+  discount: float = 0.997,
+  num_players: int = 1,
+  noise: bool = True,
+  max_considered_actions: int = 16,
+  gumbel_value_scale: float = 0.1,
+  gumbel_maxvisit_init: float = 50.0,
+  gumbel_min_range: float = 1e-8,
+  q_normalisation: str = 'siblings',
+  pb_c_init: float = 1.25,
+  pb_c_base: float = 19652.0,
+  dirichlet_alpha: float = 0.25,
+  dirichlet_fraction: float = 0.25,
+) -> Search:
+  """Returns a search function built from a model.
+
+  Args:
+    model: functions h, g and f.
+    value_transform: turns the value head's outputs into scalars.
+    reward_transform: turns the reward head's outputs into scalars.
+    policy: 'muzero' (pUCT and visit counts, MuZero appendix B) or 'gumbel'
+      (sequential halving at the root and the improved policy, Gumbel MuZero).
+    num_simulations: per search, at least 1.
+    max_depth: of the tree; None for no limit.
+    discount: gamma of one step.
+    num_players: with 2, the turn passes with each action, and a value is
+      worth its negative one step earlier.
+    noise: False for evaluation and Reanalyse: no Dirichlet and no Gumbel
+      noise, whatever the temperature.
+    max_considered_actions: Gumbel only, m of sequential halving.
+    gumbel_value_scale: Gumbel only, c_scale of sigma(q).
+    gumbel_maxvisit_init: Gumbel only, c_visit of sigma(q).
+    gumbel_min_range: Gumbel only; a node's q-values are divided by their
+      range or by this, whichever is larger, so that differences that are mere
+      noise are not stretched to a decision (EfficientZero's code has such a
+      floor, of 0.01).
+    q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
+      the node and its children, 'tree' over the whole tree as in the paper.
+    pb_c_init: 'muzero' only, c1.
+    pb_c_base: 'muzero' only, c2.
+    dirichlet_alpha: 'muzero' only, of the root noise.
+    dirichlet_fraction: 'muzero' only, share of the root noise.
+
+  Returns:
+    A function of (params, rng_key, observation [B, ...], legal_actions
+    [B, A], temperature scalar or [B]). 'muzero' draws its action in
+    proportion to visits^(1/temperature), 'gumbel' scales the Gumbel noise by
+    the temperature, which draws from the improved policy at 1; both are
+    greedy at 0. Both policies returned are training targets.
+
+  Raises:
+    ValueError: if an argument is not among the allowed values.
+  """
+  _check('policy', policy, POLICIES)
+  _check('q_normalisation', q_normalisation, Q_NORMALISATIONS)
+  _check('num_players', num_players, (1, 2))
+  if num_simulations < 1:
+    raise ValueError(
+      f'num_simulations={num_simulations}: must be at least 1'
+    )
+  sign = -1.0 if num_players == 2 else 1.0
+  root_fn = functools.partial(_root, model, value_transform)
+  recurrent_fn = functools.partial(
+    _recurrent_fn, model, value_transform, reward_transform, sign * discount
+  )
+  common: dict[str, Any] = dict(
+    recurrent_fn=recurrent_fn,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+  )
+  if policy == 'gumbel':
+    run = functools.partial(
+      _gumbel_policy,
+      noise=noise,
+      max_num_considered_actions=max_considered_actions,
+      qtransform=functools.partial(
+        mctx.qtransform_completed_by_mix_value,
+        value_scale=gumbel_value_scale,
+        maxvisit_init=gumbel_maxvisit_init,
+        epsilon=gumbel_min_range,
+      ),
+      **common,
+    )
+  else:
+    run = functools.partial(
+      _muzero_policy,
+      alpha=dirichlet_alpha,
+      fraction=dirichlet_fraction if noise else 0.0,
+      noise=noise,
+      pb_c_init=pb_c_init,
+      pb_c_base=pb_c_base,
+      qtransform=(
+        selection.qtransform_by_tree
+        if q_normalisation == 'tree'
+        else mctx.qtransform_by_parent_and_siblings
+      ),
+      **common,
+    )
+  return functools.partial(_search, root_fn, run)
+
+
+def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
+  if value not in allowed:
+    raise ValueError(f'{name}={value!r}: must be one of {allowed}')
+
+
+def _search(
+  root_fn: Callable[..., mctx.RootFnOutput],
+  run: Callable[..., tuple[Array, Array, Array]],
+  params: Params,
+  rng_key: Array,
+  observation: Array,
+  legal_actions: Array,
+  temperature: Array | float = 1.0,
+) -> SearchOutput:
+  """The function that `make_search` binds and returns."""
+  chex.assert_rank(legal_actions, 2)
+  chex.assert_equal_shape_prefix([observation, legal_actions], 1)
+  root = root_fn(params, observation)
+  temperature = jnp.broadcast_to(
+    jnp.asarray(temperature, jnp.float32), root.value.shape
+  )
+  # Masked here, since mctx subtracts the largest logit, legal or not.
+  lowest = jnp.finfo(root.prior_logits.dtype).min
+  root = root.replace(  # type: ignore[attr-defined]
+    prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
+  )
+  action, policy, value = run(
+    params, rng_key, root, legal_actions, temperature
+  )
+  return SearchOutput(
+    action=action, policy=policy, value=value, network_value=root.value
+  )
+
+
+def _root(
+  model: Model, value_transform: Transform, params: Params, observation: Array
+) -> mctx.RootFnOutput:
+  output = model.root(params, observation)
+  return mctx.RootFnOutput(
+    prior_logits=output.policy_logits,
+    value=value_transform.invert(output.value_logits),
+    embedding=output.state,
+  )
+
+
+def _recurrent_fn(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  discount: float,
+  params: Params,
+  rng_key: Array,
+  action: Array,
+  state: Array,
+) -> tuple[mctx.RecurrentFnOutput, Array]:
+  """Returns mctx's view of f(g(s, a)); `discount` carries the players' sign."""
+  del rng_key  # The model is deterministic.
+  output = model.step(params, state, action)
+  value = value_transform.invert(output.value_logits)
+  return mctx.RecurrentFnOutput(
+    reward=reward_transform.invert(output.reward_logits),
+    discount=jnp.full_like(value, discount),
+    prior_logits=output.policy_logits,
+    value=value,
+  ), output.state
+
+
+def _gumbel_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  legal_actions: Array,
+  temperature: Array,
+  *,
+  noise: bool,
+  max_num_considered_actions: int,
+  **kwargs: Any,
+) -> tuple[Array, Array, Array]:
+  # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
+  # noise is the temperature of the improved policy.
+  scale = temperature[:, None] if noise else 0.0
+  output = policies.gumbel_muzero_policy(
+    params,
+    rng_key,
+    root,
+    invalid_actions=~legal_actions,
+    gumbel_scale=scale,
+    max_num_considered_actions=min(
+      max_num_considered_actions, legal_actions.shape[-1]
+    ),
+    **kwargs,
+  )
+  summary = output.search_tree.summary()
+  value = selection.mixed_value(
+    root.value, jax.nn.softmax(root.prior_logits), summary.qvalues,
+    summary.visit_counts,
+  )
+  return output.action, output.action_weights, value
+
+
+def _muzero_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  legal_actions: Array,
+  temperature: Array,
+  *,
+  noise: bool,
+  alpha: float,
+  fraction: float,
+  **kwargs: Any,
+) -> tuple[Array, Array, Array]:
+  search_key, action_key = jax.random.split(rng_key)
+  output = policies.muzero_policy(
+    params,
+    search_key,
+    root,
+    invalid_actions=~legal_actions,
+    dirichlet_fraction=fraction,
+    dirichlet_alpha=alpha,
+    dirichlet_legal_only=True,
+    **kwargs,
+  )
+  weights = output.action_weights
+  value = output.search_tree.node_values[:, mctx.Tree.ROOT_INDEX]
+  if noise:
+    return sample_action(action_key, weights, temperature), weights, value
+  # Greedy; between equal visits the prior decides, not chance.
+  best = weights >= weights.max(axis=-1, keepdims=True)
+  action = jnp.argmax(jnp.where(best, root.prior_logits, -jnp.inf), axis=-1)
+  return action.astype(jnp.int32), weights, value
+
+
+def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:
+  """Returns actions drawn in proportion to weights^(1/temperature).
+
+  Args:
+    rng_key: for the draw.
+    weights: [B, A] non-negative, for example visit shares; an action of
+      weight 0 is never drawn.
+    temperature: [B] non-negative; at 0 the action of largest weight, ties
+      broken at random.
+
+  Returns:
+    [B] int32 actions.
+  """
+  gumbel = jax.random.gumbel(rng_key, weights.shape)
+  logits = jnp.log(weights)
+  # Perturb-and-max: dividing the noise's side by t keeps t = 0 finite.
+  best = jnp.max(weights, axis=-1, keepdims=True)
+  greedy = jnp.where(weights >= best, gumbel, -jnp.inf)
+  sampled = logits + temperature[:, None] * gumbel
+  scores = jnp.where(temperature[:, None] > 0, sampled, greedy)
+  return jnp.argmax(scores, axis=-1).astype(jnp.int32)

@@ -1,0 +1,382 @@
+"""Which action a simulation takes: rules for a batch of nodes at once.
+
+pUCT (MuZero, appendix B) and Gumbel MuZero's root and interior rules. Each is
+a `Selection`, which `engine.search` takes in place of mctx's functions of one
+tree; those work too, vmapped.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import mctx
+import numpy as np
+
+from muzero_jax.types import Array
+
+
+class Nodes(NamedTuple):
+  """What a rule sees: one node of each of B trees."""
+
+  qvalues: Array  # [B, A] r + discount v of each edge; 0 if not visited.
+  visits: Array  # [B, A] of each edge, a float.
+  prior: Array  # [B, A] softmax of the logits.
+  logits: Array | None  # [B, A] for rules with `needs_logits`.
+  node_visits: Array  # [B] i32
+  values: Array  # [B] means.
+  raw_values: Array  # [B] the model's.
+  invalid_actions: Array | None  # [B, A] bool, if the model tells.
+  low: Array | None  # [B] for rules with `needs_extremes`.
+  high: Array | None  # [B]
+  root_invalid_actions: Array  # [B, A] of the roots.
+  extra_data: Any  # [B, ...] of the search.
+  depth: Array  # [] of the nodes; 0 is the root.
+  index: Array  # [B] i32, their numbers.
+  tree: mctx.Tree | None  # All of them, for rules with `needs_tree`.
+
+
+class Selection(NamedTuple):
+  """How actions are chosen at B nodes."""
+
+  # rng_keys [B] or None, nodes -> action [B] i32.
+  select: Callable[[Array | None, Nodes], Array]
+  draws: bool = False  # Whether it needs keys.
+  needs_logits: bool = False
+  needs_extremes: bool = False
+  needs_tree: bool = False
+
+
+class QTransform(NamedTuple):
+  """A scaling of q-values for a batch of nodes."""
+
+  scale: Callable[[Nodes], Array]  # -> [B, A]
+  needs_extremes: bool = False
+  needs_tree: bool = False
+
+
+def batched(function: Any, *, is_root: bool = False) -> Selection:
+  """Returns a selection as it is, and mctx's function of one tree vmapped.
+
+  Args:
+    function: (rng_key, tree, node_index, depth) -> action; without depth for
+      a root.
+    is_root: whether it is for roots.
+  """
+  if isinstance(function, Selection):
+    return function
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    tree = nodes.tree
+    assert tree is not None
+    # mctx counts depth in the type of the logits.
+    depth = nodes.depth.astype(tree.children_prior_logits.dtype)
+    one = function if is_root else lambda *x: function(*x, depth)
+    return jax.vmap(one)(keys, tree, nodes.index).astype(jnp.int32)
+
+  return Selection(select, draws=True, needs_tree=True)
+
+
+def puct(
+  qtransform: Any,
+  *,
+  pb_c_init: float = 1.25,
+  pb_c_base: float = 19_652.0,
+  tie_break: Array | None = None,
+) -> Selection:
+  """Returns the rule of MuZero's search.
+
+  argmax_a q(a) + p(a) sqrt(N) / (1 + n(a)) (c1 + log((N + c2 + 1) / c2))
+  (MuZero, appendix B, equation 2).
+
+  Args:
+    qtransform: of one tree as in mctx, or `qtransform_by_tree`.
+    pb_c_init: c1.
+    pb_c_base: c2.
+    tie_break: [B, A] noise that decides between equals, the same for all of a
+      search; None draws it anew at each node, as mctx does.
+  """
+  quality = batched_qtransform(qtransform)
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    total = nodes.node_visits
+    factor = jnp.sqrt(total) * (
+      pb_c_init + jnp.log((total + pb_c_base + 1.0) / pb_c_base)
+    )
+    score = quality.scale(nodes) + (
+      factor[:, None] * nodes.prior / (nodes.visits + 1)
+    )
+    if tie_break is None:
+      draw = functools.partial(jax.random.uniform, shape=score.shape[1:])
+      score += 1e-7 * jax.vmap(draw)(keys)
+    else:
+      score += tie_break
+    at_root = (nodes.depth == 0) & (nodes.root_invalid_actions > 0)
+    return argmax(_mask(jnp.where(at_root, -jnp.inf, score), nodes))
+
+  return Selection(
+    select,
+    draws=tie_break is None,
+    needs_extremes=quality.needs_extremes,
+    needs_tree=quality.needs_tree,
+  )
+
+
+def gumbel_root(
+  qtransform: Any,
+  *,
+  num_simulations: int,
+  max_num_considered_actions: int,
+) -> Selection:
+  """Returns the rule at Gumbel MuZero's root: Sequential Halving.
+
+  `extra_data.root_gumbel` [B, A] holds the noise (Gumbel MuZero, section
+  3.4).
+
+  Args:
+    qtransform: of completed q-values; of one tree, as in mctx.
+    num_simulations: S.
+    max_num_considered_actions: m.
+  """
+  table = considered_visits(max_num_considered_actions, num_simulations)
+  quality = batched_qtransform(qtransform)
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    del keys
+    assert nodes.logits is not None
+    num_valid = jnp.sum(1 - nodes.root_invalid_actions, axis=-1)
+    considered = jnp.minimum(
+      max_num_considered_actions, num_valid.astype(jnp.int32)
+    )
+    simulation = nodes.visits.sum(axis=-1).astype(jnp.int32)
+    score = score_considered(
+      jnp.asarray(table)[considered, simulation][:, None],
+      nodes.extra_data.root_gumbel,
+      nodes.logits,
+      quality.scale(nodes),
+      nodes.visits,
+    )
+    return argmax(jnp.where(nodes.root_invalid_actions, -jnp.inf, score))
+
+  return Selection(
+    select,
+    needs_logits=True,
+    needs_extremes=quality.needs_extremes,
+    needs_tree=quality.needs_tree,
+  )
+
+
+def gumbel_interior(qtransform: Any) -> Selection:
+  """Returns the rule at Gumbel MuZero's other nodes.
+
+  argmax_a pi'(a) - n(a) / (1 + sum_b n(b)), with the improved policy pi' =
+  softmax(logits + sigma(completed q)) (Gumbel MuZero, section 5).
+
+  Args:
+    qtransform: of completed q-values; of one tree, as in mctx.
+  """
+  quality = batched_qtransform(qtransform)
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    del keys
+    logits = nodes.logits + quality.scale(nodes)
+    improved = jax.nn.softmax(_mask(logits, nodes))
+    total = nodes.visits.sum(axis=-1, keepdims=True)
+    return argmax(_mask(improved - nodes.visits / (1 + total), nodes))
+
+  return Selection(
+    select,
+    needs_logits=True,
+    needs_extremes=quality.needs_extremes,
+    needs_tree=quality.needs_tree,
+  )
+
+
+def considered_visits(
+  max_num_considered_actions: int, num_simulations: int
+) -> np.ndarray:
+  """Returns how often an action must have been visited to be a candidate.
+
+  Sequential Halving (Karnin et al. 2013) as a table [m + 1, S]: with k
+  candidates at first, simulation i goes to one of those visited table[k, i]
+  times. Each round visits all candidates equally and keeps the better half.
+
+  Args:
+    max_num_considered_actions: m.
+    num_simulations: S.
+  """
+  table = np.zeros((max_num_considered_actions + 1, num_simulations), np.int32)
+  table[:2] = np.arange(num_simulations)
+  for first in range(2, max_num_considered_actions + 1):
+    rounds = math.ceil(math.log2(first))
+    visits = np.zeros(first, np.int32)
+    left = first
+    sequence: list[int] = []
+    while len(sequence) < num_simulations:
+      for _ in range(max(1, num_simulations // (rounds * left))):
+        sequence.extend(visits[:left])
+        visits[:left] += 1
+      left = max(2, left // 2)
+    table[first] = sequence[:num_simulations]
+  return table
+
+
+def score_considered(
+  wanted: Array, gumbel: Array, logits: Array, qvalues: Array, visits: Array
+) -> Array:
+  """Returns g + logits + sigma(q) of the candidates, -inf of the others.
+
+  Args:
+    wanted: [B, 1] visits of a candidate.
+    gumbel: [B, A]
+    logits: [B, A]
+    qvalues: [B, A] completed and scaled.
+    visits: [B, A]
+  """
+  logits = logits - logits.max(axis=-1, keepdims=True)
+  # However bad, the only candidate can be taken.
+  score = jnp.maximum(-1e9, gumbel + logits + qvalues)
+  return jnp.where(visits == wanted, score, -jnp.inf)
+
+
+def argmax(score: Array) -> Array:
+  """Returns the first largest of each row [B, A]; 0 if all are -inf."""
+  # Maxima and comparisons are vector instructions on a CPU, an argmax is not.
+  best = score.max(axis=-1, keepdims=True)
+  num_actions = score.shape[-1]
+  index = jnp.where(score == best, jnp.arange(num_actions), num_actions - 1)
+  return index.min(axis=-1).astype(jnp.int32)
+
+
+def _mask(score: Array, nodes: Nodes) -> Array:
+  """Returns scores [B, A] with -inf for what the model calls illegal."""
+  if nodes.invalid_actions is None:
+    return score
+  return jnp.where(nodes.invalid_actions, -jnp.inf, score)
+
+
+# --- Scaling q-values ---
+
+def batched_qtransform(qtransform: Any) -> QTransform:
+  """Returns a transform for a batch of nodes from one for one tree.
+
+  mctx's own, also with some of their keywords bound, and `qtransform_by_tree`
+  become what reads only the nodes; any other is vmapped over whole trees.
+  """
+  function, keywords = qtransform, {}
+  if isinstance(qtransform, functools.partial) and not qtransform.args:
+    function, keywords = qtransform.func, qtransform.keywords
+  if function is qtransform_by_tree:
+    return QTransform(_by_extremes, needs_extremes=True)
+  known = {
+    mctx.qtransform_by_min_max: _by_min_max,
+    mctx.qtransform_by_parent_and_siblings: _by_parent_and_siblings,
+    mctx.qtransform_completed_by_mix_value: _completed_by_mix_value,
+  }
+  if function in known:
+    return QTransform(functools.partial(known[function], **keywords))
+  return QTransform(
+    lambda nodes: jax.vmap(qtransform)(nodes.tree, nodes.index),
+    needs_tree=True,
+  )
+
+
+def qtransform_by_tree(tree: mctx.Tree, node_index: Array) -> Array:
+  """Returns a node's q-values scaled by the extremes of the whole tree.
+
+  (q - min) / (max - min) over q = r + gamma v of every visited edge (MuZero,
+  equation 5; Unplugged normalises q, not v); 0 for unvisited actions. In our
+  search it stands for the extremes of all q-values that any backup has seen,
+  as in the paper's pseudocode; called by itself, for one tree of mctx, it
+  scales by those that the tree holds now.
+
+  Args:
+    tree: unbatched.
+    node_index: of the node whose q-values are wanted.
+
+  Returns:
+    [A] values in [0, 1].
+  """
+  qvalues = tree.children_rewards + (
+    tree.children_discounts * tree.children_values
+  )
+  visited = tree.children_visits > 0
+  low = jnp.min(qvalues, where=visited, initial=jnp.inf)
+  high = jnp.max(qvalues, where=visited, initial=-jnp.inf)
+  scaled = (qvalues[node_index] - low) / jnp.maximum(high - low, 1e-8)
+  return jnp.where(visited[node_index], scaled, 0.0)
+
+
+def _by_extremes(nodes: Nodes) -> Array:
+  """Returns q-values [B, A] scaled by the extremes seen; 0 if unvisited."""
+  assert nodes.low is not None and nodes.high is not None
+  low = nodes.low[:, None]
+  scale = jnp.maximum(nodes.high[:, None] - low, 1e-8)
+  return jnp.where(nodes.visits > 0, (nodes.qvalues - low) / scale, 0.0)
+
+
+def _by_min_max(nodes: Nodes, *, min_value: Any, max_value: Any) -> Array:
+  """Returns q-values [B, A] scaled by given extremes; 0 if unvisited."""
+  quality = jnp.where(nodes.visits > 0, nodes.qvalues, min_value)
+  return (quality - min_value) / (max_value - min_value)
+
+
+def _by_parent_and_siblings(nodes: Nodes, *, epsilon: Any = 1e-8) -> Array:
+  """Returns q-values [B, A] scaled over a node and its children."""
+  visited = nodes.visits > 0
+  value = nodes.values[:, None]
+  safe = jnp.where(visited, nodes.qvalues, value)
+  low = jnp.minimum(value, safe.min(axis=-1, keepdims=True))
+  high = jnp.maximum(value, safe.max(axis=-1, keepdims=True))
+  scaled = (nodes.qvalues - low) / jnp.maximum(high - low, epsilon)
+  return jnp.where(visited, scaled, 0.0)
+
+
+def _completed_by_mix_value(
+  nodes: Nodes,
+  *,
+  value_scale: Any = 0.1,
+  maxvisit_init: Any = 50.0,
+  rescale_values: bool = True,
+  use_mixed_value: bool = True,
+  epsilon: Any = 1e-8,
+) -> Array:
+  """Returns sigma(completed q) [B, A] (Gumbel MuZero, equations 8 and 10)."""
+  value = nodes.raw_values
+  if use_mixed_value:
+    value = mixed_value(value, nodes.prior, nodes.qvalues, nodes.visits)
+  completed = jnp.where(nodes.visits > 0, nodes.qvalues, value[:, None])
+  if rescale_values:
+    low = completed.min(axis=-1, keepdims=True)
+    high = completed.max(axis=-1, keepdims=True)
+    completed = (completed - low) / jnp.maximum(high - low, epsilon)
+  scale = (maxvisit_init + nodes.visits.max(axis=-1)) * value_scale
+  return scale[:, None] * completed
+
+
+def mixed_value(
+  value: Array, prior: Array, qvalues: Array, visits: Array
+) -> Array:
+  """Returns v_mix, the root value that Gumbel MuZero's search arrives at.
+
+  (v + N sum_a pi(a) q(a) / sum_a pi(a)) / (1 + N) over the visited actions a,
+  N visits in all (Gumbel MuZero, appendix D). The mean of the tree would not
+  do: sequential halving visits bad actions as often as good ones.
+
+  Args:
+    value: [B] the network's value of the node, which counts as one visit.
+    prior: [B, A] the network's policy.
+    qvalues: [B, A] searched, any number where not visited.
+    visits: [B, A]
+  """
+  visited = visits > 0
+  # However unlikely, a visited action has a say.
+  prior = jnp.maximum(prior, jnp.finfo(prior.dtype).tiny)
+  prior = jnp.where(visited, prior, 0.0)
+  total = prior.sum(axis=-1, keepdims=True)
+  weighted = prior * qvalues / jnp.where(visited, total, 1.0)
+  searched = jnp.sum(jnp.where(visited, weighted, 0.0), axis=-1)
+  count = visits.sum(axis=-1)
+  return (value + count * searched) / (count + 1)
