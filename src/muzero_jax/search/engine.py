@@ -23,8 +23,13 @@ from muzero_jax.types import Array, Params
 _ROOT = mctx.Tree.ROOT_INDEX
 _NONE = mctx.Tree.UNVISITED
 # What is kept of an edge, in the order in which rules need it. All of a node
-# lies together: on a CPU a search waits for memory more than it computes.
+# lies together, in one row of 5 A numbers: on a CPU a search waits for memory
+# more than it computes, and rows without inner axes are copied fastest.
 _Q, _VISITS, _PRIOR, _CHILD, _LOGITS = range(5)
+_FIELDS = 5
+# What is kept of a node: mean value, visits, reward and discount of the edge
+# that leads to it, where that edge comes from, and the model's value.
+_MEAN, _COUNT, _REWARD, _DISCOUNT, _PARENT, _ACTION, _RAW = range(7)
 
 
 @chex.dataclass(frozen=True)
@@ -48,16 +53,10 @@ class RecurrentFnOutput:
 class _State(NamedTuple):
   """B growing trees of N nodes with A edges each."""
 
-  # [B, N, 5, A] q-value, visits, prior probability, node behind the edge (a
-  # whole number, -1 for none) and prior logit.
+  # [B, N, 5 A] q-values, visits, prior probabilities, nodes behind the edges
+  # (whole numbers, -1 for none) and prior logits.
   edges: Array
-  parents: Array  # [B, N] i32
-  actions: Array  # [B, N] i32, edge from the parent.
-  visits: Array  # [B, N] i32
-  values: Array  # [B, N] means.
-  raw_values: Array  # [B, N] the model's.
-  rewards: Array  # [B, N] of the edge from the parent.
-  discounts: Array  # [B, N] likewise.
+  nodes: Array  # [B, N, 7], whole numbers too.
   embeddings: Any  # [B, N, ...]
   invalid_actions: Array | None  # [B, N, A] bool, if the model tells.
   low: Array | None  # [B] least q-value that any backup has seen.
@@ -121,6 +120,43 @@ def search(
     ValueError: if `num_simulations` or `max_depth` is below 1, or
       `interior_masks` is not as the model's outputs are.
   """
+  tree, _ = search_with_root(
+    params,
+    rng_key,
+    root=root,
+    recurrent_fn=recurrent_fn,
+    root_action_selection_fn=root_action_selection_fn,
+    interior_action_selection_fn=interior_action_selection_fn,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=invalid_actions,
+    extra_data=extra_data,
+    loop_fn=loop_fn,
+    interior_masks=interior_masks,
+  )
+  return tree
+
+
+def search_with_root(
+  params: Params,
+  rng_key: Array,
+  *,
+  root: mctx.RootFnOutput,
+  recurrent_fn: Callable[..., Any],
+  root_action_selection_fn: Any,
+  interior_action_selection_fn: Any,
+  num_simulations: int,
+  max_depth: int | None,
+  invalid_actions: Array | None,
+  loop_fn: Callable[..., Any],
+  interior_masks: bool,
+  extra_data: Any = None,
+) -> tuple[mctx.Tree, Nodes]:
+  """Returns the trees of `search`, and what a rule would see of their roots.
+
+  Whoever needs the roots alone then never pays for the trees' layout: under
+  jit what is not used is not made.
+  """
   for name, number in (
     ('num_simulations', num_simulations), ('max_depth', max_depth)
   ):
@@ -158,7 +194,14 @@ def search(
     setting.select_interior.needs_extremes, invalid_actions,
   )
   _, state = loop_fn(0, num_simulations, simulate, (rng_key, state))
-  return _tree(setting, state)
+  tree = _tree(setting, state)
+  edges = _edges(state, None, _FIELDS)
+  everything = Selection(
+    setting.select_root.select, needs_logits=True, needs_tree=True
+  )
+  return tree, _nodes(
+    setting, state, everything, tree, None, jnp.zeros((), jnp.int32), edges
+  )
 
 
 def num_bytes(
@@ -168,7 +211,7 @@ def num_bytes(
 
   B (S + 1) (20 + 24 A + e) + 4 B A: five numbers per node, six per edge, e
   bytes of embedding; and a flag for each action of a root. While it searches,
-  it holds B (S + 1) (28 + 20 A + e) bytes instead.
+  it holds B (S + 1) (28 + 20 A + e) bytes.
 
   Args:
     batch_size: B.
@@ -204,7 +247,7 @@ def _descend(
 
   And the node behind, if the depth limit stopped it; else -1.
   """
-  batch_size = state.values.shape[0]
+  batch_size = state.nodes.shape[0]
   rules = setting.select_root, setting.select_interior
   keys = None
   if any(rule.draws for rule in rules):
@@ -214,7 +257,7 @@ def _descend(
     tree = _tree(setting, state)
 
   def choose(
-    rule: Selection, keys: Array | None, node: Array, depth: Array
+    rule: Selection, keys: Array | None, node: Array | None, depth: Array
   ) -> tuple[Array | None, Array, Array]:
     now = None
     if keys is not None:
@@ -223,14 +266,14 @@ def _descend(
     edges = _edges(state, node, _LOGITS + rule.needs_logits)
     nodes = _nodes(setting, state, rule, tree, node, depth, edges)
     action = rule.select(now, nodes)
-    is_chosen = jnp.arange(edges.shape[-1]) == action[:, None]
-    child = jnp.where(is_chosen, edges[:, _CHILD], 0).sum(axis=-1)
+    is_chosen = jnp.arange(edges[_CHILD].shape[-1]) == action[:, None]
+    child = jnp.where(is_chosen, edges[_CHILD], 0).sum(axis=-1)
     return keys, action, child.astype(jnp.int32)
 
-  node = jnp.full(batch_size, _ROOT, jnp.int32)
   keys, action, child = choose(
-    setting.select_root, keys, node, jnp.zeros((), jnp.int32)
+    setting.select_root, keys, None, jnp.zeros((), jnp.int32)
   )
+  node = jnp.full(batch_size, _ROOT, jnp.int32)
   if setting.limit == 1:
     return node, action, child
 
@@ -260,12 +303,16 @@ def _descend(
   return end.node, end.action, end.child
 
 
-def _edges(state: _State, node: Array, count: int) -> Array:
-  """Returns the first numbers [B, count, A] of the edges of one node each."""
-  shape = (1, count, state.edges.shape[-1])
-  return jax.vmap(
-    lambda tree, row: jax.lax.dynamic_slice(tree, (row, 0, 0), shape)[0]
-  )(state.edges, node)
+def _edges(state: _State, node: Array | None, count: int) -> list[Array]:
+  """Returns the first `count` numbers, each [B, A], of one node's edges."""
+  width = count * _num_actions(state)
+  if node is None:
+    rows = state.edges[:, _ROOT, :width]
+  else:
+    rows = jax.vmap(
+      lambda tree, row: jax.lax.dynamic_slice(tree, (row, 0), (1, width))[0]
+    )(state.edges, node)
+  return jnp.split(rows, count, axis=-1)
 
 
 def _nodes(
@@ -273,27 +320,29 @@ def _nodes(
   state: _State,
   rule: Selection,
   tree: mctx.Tree | None,
-  node: Array,
+  node: Array | None,
   depth: Array,
-  edges: Array,
+  edges: list[Array],
 ) -> Nodes:
-  """Returns what a rule sees of one node [B] of each tree."""
+  """Returns what a rule sees of one node [B] of each tree; None: the root."""
   illegal = state.invalid_actions
+  read = lambda x: x[:, _ROOT] if node is None else _read(x, node)
+  row = read(state.nodes)
   return Nodes(
-    qvalues=edges[:, _Q],
-    visits=edges[:, _VISITS],
-    prior=edges[:, _PRIOR],
-    logits=edges[:, _LOGITS] if rule.needs_logits else None,
-    node_visits=_read(state.visits, node),
-    values=_read(state.values, node),
-    raw_values=_read(state.raw_values, node),
-    invalid_actions=None if illegal is None else _read(illegal, node),
+    qvalues=edges[_Q],
+    visits=edges[_VISITS],
+    prior=edges[_PRIOR],
+    logits=edges[_LOGITS] if rule.needs_logits else None,
+    node_visits=row[:, _COUNT],
+    values=row[:, _MEAN],
+    raw_values=row[:, _RAW],
+    invalid_actions=None if illegal is None else read(illegal),
     low=state.low,
     high=state.high,
     root_invalid_actions=setting.invalid_actions,
     extra_data=setting.extra_data,
     depth=depth,
-    index=node,
+    index=jnp.zeros(len(row), jnp.int32) if node is None else node,
     tree=tree if rule.needs_tree else None,
   )
 
@@ -308,7 +357,7 @@ def _expand(
   leaf: Array,
 ) -> _State:
   """Returns the trees with each leaf [B] evaluated."""
-  batch_size, _, _, num_actions = state.edges.shape
+  batch_size, num_actions = state.edges.shape[0], _num_actions(state)
   embedding = jax.tree.map(lambda x: _read(x, parent), state.embeddings)
   step, embedding = recurrent_fn(params, rng_key, action, embedding)
   chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
@@ -321,16 +370,19 @@ def _expand(
     )
   edges = _write(state.edges, _new_edges(step.prior_logits, state), leaf)
   # A leaf at the depth limit has been here before, but has no children.
-  visits = _read(state.visits, leaf) + 1
+  visits = _read(state.nodes, leaf)[:, _COUNT] + 1
+  row = jnp.stack(
+    [
+      x.astype(state.nodes.dtype) for x in (
+        step.value, visits, step.reward, step.discount, parent, action,
+        step.value,
+      )
+    ],
+    axis=-1,
+  )
   return state._replace(
-    edges=_write(edges, leaf, parent, jnp.full_like(action, _CHILD), action),
-    parents=_write(state.parents, parent, leaf),
-    actions=_write(state.actions, action, leaf),
-    visits=_write(state.visits, visits, leaf),
-    values=_write(state.values, step.value, leaf),
-    raw_values=_write(state.raw_values, step.value, leaf),
-    rewards=_write(state.rewards, step.reward, leaf),
-    discounts=_write(state.discounts, step.discount, leaf),
+    edges=_write(edges, leaf, parent, _CHILD * num_actions + action),
+    nodes=_write(state.nodes, row, leaf),
     embeddings=jax.tree.map(
       lambda x, new: _write(x, new, leaf), state.embeddings, embedding
     ),
@@ -344,82 +396,63 @@ class _Ascent(NamedTuple):
   """Where each of B backups stands, and what it changes."""
 
   child: Array  # [B] i32, node whose edge is updated next; 0 at the end.
-  parent: Array  # [B] i32
-  action: Array  # [B] i32
+  row: Array  # [B, 7] of that node.
   value: Array  # [B] return from the child on.
-  child_value: Array  # [B] the child's mean, updated.
-  child_visits: Array  # [B] its visits, updated.
-  visits: Array  # [B, N]
-  values: Array  # [B, N]
-  edges: Array  # [B, N, 5, A]
+  nodes: Array  # [B, N, 7]
+  edges: Array  # [B, N, 5 A]
   low: Array | None  # [B] least q-value seen so far.
   high: Array | None  # [B] largest.
 
 
 def _backup(state: _State, leaf: Array) -> _State:
   """Returns the trees with the leaves' values averaged into their paths."""
-  batch_size, num_nodes = state.values.shape
-  batch = jnp.arange(batch_size)
+  batch_size, num_nodes, _ = state.nodes.shape
+  batch, num_actions = jnp.arange(batch_size)[:, None], _num_actions(state)
+  both = jnp.arange(2)
 
   def step(at: _Ascent) -> _Ascent:
     active = at.child != _ROOT
-    # What is over reads of the root, which has no edge, and writes nowhere.
-    node = jnp.where(active, at.parent, _ROOT)
-    action = jnp.where(active, at.action, 0)
-    target = jnp.where(active, node, num_nodes)
-    reward = _read(state.rewards, at.child)
-    discount = _read(state.discounts, at.child)
-    visits = _read(at.visits, node)
+    # What is over reads of the root, and writes nowhere.
+    node = jnp.where(active, at.row[:, _PARENT], _ROOT).astype(jnp.int32)
+    target = jnp.where(active, node, num_nodes)[:, None]
+    row = _read(at.nodes, node)
+    reward, discount = at.row[:, _REWARD], at.row[:, _DISCOUNT]
     value = reward + discount * at.value
-    mean = (_read(at.values, node) * visits + value) / (visits + 1.0)
-    quality = reward + discount * at.child_value
+    visits = row[:, _COUNT]
+    mean = (row[:, _MEAN] * visits + value) / (visits + 1.0)
+    quality = reward + discount * at.row[:, _MEAN]
     low, high = at.low, at.high
     if low is not None:
       low = jnp.where(active, jnp.minimum(low, quality), low)
       high = jnp.where(active, jnp.maximum(high, quality), high)
-    write = lambda x, new, *index: x.at[batch, target, *index].set(
-      new.astype(x.dtype), mode='drop', unique_indices=True
+    write = lambda x, index, *new: x.at[batch, target, index].set(
+      jnp.stack(new, axis=-1), mode='drop', unique_indices=True
     )
-    # Q-value and visits of the edge, one beside the other.
-    both = jnp.stack([quality, at.child_visits.astype(quality.dtype)], axis=1)
-    edges = at.edges.at[
-      batch[:, None], target[:, None], jnp.arange(2), action[:, None]
-    ].set(both.astype(at.edges.dtype), mode='drop', unique_indices=True)
+    # An edge has been taken as often as the node behind it was visited.
+    action = at.row[:, _ACTION].astype(jnp.int32)[:, None]
     return _Ascent(
       child=node,
-      parent=_read(state.parents, node),
-      action=_read(state.actions, node),
-      value=value.astype(at.value.dtype),
-      child_value=mean.astype(at.child_value.dtype),
-      child_visits=visits + 1,
-      visits=write(at.visits, visits + 1),
-      values=write(at.values, mean),
-      edges=edges,
+      row=row.at[:, _MEAN].set(mean).at[:, _COUNT].set(visits + 1),
+      value=value,
+      nodes=write(at.nodes, both, mean, visits + 1),
+      edges=write(
+        at.edges, num_actions * both + action, quality, at.row[:, _COUNT]
+      ),
       low=low,
       high=high,
     )
 
-  value = _read(state.values, leaf)
+  row = _read(state.nodes, leaf)
   end = jax.lax.while_loop(
     lambda at: (at.child != _ROOT).any(),
     step,
     _Ascent(
-      child=leaf,
-      parent=_read(state.parents, leaf),
-      action=_read(state.actions, leaf),
-      value=value,
-      child_value=value,
-      child_visits=_read(state.visits, leaf),
-      visits=state.visits,
-      values=state.values,
-      edges=state.edges,
-      low=state.low,
-      high=state.high,
+      leaf, row, row[:, _MEAN], state.nodes, state.edges, state.low,
+      state.high,
     ),
   )
   return state._replace(
-    visits=end.visits, values=end.values, edges=end.edges, low=end.low,
-    high=end.high,
+    nodes=end.nodes, edges=end.edges, low=end.low, high=end.high
   )
 
 
@@ -437,12 +470,16 @@ def _write(x: Array, new: Array, *index: Array) -> Array:
   )
 
 
+def _num_actions(state: _State) -> int:
+  return state.edges.shape[-1] // _FIELDS
+
+
 def _new_edges(logits: Array, state: _State) -> Array:
-  """Returns edges [B, 5, A] that nothing has visited."""
+  """Returns edges [B, 5 A] that nothing has visited."""
   logits = logits.astype(state.edges.dtype)
   zero = jnp.zeros_like(logits)
   prior = jax.nn.softmax(logits)
-  return jnp.stack([zero, zero, prior, zero + _NONE, logits], axis=1)
+  return jnp.concatenate([zero, zero, prior, zero + _NONE, logits], axis=1)
 
 
 def _init(
@@ -459,8 +496,6 @@ def _init(
   dtype = jnp.promote_types(
     jnp.promote_types(root.value.dtype, root.prior_logits.dtype), jnp.float32
   )
-  none = jnp.full(nodes, mctx.Tree.NO_PARENT, jnp.int32)
-
   def start(x: Array, dtype: Any = None) -> Array:
     empty = jnp.zeros((*nodes, *x.shape[1:]), dtype or x.dtype)
     return empty.at[:, _ROOT].set(x)
@@ -473,53 +508,52 @@ def _init(
     jnp.full(batch_size, x, dtype) if needs_extremes else None
   )
   state = _State(
-    edges=jnp.zeros((*nodes, 5, num_actions), dtype),
-    parents=none,
-    actions=none,
-    visits=jnp.zeros(nodes, jnp.int32).at[:, _ROOT].set(1),
-    values=start(root.value, dtype),
-    raw_values=start(root.value, dtype),
-    rewards=jnp.zeros(nodes, dtype),
-    discounts=jnp.zeros(nodes, dtype),
+    edges=jnp.zeros((*nodes, _FIELDS * num_actions), dtype),
+    nodes=jnp.zeros((*nodes, 7), dtype),
     embeddings=jax.tree.map(start, root.embedding),
     invalid_actions=illegal,
     low=extreme(jnp.inf),
     high=extreme(-jnp.inf),
   )
-  edges = _new_edges(root.prior_logits, state)
-  return state._replace(edges=state.edges.at[:, _ROOT].set(edges))
+  value = root.value.astype(dtype)
+  none = jnp.full_like(value, mctx.Tree.NO_PARENT)
+  zero, one = jnp.zeros_like(value), jnp.ones_like(value)
+  row = jnp.stack([value, one, zero, zero, none, none, value], axis=-1)
+  return state._replace(
+    edges=state.edges.at[:, _ROOT].set(_new_edges(root.prior_logits, state)),
+    nodes=state.nodes.at[:, _ROOT].set(row),
+  )
 
 
 def _tree(setting: _Setting, state: _State) -> mctx.Tree:
   """Returns the trees in mctx's layout."""
-  children = state.edges[:, :, _CHILD].astype(jnp.int32)
-  # Nodes that were never made have no edges, and no -1 either.
-  exists = (state.visits > 0)[:, :, None]
-  children = jnp.where(exists, children, _NONE)
-  is_edge = children != _NONE
+  edges = jnp.split(state.edges, _FIELDS, axis=-1)
+  nodes = [state.nodes[:, :, field] for field in range(state.nodes.shape[-1])]
+  # Nodes that were never made have no parents and no edges, but zeros there.
+  exists = nodes[_COUNT] > 0
+  number = lambda x: jnp.where(exists, x, _NONE).astype(jnp.int32)
+  children = jnp.where(exists[:, :, None], edges[_CHILD], _NONE)
+  children = children.astype(jnp.int32)
 
   def of_children(x: Array) -> Array:
     """[B, N] of nodes -> [B, N, A] of the edges that lead to them."""
     found = jax.vmap(lambda row, index: row[index])(
       x, jnp.maximum(children, 0)
     )
-    return jnp.where(is_edge, found, 0)
+    return jnp.where(children == _NONE, 0, found).astype(setting.value_dtype)
 
-  value = lambda x: x.astype(setting.value_dtype)
   return mctx.Tree(  # type: ignore[call-arg]
-    node_visits=state.visits,
-    raw_values=value(state.raw_values),
-    node_values=value(state.values),
-    parents=state.parents,
-    action_from_parent=state.actions,
+    node_visits=nodes[_COUNT].astype(jnp.int32),
+    raw_values=nodes[_RAW].astype(setting.value_dtype),
+    node_values=nodes[_MEAN].astype(setting.value_dtype),
+    parents=number(nodes[_PARENT]),
+    action_from_parent=number(nodes[_ACTION]),
     children_index=children,
-    children_prior_logits=state.edges[:, :, _LOGITS].astype(
-      setting.logits_dtype
-    ),
-    children_values=value(of_children(state.values)),
-    children_visits=state.edges[:, :, _VISITS].astype(jnp.int32),
-    children_rewards=value(of_children(state.rewards)),
-    children_discounts=value(of_children(state.discounts)),
+    children_prior_logits=edges[_LOGITS].astype(setting.logits_dtype),
+    children_values=of_children(nodes[_MEAN]),
+    children_visits=edges[_VISITS].astype(jnp.int32),
+    children_rewards=of_children(nodes[_REWARD]),
+    children_discounts=of_children(nodes[_DISCOUNT]),
     embeddings=state.embeddings,
     root_invalid_actions=setting.invalid_actions,
     extra_data=setting.extra_data,

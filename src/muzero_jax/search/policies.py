@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax.search import selection
-from muzero_jax.search.engine import search
+from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
 
@@ -82,7 +82,7 @@ def muzero_policy(
     pb_c_base=pb_c_base,
     tie_break=_tie_break(tie_break, search_key, root.prior_logits.shape),
   )
-  tree = search(
+  tree, top = search_with_root(
     params,
     search_key,
     root=root,
@@ -95,7 +95,7 @@ def muzero_policy(
     loop_fn=loop_fn,
     interior_masks=interior_masks,
   )
-  return _by_visits(action_key, tree, temperature)
+  return _by_visits(action_key, tree, top.visits, temperature)
 
 
 def gumbel_muzero_policy(
@@ -142,7 +142,7 @@ def gumbel_muzero_policy(
   )
   if interior_selection is None:
     interior_selection = selection.gumbel_interior(qtransform)
-  tree = search(
+  tree, top = search_with_root(
     params,
     search_key,
     root=root,
@@ -162,14 +162,11 @@ def gumbel_muzero_policy(
     loop_fn=loop_fn,
     interior_masks=interior_masks,
   )
-  visits = tree.children_visits[:, mctx.Tree.ROOT_INDEX]
-  completed = jax.vmap(qtransform, in_axes=(0, None))(
-    tree, mctx.Tree.ROOT_INDEX
-  )
+  completed = selection.batched_qtransform(qtransform).scale(top)
   # The best of those that the last round left.
   score = selection.score_considered(
-    visits.max(axis=-1, keepdims=True), gumbel, root.prior_logits, completed,
-    visits,
+    top.visits.max(axis=-1, keepdims=True), gumbel, root.prior_logits,
+    completed, top.visits,
   )
   improved = root.prior_logits + completed
   if invalid_actions is not None:
@@ -282,7 +279,7 @@ def stochastic_muzero_policy(
     ),
     num_actions,
   )
-  tree = search(
+  tree, top = search_with_root(
     params,
     search_key,
     root=root,
@@ -301,8 +298,12 @@ def stochastic_muzero_policy(
       axis=-1,
     ),
     loop_fn=loop_fn,
+    interior_masks=False,
   )
-  return _by_visits(action_key, _actions_of(tree, num_actions), temperature)
+  return _by_visits(
+    action_key, _actions_of(tree, num_actions), top.visits[:, :num_actions],
+    temperature,
+  )
 
 
 def mask_logits(logits: Array, invalid_actions: Array | None) -> Array:
@@ -396,10 +397,13 @@ def _tie_break(
 
 
 def _by_visits(
-  rng_key: Array, tree: mctx.Tree, temperature: Any
+  rng_key: Array, tree: mctx.Tree, visits: Array, temperature: Any
 ) -> mctx.PolicyOutput:
-  """Returns actions drawn by the visits of their roots."""
-  weights = tree.summary().visit_probs
+  """Returns actions drawn by the visits [B, A] of their roots."""
+  total = visits.sum(axis=-1, keepdims=True)
+  weights = jnp.where(
+    total > 0, visits / jnp.maximum(total, 1), 1 / visits.shape[-1]
+  )
   logits = _log(weights)
   logits = logits - logits.max(axis=-1, keepdims=True)
   logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
