@@ -1,6 +1,9 @@
 """Our search against mctx's: the same trees, node for node."""
 
 import functools
+import pathlib
+import subprocess
+import sys
 
 import chex
 import jax
@@ -375,3 +378,59 @@ def test_memory_is_as_stated():
   assert search.num_bytes(
     batch_size, num_actions, simulations, root.embedding
   ) == 3 * 10 * (20 + 24 * 5 + 4 * WIDTH) + 4 * 3 * 5
+
+
+def test_stochastic_trees_are_mctxs():
+  batch_size, num_actions, num_outcomes = 3, 4, 3
+  params, root, mask = case(12, batch_size, num_actions)
+  mix = jax.random.normal(jax.random.key(2), (WIDTH + num_outcomes, WIDTH))
+
+  def decide(params, rng_key, action, state):
+    output, state = step(params, rng_key, action, state)
+    return mctx.DecisionRecurrentFnOutput(
+      chance_logits=state[:, :num_outcomes], afterstate_value=output.value
+    ), {'after': state}
+
+  def happen(params, rng_key, outcome, after):
+    chosen = jax.nn.one_hot(outcome, num_outcomes)
+    state = jnp.tanh(
+      jnp.concatenate([after['after'], chosen], axis=-1) @ mix / WIDTH**0.5
+    )
+    reward = state @ params['reward']
+    return mctx.ChanceRecurrentFnOutput(
+      action_logits=state @ params['policy'], value=state @ params['value'],
+      reward=reward, discount=jnp.full_like(reward, 0.9),
+    ), state
+
+  def build(policy, **kwargs):
+    return jax.jit(lambda: policy(
+      params, jax.random.key(1), root, decide, happen, 40, mask, **kwargs
+    ))()
+
+  wanted = build(mctx.stochastic_muzero_policy)
+  found = build(search.stochastic_muzero_policy, tie_break='node')
+  np.testing.assert_array_equal(found.action, wanted.action)
+  np.testing.assert_allclose(
+    found.action_weights, wanted.action_weights, rtol=1e-6
+  )
+  for name in (
+    'node_visits', 'parents', 'action_from_parent', 'children_index',
+    'children_visits', 'node_values', 'raw_values', 'children_values',
+    'children_rewards', 'children_discounts', 'children_prior_logits',
+  ):
+    np.testing.assert_allclose(
+      getattr(found.search_tree, name), getattr(wanted.search_tree, name),
+      rtol=1e-6, atol=1e-6, err_msg=name,
+    )
+  # Both kinds of nodes are there, and so were leaves of both at a time.
+  kinds = np.asarray(found.search_tree.embeddings.is_decision_node)
+  assert (kinds.any(axis=0) & ~kinds.all(axis=0)).any()
+
+
+def test_mctxs_own_tests_pass():
+  script = pathlib.Path(__file__).with_name('mctx_tests.py')
+  done = subprocess.run(
+    [sys.executable, str(script)], text=True, capture_output=True
+  )
+  assert done.returncode == 0, done.stderr
+  assert int(done.stdout.split()[-1]) >= 15

@@ -465,7 +465,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     value_weight=1.0, num_envs=64, rollout_length=16,
     replay_capacity=50_000, min_replay=2_048, augment_symmetry=True,
     batch_size=256, updates_per_iteration=40, learning_rate=2e-3,
-    num_steps=300_000),
+    average_decay=0.999, num_steps=560_000),
   # Own choice: learns on two cores. Small frames; no blocks at full size; the
   # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(
