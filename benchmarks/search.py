@@ -10,7 +10,6 @@ quartiles) and adds them to benchmarks/results/search.json, keyed by device.
 """
 
 import argparse
-import functools
 import pathlib
 import statistics
 import time
@@ -242,6 +241,17 @@ def measure(case: Case, repeats: int, names: tuple[str, ...]) -> dict[str, Any]:
   return result
 
 
+def _line(row: dict[str, Any]) -> str:
+  times = ' '.join(
+    f'{row[f"{name}_ms"]:9.2f} +-{row[f"{name}_spread_ms"]:5.2f}'
+    for name in ('ours', 'mctx', 'networks')
+  )
+  return (
+    f'{row["case"]:34} {times} {row["speedup"]:9.2f} '
+    f'{row["over_networks"]:9.2f}'
+  )
+
+
 def _sweep() -> dict[str, list[Case]]:
   """Returns the cases of each curve: simulations, batch, actions."""
   base = Case('gumbel', 'mlp', 64, 18, 32, 128)
@@ -306,14 +316,7 @@ def main() -> None:
   for case in cases:
     row = measure(case, repeats, ('ours', 'mctx', 'networks'))
     results.append(row)
-    column = lambda name: (  # noqa: B023
-      f'{row[f"{name}_ms"]:9.2f} +-{row[f"{name}_spread_ms"]:5.2f}'
-    )
-    print(
-      f'{row["case"]:34} {column("ours")} {column("mctx")} '
-      f'{column("networks")} {row["speedup"]:9.2f} '
-      f'{row["over_networks"]:9.2f}', flush=True
-    )
+    print(_line(row), flush=True)
   if not args.only and not args.quick:
     _store('table', results)
 

@@ -343,7 +343,7 @@ def _nodes(
     root_invalid_actions=setting.invalid_actions,
     extra_data=setting.extra_data,
     depth=depth,
-    index=jnp.zeros(len(row), jnp.int32) if node is None else node,
+    node=jnp.zeros(len(row), jnp.int32) if node is None else node,
     tree=tree if rule.needs_tree else None,
   )
 
@@ -370,6 +370,9 @@ def _expand(
       f'interior_masks={mask is None}: recurrent_fn returns '
       f'{"no" if mask is None else "an"} invalid_actions'
     )
+  illegal = state.invalid_actions
+  if illegal is not None:
+    illegal = _fill(illegal, jnp.asarray(mask) > 0, made)
   edges = _fill(state.edges, _new_edges(step.prior_logits, state), made)
   # A leaf at the depth limit has been here before, but has no children.
   visits = _read(state.nodes, leaf)[:, _COUNT] + 1
@@ -388,9 +391,7 @@ def _expand(
     embeddings=jax.tree.map(
       lambda x, new: _fill(x, new, made), state.embeddings, embedding
     ),
-    invalid_actions=None if mask is None else _fill(
-      state.invalid_actions, mask > 0, made
-    ),
+    invalid_actions=illegal,
   )
 
 
@@ -424,7 +425,7 @@ def _backup(state: _State, leaf: Array) -> _State:
     mean = (row[:, _MEAN] * visits + value) / (visits + 1.0)
     quality = reward + discount * at.row[:, _MEAN]
     low, high = at.low, at.high
-    if low is not None:
+    if low is not None and high is not None:
       low = jnp.where(active, jnp.minimum(low, quality), low)
       high = jnp.where(active, jnp.maximum(high, quality), high)
     write = lambda x, index, *new: x.at[batch, target, index].set(

@@ -445,7 +445,7 @@ def _decision_or_chance(decide: Selection, num_actions: int) -> Selection:
 
   def choose(keys: Array | None, nodes: Nodes) -> Array:
     edges = ('qvalues', 'visits', 'prior', 'logits', 'root_invalid_actions')
-    of_actions = {
+    of_actions: dict[str, Any] = {
       name: None if (x := getattr(nodes, name)) is None else x[:, :num_actions]
       for name in edges
     }

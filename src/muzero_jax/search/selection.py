@@ -34,7 +34,7 @@ class Nodes(NamedTuple):
   root_invalid_actions: Array  # [B, A] of the roots.
   extra_data: Any  # [B, ...] of the search.
   depth: Array  # [] of the nodes; 0 is the root.
-  index: Array  # [B] i32, their numbers.
+  node: Array  # [B] i32, their numbers.
   tree: mctx.Tree | None  # All of them, for rules with `needs_tree`.
 
 
@@ -74,7 +74,7 @@ def batched(function: Any, *, is_root: bool = False) -> Selection:
     # mctx counts depth in the type of the logits.
     depth = nodes.depth.astype(tree.children_prior_logits.dtype)
     one = function if is_root else lambda *x: function(*x, depth)
-    return jax.vmap(one)(keys, tree, nodes.index).astype(jnp.int32)
+    return jax.vmap(one)(keys, tree, nodes.node).astype(jnp.int32)
 
   return Selection(select, draws=True, needs_tree=True)
 
@@ -109,6 +109,7 @@ def puct(
       factor[:, None] * nodes.prior / (nodes.visits + 1)
     )
     if tie_break is None:
+      assert keys is not None
       draw = functools.partial(jax.random.uniform, shape=score.shape[1:])
       score += 1e-7 * jax.vmap(draw)(keys)
     else:
@@ -181,6 +182,7 @@ def gumbel_interior(qtransform: Any) -> Selection:
 
   def select(keys: Array | None, nodes: Nodes) -> Array:
     del keys
+    assert nodes.logits is not None
     logits = nodes.logits + quality.scale(nodes)
     improved = jax.nn.softmax(_mask(logits, nodes))
     total = nodes.visits.sum(axis=-1, keepdims=True)
@@ -265,12 +267,13 @@ def batched_qtransform(qtransform: Any) -> QTransform:
   mctx's own, also with some of their keywords bound, and `qtransform_by_tree`
   become what reads only the nodes; any other is vmapped over whole trees.
   """
-  function, keywords = qtransform, {}
+  function: Any = qtransform
+  keywords: dict[str, Any] = {}
   if isinstance(qtransform, functools.partial) and not qtransform.args:
     function, keywords = qtransform.func, qtransform.keywords
   if function is qtransform_by_tree:
     return QTransform(_by_extremes, needs_extremes=True)
-  known = {
+  known: dict[Any, Callable[..., Array]] = {
     mctx.qtransform_by_min_max: _by_min_max,
     mctx.qtransform_by_parent_and_siblings: _by_parent_and_siblings,
     mctx.qtransform_completed_by_mix_value: _completed_by_mix_value,
@@ -278,7 +281,7 @@ def batched_qtransform(qtransform: Any) -> QTransform:
   if function in known:
     return QTransform(functools.partial(known[function], **keywords))
   return QTransform(
-    lambda nodes: jax.vmap(qtransform)(nodes.tree, nodes.index),
+    lambda nodes: jax.vmap(qtransform)(nodes.tree, nodes.node),
     needs_tree=True,
   )
 
