@@ -79,10 +79,11 @@ def test_reset_forgets_and_the_first_call_opens_episodes():
 
 
 def test_load_takes_the_newest_parameters(tmp_path):
-  params = tiny_run.store(tmp_path, tiny_run.config(), steps=(64, 128))
+  plain = tiny_run.config(average_decay=0.0)
+  params = tiny_run.store(tmp_path, plain, steps=(64, 128))
   before = tiny_run.snapshot(tmp_path)
   loaded = agent.load(tmp_path)
-  assert loaded.step == 128 and loaded.config == tiny_run.config()
+  assert loaded.step == 128 and loaded.config == plain
   assert loaded.spec == envs.make(loaded.config, num_envs=1).spec
   assert_trees_equal(loaded.params, params)
   assert tiny_run.snapshot(tmp_path) == before
@@ -93,18 +94,13 @@ def test_load_takes_the_newest_parameters(tmp_path):
 
 def test_load_takes_the_running_mean_where_one_is_kept(tmp_path):
   decayed = tiny_run.config(average_decay=0.9)
-  last = tiny_run.store(tmp_path, decayed, steps=(64,))
+  tiny_run.store(tmp_path, decayed, steps=(64,))
   driver = anakin.make_anakin(
     decayed, envs.make(decayed), rows_per_env=decayed.capacity_rows_per_env
   )
   # What `store` leaves alone are the first parameters.
   first = driver.init(jax.random.key(0)).learner.average_params
   assert_trees_equal(agent.load(tmp_path).params, first)
-  plain = tmp_path / 'plain'
-  assert_trees_equal(
-    last, tiny_run.store(plain, tiny_run.config(average_decay=0.0), (64,))
-  )
-  assert_trees_equal(agent.load(plain).params, last)
 
 
 def test_load_refuses_what_is_no_run(tmp_path):
@@ -114,7 +110,7 @@ def test_load_refuses_what_is_no_run(tmp_path):
   with pytest.raises(ValueError, match='has no checkpoint yet'):
     agent.load(tmp_path)
   checkpoint.save(tmp_path, 1, {'learner': {'params': {'x': jnp.ones(2)}}})
-  with pytest.raises(ValueError, match="has no 'learner/params/params"):
+  with pytest.raises(ValueError, match="has no 'learner/average_params/params"):
     agent.load(tmp_path)
 
 

@@ -25,6 +25,9 @@ MISTAKES = {
     'atari', ['--env_id=pongg'], "no atari environment 'pongg'; .*pong"),
   'game of another family': (
     'board', ['--family=classic'], "family = 'classic' is not one of board"),
+  'a board that cannot be turned': (
+    'board', ['--env_id=chess', '--network=board_resnet'],
+    'augment_symmetry = True: the symmetries of board/chess are not known'),
   'devices that do not divide': (
     'classic', ['--num_devices=3'], 'not a multiple of num_devices = 3'),
   'devices that are not there': (

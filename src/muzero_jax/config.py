@@ -423,14 +423,9 @@ def _check_network(config: Config) -> None:
 
 
 def _check_symmetry(config: Config) -> None:
-  if not config.augment_symmetry:
-    return
-  if config.family != 'board':
-    raise ValueError(
-      'augment_symmetry = True is for family = \'board\', not '
-      f'{config.family!r}'
-    )
-  if config.stack_actions:
+  """Raises ValueError where boards cannot be turned; `symmetry` knows which
+  games can."""
+  if config.augment_symmetry and config.stack_actions:
     raise ValueError(
       'augment_symmetry = True cannot turn the action planes of stack_actions '
       '= True: allowed is one of the two'
