@@ -84,7 +84,7 @@ def _modules() -> list[tuple[str, ...]]:
 
 def test_python_blocks_run(tmp_path):
   sources = [_MAKE_RUN, *_blocks('README.md', 'python')]
-  assert len(sources) == 4
+  assert len(sources) == 5
   for i, source in enumerate(sources):
     (tmp_path / f'block_{i}').write_text(source, encoding='utf-8')
   done = subprocess.run(
