@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import search
+from muzero_jax.search import selection
 
 WIDTH = 16
 
@@ -434,3 +435,44 @@ def test_mctxs_own_tests_pass():
   )
   assert done.returncode == 0, done.stderr
   assert int(done.stdout.split()[-1]) >= 15
+
+
+def test_an_argmax_is_jaxs():
+  rows = jnp.array([
+    [1.0, 3.0, 3.0], [jnp.nan, 5.0, -jnp.inf], [-jnp.inf] * 3,
+    [2.0, jnp.nan, jnp.nan],
+  ])
+  np.testing.assert_array_equal(
+    selection.argmax(rows), jnp.argmax(rows, axis=-1)
+  )
+
+
+def test_extremes_for_the_roots_rule_alone():
+  found = run(
+    search.gumbel_muzero_policy, 4, (3, 5), num_simulations=9,
+    qtransform=search.qtransform_by_tree,
+    interior_selection=search.puct(
+      mctx.qtransform_by_parent_and_siblings, tie_break=jnp.zeros((3, 5))
+    ),
+  )
+  chex.assert_tree_all_finite(found.action_weights)
+
+
+def test_searches_under_x64():
+  jax.config.update('jax_enable_x64', True)
+  try:
+    for name, extra in (
+      ('muzero_policy', {'tie_break': 'node'}), ('gumbel_muzero_policy', {})
+    ):
+      kwargs = dict(num_simulations=9)
+      found = run(getattr(search, name), 2, (3, 4), **kwargs, **extra)
+      wanted = run(getattr(mctx, name), 2, (3, 4), **kwargs)
+      np.testing.assert_array_equal(
+        found.search_tree.node_visits, wanted.search_tree.node_visits
+      )
+      np.testing.assert_allclose(
+        found.search_tree.node_values, wanted.search_tree.node_values,
+        rtol=1e-6, atol=1e-6,
+      )
+  finally:
+    jax.config.update('jax_enable_x64', False)

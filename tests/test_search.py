@@ -657,6 +657,23 @@ def test_simulations_may_be_fewer_than_actions():
   assert jnp.take_along_axis(masks(), result.action[:, None], 1).all()
 
 
+@pytest.mark.parametrize('policy', POLICIES)
+@pytest.mark.parametrize('dtype', [jnp.int32, jnp.uint8, jnp.float32])
+def test_masks_of_numbers_are_masks(policy, dtype):
+  plan = search.make_search(
+    bandit_model(), IDENTITY, IDENTITY, policy=policy, noise=False,
+    num_simulations=4,
+  )
+  params = bandit([0.0, 0.5, 9.0], [0.0, 0.0, 0.0])
+  mask = jnp.array([[True, True, False]])
+  one, other = (
+    plan(params, jax.random.key(0), jnp.zeros(1), m, 0.0)
+    for m in (mask, mask.astype(dtype))
+  )
+  chex.assert_trees_all_equal(one, other)
+  assert one.policy[0, 2] == 0
+
+
 def test_mixed_value_weighs_visited_actions_by_the_prior():
   prior = np.array([[0.5, 0.3, 0.2], [0.2, 0.2, 0.6]])
   visits = np.array([[3, 1, 0], [0, 0, 0]])

@@ -463,7 +463,8 @@ def _step(
   refresh = num_updates % target_period == 0
   # A plain mean until it spans as many updates as the decay remembers: what
   # the random first parameters weigh does not depend on the decay.
-  decay = jnp.minimum(average_decay, state.num_updates / num_updates)
+  applied = (state.num_updates - state.num_skipped).astype(jnp.float32)
+  decay = jnp.minimum(average_decay, applied / (applied + 1))
   return LearnerState(
     params=params,
     target_params=jax.tree.map(

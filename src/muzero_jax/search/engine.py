@@ -93,7 +93,9 @@ def search(
   """Returns search trees after `num_simulations` simulations.
 
   The arguments, their order, the use of `rng_key` and the result are those of
-  `mctx.search`; node for node the trees are equal to its trees.
+  `mctx.search`; node for node the trees are equal to its trees. Statistics are
+  kept in float32 at least, where mctx keeps those of bfloat16 values in
+  bfloat16.
 
   Args:
     params: for `recurrent_fn`.
@@ -111,7 +113,7 @@ def search(
     extra_data: kept in the tree, [B, ...].
     loop_fn: runs the simulations; `jax.lax.fori_loop` or alike.
     interior_masks: True if `recurrent_fn` returns our `RecurrentFnOutput`,
-      whose `invalid_actions` are then never taken.
+      whose `invalid_actions` are then never taken, unless all are illegal.
 
   Returns:
     `mctx.Tree` of S + 1 nodes, of the size that `num_bytes` tells.
@@ -192,7 +194,9 @@ def search_with_root(
 
   state = _init(
     root, num_simulations, interior_masks,
-    setting.select_interior.needs_extremes, invalid_actions,
+    setting.select_root.needs_extremes
+    or setting.select_interior.needs_extremes,
+    invalid_actions,
   )
   _, state = loop_fn(0, num_simulations, simulate, (rng_key, state))
   tree = _tree(setting, state)
@@ -310,8 +314,11 @@ def _edges(state: _State, node: Array | None, count: int) -> list[Array]:
   if node is None:
     rows = state.edges[:, _ROOT, :width]
   else:
+    first = jnp.zeros_like(node[0])  # Of node's own type, also under x64.
     rows = jax.vmap(
-      lambda tree, row: jax.lax.dynamic_slice(tree, (row, 0), (1, width))[0]
+      lambda tree, row: jax.lax.dynamic_slice(
+        tree, (row, first), (1, width)
+      )[0]
     )(state.edges, node)
   return jnp.split(rows, count, axis=-1)
 

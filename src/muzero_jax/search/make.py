@@ -157,6 +157,8 @@ def _search(
   temperature: Array | float = 1.0,
 ) -> SearchOutput:
   """The function that `make_search` binds and returns."""
+  # Masks of numbers too, whose ~ would be no mask.
+  legal_actions = jnp.asarray(legal_actions) > 0
   chex.assert_rank(legal_actions, 2)
   chex.assert_equal_shape_prefix([observation, legal_actions], 1)
   root = root_fn(params, observation)

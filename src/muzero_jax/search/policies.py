@@ -2,6 +2,8 @@
 
 `muzero_policy`, `gumbel_muzero_policy` and `stochastic_muzero_policy` take
 what mctx's functions of these names take, and options of their own behind.
+Where actions are equal, the first and the last choose as mctx does only with
+`tie_break='node'`.
 """
 
 from collections.abc import Callable
@@ -171,9 +173,10 @@ def gumbel_muzero_policy(
   improved = root.prior_logits + completed
   if invalid_actions is not None:
     score = jnp.where(invalid_actions, -jnp.inf, score)
+  weights = jax.nn.softmax(mask_logits(improved, invalid_actions))
   return mctx.PolicyOutput(  # type: ignore[call-arg]
     action=selection.argmax(score),
-    action_weights=jax.nn.softmax(mask_logits(improved, invalid_actions)),
+    action_weights=weights.astype(root.prior_logits.dtype),
     search_tree=tree,
   )
 
@@ -293,7 +296,9 @@ def stochastic_muzero_policy(
     invalid_actions=None if invalid_actions is None else jnp.concatenate(
       [
         jnp.asarray(invalid_actions),
-        jnp.ones((batch_size, num_outcomes), invalid_actions.dtype),
+        jnp.ones(
+          (batch_size, num_outcomes), jnp.asarray(invalid_actions).dtype
+        ),
       ],
       axis=-1,
     ),
@@ -403,7 +408,7 @@ def _by_visits(
   total = visits.sum(axis=-1, keepdims=True)
   weights = jnp.where(
     total > 0, visits / jnp.maximum(total, 1), 1 / visits.shape[-1]
-  )
+  ).astype(tree.node_values.dtype)
   logits = _log(weights)
   logits = logits - logits.max(axis=-1, keepdims=True)
   logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
@@ -511,6 +516,14 @@ def _stochastic_fn(
       )
       return jax.tree.map(choose, made, happened), afterstate, new_state
 
+    # The two functions may differ in types; every branch returns the wider.
+    wanted = jax.eval_shape(merge)
+
+    def cast(branch: Callable[[], Any]) -> Callable[[], Any]:
+      return lambda: jax.tree.map(
+        lambda x, like: x.astype(like.dtype), branch(), wanted
+      )
+
     def only_decide() -> Any:
       made, afterstate = decide()
       return made, afterstate, state.state_embedding
@@ -523,7 +536,7 @@ def _stochastic_fn(
       is_decision.all(), 0, jnp.where(is_decision.any(), 2, 1)
     )
     output, afterstate, new_state = jax.lax.switch(
-      kind, (only_decide, only_happen, merge)
+      kind, [cast(branch) for branch in (only_decide, only_happen, merge)]
     )
     return output, StochasticState(  # type: ignore[call-arg]
       state_embedding=new_state,

@@ -244,11 +244,15 @@ def score_considered(
 
 
 def argmax(score: Array) -> Array:
-  """Returns the first largest of each row [B, A]; 0 if all are -inf."""
+  """Returns the first largest of each row [B, A]; 0 if all are -inf.
+
+  The first NaN where there is one, as `jnp.argmax`.
+  """
   # Maxima and comparisons are vector instructions on a CPU, an argmax is not.
   best = score.max(axis=-1, keepdims=True)
   num_actions = score.shape[-1]
-  index = jnp.where(score == best, jnp.arange(num_actions), num_actions - 1)
+  found = (score == best) | jnp.isnan(score)
+  index = jnp.where(found, jnp.arange(num_actions), num_actions - 1)
   return index.min(axis=-1).astype(jnp.int32)
 
 
