@@ -10,7 +10,6 @@ from muzero_jax.search.policies import (
   add_dirichlet_noise,
   gumbel_muzero_policy,
   muzero_policy,
-  stochastic_muzero_policy,
 )
 from muzero_jax.search.selection import (
   Selection,
@@ -18,6 +17,7 @@ from muzero_jax.search.selection import (
   puct,
   qtransform_by_tree,
 )
+from muzero_jax.search.stochastic import stochastic_muzero_policy
 
 __all__ = [
   'RecurrentFnOutput',
