@@ -4,7 +4,7 @@
 policies take mctx's arguments and return its trees, faster.
 """
 
-from muzero_jax.search.engine import RecurrentFnOutput, num_bytes, search
+from muzero_jax.search.engine import RecurrentFnOutput, search
 from muzero_jax.search.make import Search, make_search, sample_action
 from muzero_jax.search.policies import (
   add_dirichlet_noise,
@@ -18,6 +18,7 @@ from muzero_jax.search.selection import (
   qtransform_by_tree,
 )
 from muzero_jax.search.stochastic import stochastic_muzero_policy
+from muzero_jax.search.trees import num_bytes
 
 __all__ = [
   'RecurrentFnOutput',

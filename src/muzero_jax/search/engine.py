@@ -3,9 +3,8 @@
 `search` takes the arguments of `mctx.search` and returns the same `mctx.Tree`.
 What differs is how the trees are built. Every loop runs over the whole batch
 and touches only the nodes that it visits, where a vmapped loop would select
-over whole trees at each of its turns. What a rule reads of a node lies
-together, so that it is fetched as one piece, with the scaled q-value and the
-prior's softmax already made; mctx's arrays are laid out once, at the end.
+over whole trees at each of its turns. `trees` stores them while they grow;
+mctx's arrays are laid out once, at the end.
 """
 
 from collections.abc import Callable
@@ -16,20 +15,9 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import selection
+from muzero_jax.search import selection, trees
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
-
-_ROOT = mctx.Tree.ROOT_INDEX
-_NONE = mctx.Tree.UNVISITED
-# What is kept of an edge, in the order in which rules need it. All of a node
-# lies together, in one row of 5 A numbers: on a CPU a search waits for memory
-# more than it computes, and rows without inner axes are copied fastest.
-_Q, _VISITS, _PRIOR, _CHILD, _LOGITS = range(5)
-_FIELDS = 5
-# What is kept of a node: mean value, visits, reward and discount of the edge
-# that leads to it, where that edge comes from, and the model's value.
-_MEAN, _COUNT, _REWARD, _DISCOUNT, _PARENT, _ACTION, _RAW = range(7)
 
 
 @chex.dataclass(frozen=True)
@@ -48,19 +36,6 @@ class RecurrentFnOutput:
   prior_logits: Array
   value: Array
   invalid_actions: Array
-
-
-class _State(NamedTuple):
-  """B growing trees of N nodes with A edges each."""
-
-  # [B, N, 5 A] q-values, visits, prior probabilities, nodes behind the edges
-  # (whole numbers, -1 for none) and prior logits.
-  edges: Array
-  nodes: Array  # [B, N, 7], whole numbers too.
-  embeddings: Any  # [B, N, ...]
-  invalid_actions: Array | None  # [B, N, A] bool, if the model tells.
-  low: Array | None  # [B] least q-value that any backup has seen.
-  high: Array | None  # [B] largest.
 
 
 class _Setting(NamedTuple):
@@ -177,7 +152,7 @@ def search_with_root(
     logits_dtype=root.prior_logits.dtype,
   )
 
-  def simulate(sim: Array, carry: tuple[Array, _State]) -> Any:
+  def simulate(sim: Array, carry: tuple[Array, trees.State]) -> Any:
     rng_key, state = carry
     rng_key, descend_key, expand_key = jax.random.split(rng_key, 3)
     parent, action, known = _descend(setting, descend_key, state)
@@ -186,21 +161,21 @@ def search_with_root(
     leaf = jnp.full_like(parent, sim + 1)
     made: Any = sim + 1
     if setting.limit < num_simulations:
-      leaf = made = jnp.where(known == _NONE, leaf, known)
+      leaf = made = jnp.where(known == trees.NONE, leaf, known)
     state = _expand(
       params, expand_key, state, recurrent_fn, parent, action, leaf, made
     )
     return rng_key, _backup(state, leaf)
 
-  state = _init(
+  state = trees.init(
     root, num_simulations, interior_masks,
     setting.select_root.needs_extremes
     or setting.select_interior.needs_extremes,
     invalid_actions,
   )
   _, state = loop_fn(0, num_simulations, simulate, (rng_key, state))
-  tree = _tree(setting, state)
-  edges = _edges(state, None, _FIELDS)
+  tree = _layout(setting, state)
+  edges = trees.edges_of(state, None, trees.FIELDS)
   everything = Selection(
     setting.select_root.select, needs_logits=True, needs_tree=True
   )
@@ -209,28 +184,14 @@ def search_with_root(
   )
 
 
-def num_bytes(
-  batch_size: int, num_actions: int, num_simulations: int, embedding: Any
-) -> int:
-  """Returns the bytes of a tree of 32-bit values, allocating nothing.
-
-  B (S + 1) (20 + 24 A + e) + 4 B A: five numbers per node, six per edge, e
-  bytes of embedding; and a flag for each action of a root. While it searches,
-  it holds B (S + 1) (28 + 20 A + e) bytes.
-
-  Args:
-    batch_size: B.
-    num_actions: A.
-    num_simulations: S.
-    embedding: of a root, [B, ...] arrays or their shapes.
-  """
-  embedded = sum(
-    x.size // batch_size * x.dtype.itemsize for x in jax.tree.leaves(embedding)
-  )
-  per_node = 20 + 24 * num_actions + embedded
-  return (
-    batch_size * (num_simulations + 1) * per_node
-    + 4 * batch_size * num_actions
+def _layout(setting: _Setting, state: trees.State) -> mctx.Tree:
+  """Returns the trees in mctx's form."""
+  return trees.layout(
+    state,
+    invalid_actions=setting.invalid_actions,
+    extra_data=setting.extra_data,
+    value_dtype=setting.value_dtype,
+    logits_dtype=setting.logits_dtype,
   )
 
 
@@ -246,7 +207,7 @@ class _Descent(NamedTuple):
 
 
 def _descend(
-  setting: _Setting, rng_key: Array, state: _State
+  setting: _Setting, rng_key: Array, state: trees.State
 ) -> tuple[Array, Array, Array]:
   """Returns node and action [B] at which each simulation leaves its tree.
 
@@ -259,7 +220,7 @@ def _descend(
     keys = jax.random.split(rng_key, batch_size)
   tree = None
   if any(rule.needs_tree for rule in rules):
-    tree = _tree(setting, state)
+    tree = _layout(setting, state)
 
   def choose(
     rule: Selection, keys: Array | None, node: Array | None, depth: Array
@@ -268,23 +229,23 @@ def _descend(
     if keys is not None:
       pair = jax.vmap(jax.random.split)(keys)
       keys, now = pair[:, 0], pair[:, 1]
-    edges = _edges(state, node, _LOGITS + rule.needs_logits)
+    edges = trees.edges_of(state, node, trees.LOGITS + rule.needs_logits)
     nodes = _nodes(setting, state, rule, tree, node, depth, edges)
     action = rule.select(now, nodes)
-    is_chosen = jnp.arange(edges[_CHILD].shape[-1]) == action[:, None]
-    child = jnp.where(is_chosen, edges[_CHILD], 0).sum(axis=-1)
+    is_chosen = jnp.arange(edges[trees.CHILD].shape[-1]) == action[:, None]
+    child = jnp.where(is_chosen, edges[trees.CHILD], 0).sum(axis=-1)
     return keys, action, child.astype(jnp.int32)
 
   keys, action, child = choose(
     setting.select_root, keys, None, jnp.zeros((), jnp.int32)
   )
-  node = jnp.full(batch_size, _ROOT, jnp.int32)
+  node = jnp.full(batch_size, trees.ROOT, jnp.int32)
   if setting.limit == 1:
     return node, action, child
 
   def step(at: _Descent) -> _Descent:
     # Whoever has arrived looks at the root, which always exists.
-    node = jnp.where(at.active, at.child, _ROOT)
+    node = jnp.where(at.active, at.child, trees.ROOT)
     keys, action, child = choose(
       setting.select_interior, at.keys, node, at.depth
     )
@@ -294,7 +255,7 @@ def _descend(
       jnp.where(at.active, node, at.node),
       jnp.where(at.active, action, at.action),
       jnp.where(at.active, child, at.child),
-      at.active & (child != _NONE) & (depth < setting.limit),
+      at.active & (child != trees.NONE) & (depth < setting.limit),
       depth,
     )
 
@@ -302,30 +263,15 @@ def _descend(
     lambda at: at.active.any(),
     step,
     _Descent(
-      keys, node, action, child, child != _NONE, jnp.ones((), jnp.int32)
+      keys, node, action, child, child != trees.NONE, jnp.ones((), jnp.int32)
     ),
   )
   return end.node, end.action, end.child
 
 
-def _edges(state: _State, node: Array | None, count: int) -> list[Array]:
-  """Returns the first `count` numbers, each [B, A], of one node's edges."""
-  width = count * _num_actions(state)
-  if node is None:
-    rows = state.edges[:, _ROOT, :width]
-  else:
-    first = jnp.zeros_like(node[0])  # Of node's own type, also under x64.
-    rows = jax.vmap(
-      lambda tree, row: jax.lax.dynamic_slice(
-        tree, (row, first), (1, width)
-      )[0]
-    )(state.edges, node)
-  return jnp.split(rows, count, axis=-1)
-
-
 def _nodes(
   setting: _Setting,
-  state: _State,
+  state: trees.State,
   rule: Selection,
   tree: mctx.Tree | None,
   node: Array | None,
@@ -334,16 +280,16 @@ def _nodes(
 ) -> Nodes:
   """Returns what a rule sees of one node [B] of each tree; None: the root."""
   illegal = state.invalid_actions
-  read = lambda x: x[:, _ROOT] if node is None else _read(x, node)
+  read = lambda x: x[:, trees.ROOT] if node is None else trees.read(x, node)
   row = read(state.nodes)
   return Nodes(
-    qvalues=edges[_Q],
-    visits=edges[_VISITS],
-    prior=edges[_PRIOR],
-    logits=edges[_LOGITS] if rule.needs_logits else None,
-    node_visits=row[:, _COUNT],
-    values=row[:, _MEAN],
-    raw_values=row[:, _RAW],
+    qvalues=edges[trees.Q],
+    visits=edges[trees.VISITS],
+    prior=edges[trees.PRIOR],
+    logits=edges[trees.LOGITS] if rule.needs_logits else None,
+    node_visits=row[:, trees.COUNT],
+    values=row[:, trees.MEAN],
+    raw_values=row[:, trees.RAW],
     invalid_actions=None if illegal is None else read(illegal),
     low=state.low,
     high=state.high,
@@ -358,16 +304,19 @@ def _nodes(
 def _expand(
   params: Params,
   rng_key: Array,
-  state: _State,
+  state: trees.State,
   recurrent_fn: Callable[..., Any],
   parent: Array,
   action: Array,
   leaf: Array,
   made: Array,
-) -> _State:
-  """Returns the trees with each leaf [B] evaluated; `made` as in `_fill`."""
-  batch_size, num_actions = state.edges.shape[0], _num_actions(state)
-  embedding = jax.tree.map(lambda x: _read(x, parent), state.embeddings)
+) -> trees.State:
+  """Returns the trees with each leaf [B] evaluated.
+
+  `made` are the leaves as `trees.fill` takes them.
+  """
+  batch_size, num_actions = state.edges.shape[0], trees.num_actions_of(state)
+  embedding = jax.tree.map(lambda x: trees.read(x, parent), state.embeddings)
   step, embedding = recurrent_fn(params, rng_key, action, embedding)
   chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
   chex.assert_shape(step.prior_logits, (batch_size, num_actions))
@@ -379,10 +328,11 @@ def _expand(
     )
   illegal = state.invalid_actions
   if illegal is not None:
-    illegal = _fill(illegal, jnp.asarray(mask) > 0, made)
-  edges = _fill(state.edges, _new_edges(step.prior_logits, state), made)
+    illegal = trees.fill(illegal, jnp.asarray(mask) > 0, made)
+  new_edges = trees.new_edges(step.prior_logits, state)
+  edges = trees.fill(state.edges, new_edges, made)
   # A leaf at the depth limit has been here before, but has no children.
-  visits = _read(state.nodes, leaf)[:, _COUNT] + 1
+  visits = trees.read(state.nodes, leaf)[:, trees.COUNT] + 1
   row = jnp.stack(
     [
       x.astype(state.nodes.dtype) for x in (
@@ -393,10 +343,10 @@ def _expand(
     axis=-1,
   )
   return state._replace(
-    edges=_write(edges, leaf, parent, _CHILD * num_actions + action),
-    nodes=_fill(state.nodes, row, made),
+    edges=trees.write(edges, leaf, parent, trees.CHILD * num_actions + action),
+    nodes=trees.fill(state.nodes, row, made),
     embeddings=jax.tree.map(
-      lambda x, new: _fill(x, new, made), state.embeddings, embedding
+      lambda x, new: trees.fill(x, new, made), state.embeddings, embedding
     ),
     invalid_actions=illegal,
   )
@@ -414,23 +364,25 @@ class _Ascent(NamedTuple):
   high: Array | None  # [B] largest.
 
 
-def _backup(state: _State, leaf: Array) -> _State:
+def _backup(state: trees.State, leaf: Array) -> trees.State:
   """Returns the trees with the leaves' values averaged into their paths."""
   batch_size, num_nodes, _ = state.nodes.shape
-  batch, num_actions = jnp.arange(batch_size)[:, None], _num_actions(state)
+  batch = jnp.arange(batch_size)[:, None]
+  num_actions = trees.num_actions_of(state)
   both = jnp.arange(2)
 
   def step(at: _Ascent) -> _Ascent:
-    active = at.child != _ROOT
+    active = at.child != trees.ROOT
     # What is over reads of the root, and writes nowhere.
-    node = jnp.where(active, at.row[:, _PARENT], _ROOT).astype(jnp.int32)
+    parent = at.row[:, trees.PARENT].astype(jnp.int32)
+    node = jnp.where(active, parent, trees.ROOT)
     target = jnp.where(active, node, num_nodes)[:, None]
-    row = _read(at.nodes, node)
-    reward, discount = at.row[:, _REWARD], at.row[:, _DISCOUNT]
+    row = trees.read(at.nodes, node)
+    reward, discount = at.row[:, trees.REWARD], at.row[:, trees.DISCOUNT]
     value = reward + discount * at.value
-    visits = row[:, _COUNT]
-    mean = (row[:, _MEAN] * visits + value) / (visits + 1.0)
-    quality = reward + discount * at.row[:, _MEAN]
+    visits = row[:, trees.COUNT]
+    mean = (row[:, trees.MEAN] * visits + value) / (visits + 1.0)
+    quality = reward + discount * at.row[:, trees.MEAN]
     low, high = at.low, at.high
     if low is not None and high is not None:
       low = jnp.where(active, jnp.minimum(low, quality), low)
@@ -439,25 +391,25 @@ def _backup(state: _State, leaf: Array) -> _State:
       jnp.stack(new, axis=-1), mode='drop', unique_indices=True
     )
     # An edge has been taken as often as the node behind it was visited.
-    action = at.row[:, _ACTION].astype(jnp.int32)[:, None]
+    action = at.row[:, trees.ACTION].astype(jnp.int32)[:, None]
     return _Ascent(
       child=node,
-      row=row.at[:, _MEAN].set(mean).at[:, _COUNT].set(visits + 1),
+      row=row.at[:, trees.MEAN].set(mean).at[:, trees.COUNT].set(visits + 1),
       value=value,
       nodes=write(at.nodes, both, mean, visits + 1),
       edges=write(
-        at.edges, num_actions * both + action, quality, at.row[:, _COUNT]
+        at.edges, num_actions * both + action, quality, at.row[:, trees.COUNT]
       ),
       low=low,
       high=high,
     )
 
-  row = _read(state.nodes, leaf)
+  row = trees.read(state.nodes, leaf)
   end = jax.lax.while_loop(
-    lambda at: (at.child != _ROOT).any(),
+    lambda at: (at.child != trees.ROOT).any(),
     step,
     _Ascent(
-      leaf, row, row[:, _MEAN], state.nodes, state.edges, state.low,
+      leaf, row, row[:, trees.MEAN], state.nodes, state.edges, state.low,
       state.high,
     ),
   )
@@ -466,119 +418,3 @@ def _backup(state: _State, leaf: Array) -> _State:
   )
 
 
-def _read(x: Array, *index: Array) -> Array:
-  """Returns entries x[b, index[b], ...] that exist, one of each tree."""
-  batch = jnp.arange(x.shape[0])
-  return x.at[batch, *index].get(mode='promise_in_bounds')
-
-
-def _write(x: Array, new: Array, *index: Array) -> Array:
-  """Returns x with x[b, index[b], ...] = new[b]; they exist."""
-  batch = jnp.arange(x.shape[0])
-  return x.at[batch, *index].set(
-    new.astype(x.dtype), mode='promise_in_bounds', unique_indices=True
-  )
-
-
-def _fill(x: Array, new: Array, node: Array) -> Array:
-  """Returns x [B, N, ...] with new rows of one node of each tree.
-
-  Args:
-    x: all rows.
-    new: [B, ...]
-    node: [B], or [] where it is the same in all trees: then it is one slice,
-      faster than a scatter.
-  """
-  if node.ndim:
-    return _write(x, new, node)
-  return jax.lax.dynamic_update_index_in_dim(x, new.astype(x.dtype), node, 1)
-
-
-def _num_actions(state: _State) -> int:
-  return state.edges.shape[-1] // _FIELDS
-
-
-def _new_edges(logits: Array, state: _State) -> Array:
-  """Returns edges [B, 5 A] that nothing has visited."""
-  logits = logits.astype(state.edges.dtype)
-  zero = jnp.zeros_like(logits)
-  prior = jax.nn.softmax(logits)
-  return jnp.concatenate([zero, zero, prior, zero + _NONE, logits], axis=1)
-
-
-def _init(
-  root: mctx.RootFnOutput,
-  num_simulations: int,
-  interior_masks: bool,
-  needs_extremes: bool,
-  invalid_actions: Array,
-) -> _State:
-  """Returns trees that consist of their roots."""
-  batch_size, num_actions = root.prior_logits.shape
-  nodes = (batch_size, num_simulations + 1)
-  # Visits are counted here too, and bfloat16 ends at 256.
-  dtype = jnp.promote_types(
-    jnp.promote_types(root.value.dtype, root.prior_logits.dtype), jnp.float32
-  )
-  def start(x: Array, dtype: Any = None) -> Array:
-    empty = jnp.zeros((*nodes, *x.shape[1:]), dtype or x.dtype)
-    return empty.at[:, _ROOT].set(x)
-
-  illegal = None
-  if interior_masks:
-    illegal = jnp.zeros((*nodes, num_actions), bool)
-    illegal = illegal.at[:, _ROOT].set(jnp.asarray(invalid_actions) > 0)
-  extreme = lambda x: (
-    jnp.full(batch_size, x, dtype) if needs_extremes else None
-  )
-  state = _State(
-    edges=jnp.zeros((*nodes, _FIELDS * num_actions), dtype),
-    nodes=jnp.zeros((*nodes, 7), dtype),
-    embeddings=jax.tree.map(start, root.embedding),
-    invalid_actions=illegal,
-    low=extreme(jnp.inf),
-    high=extreme(-jnp.inf),
-  )
-  value = root.value.astype(dtype)
-  none = jnp.full_like(value, mctx.Tree.NO_PARENT)
-  zero, one = jnp.zeros_like(value), jnp.ones_like(value)
-  row = jnp.stack([value, one, zero, zero, none, none, value], axis=-1)
-  return state._replace(
-    edges=state.edges.at[:, _ROOT].set(_new_edges(root.prior_logits, state)),
-    nodes=state.nodes.at[:, _ROOT].set(row),
-  )
-
-
-def _tree(setting: _Setting, state: _State) -> mctx.Tree:
-  """Returns the trees in mctx's layout."""
-  edges = jnp.split(state.edges, _FIELDS, axis=-1)
-  nodes = [state.nodes[:, :, field] for field in range(state.nodes.shape[-1])]
-  # Nodes that were never made have no parents and no edges, but zeros there.
-  exists = nodes[_COUNT] > 0
-  number = lambda x: jnp.where(exists, x, _NONE).astype(jnp.int32)
-  children = jnp.where(exists[:, :, None], edges[_CHILD], _NONE)
-  children = children.astype(jnp.int32)
-
-  def of_children(x: Array) -> Array:
-    """[B, N] of nodes -> [B, N, A] of the edges that lead to them."""
-    found = jax.vmap(lambda row, index: row[index])(
-      x, jnp.maximum(children, 0)
-    )
-    return jnp.where(children == _NONE, 0, found).astype(setting.value_dtype)
-
-  return mctx.Tree(  # type: ignore[call-arg]
-    node_visits=nodes[_COUNT].astype(jnp.int32),
-    raw_values=nodes[_RAW].astype(setting.value_dtype),
-    node_values=nodes[_MEAN].astype(setting.value_dtype),
-    parents=number(nodes[_PARENT]),
-    action_from_parent=number(nodes[_ACTION]),
-    children_index=children,
-    children_prior_logits=edges[_LOGITS].astype(setting.logits_dtype),
-    children_values=of_children(nodes[_MEAN]),
-    children_visits=edges[_VISITS].astype(jnp.int32),
-    children_rewards=of_children(nodes[_REWARD]),
-    children_discounts=of_children(nodes[_DISCOUNT]),
-    embeddings=state.embeddings,
-    root_invalid_actions=setting.invalid_actions,
-    extra_data=setting.extra_data,
-  )

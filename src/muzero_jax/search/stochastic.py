@@ -210,65 +210,79 @@ def _stochastic_fn(
   def recurrent_fn(
     params: Params, rng_key: Array, edge: Array, state: StochasticState
   ) -> tuple[mctx.RecurrentFnOutput, StochasticState]:
-    count = edge.shape[0]
-
-    def decide() -> Any:
-      output, after = decision_fn(params, rng_key, edge, state.state_embedding)
-      logits = jnp.concatenate(
-        [jnp.full((count, num_actions), -jnp.inf), output.chance_logits],
-        axis=-1,
-      )
-      value = output.afterstate_value
-      return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
-        prior_logits=logits, value=value, reward=jnp.zeros_like(value),
-        discount=jnp.ones_like(value),
-      ), after
-
-    def happen() -> Any:
-      output, after = chance_fn(
-        params, rng_key, edge - num_actions, state.afterstate_embedding
-      )
-      return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
-        prior_logits=_with_outcomes(output.action_logits, num_outcomes),
-        value=output.value, reward=output.reward, discount=output.discount,
-      ), after
-
     is_decision = state.is_decision_node
 
-    def merge() -> Any:
-      made, afterstate = decide()
-      happened, new_state = happen()
-      choose = lambda a, b: jnp.where(
-        is_decision.reshape(-1, *[1] * (a.ndim - 1)), a, b
-      )
-      return jax.tree.map(choose, made, happened), afterstate, new_state
-
-    # The two functions may differ in types; every branch returns the wider.
-    wanted = jax.eval_shape(merge)
-
-    def cast(branch: Callable[[], Any]) -> Callable[[], Any]:
-      return lambda: jax.tree.map(
-        lambda x, like: x.astype(like.dtype), branch(), wanted
-      )
-
     def only_decide() -> Any:
-      made, afterstate = decide()
-      return made, afterstate, state.state_embedding
+      output, after = decision_fn(params, rng_key, edge, state.state_embedding)
+      made = _as_decision(output, num_actions)
+      return made, after, state.state_embedding
 
     def only_happen() -> Any:
-      happened, new_state = happen()
+      output, new_state = chance_fn(
+        params, rng_key, edge - num_actions, state.afterstate_embedding
+      )
+      happened = _as_chance(output, num_outcomes)
       return happened, state.afterstate_embedding, new_state
 
-    kind = jnp.where(
-      is_decision.all(), 0, jnp.where(is_decision.any(), 2, 1)
-    )
-    output, afterstate, new_state = jax.lax.switch(
-      kind, [cast(branch) for branch in (only_decide, only_happen, merge)]
+    def both() -> Any:
+      made, after, _ = only_decide()
+      happened, _, new_state = only_happen()
+      return _where(is_decision, made, happened), after, new_state
+
+    output, after, new_state = jax.lax.switch(
+      jnp.where(is_decision.all(), 0, jnp.where(is_decision.any(), 2, 1)),
+      _alike(only_decide, only_happen, both),
     )
     return output, StochasticState(  # type: ignore[call-arg]
       state_embedding=new_state,
-      afterstate_embedding=afterstate,
+      afterstate_embedding=after,
       is_decision_node=~is_decision,
     )
 
   return recurrent_fn
+
+
+def _as_decision(output: Any, num_actions: int) -> mctx.RecurrentFnOutput:
+  """Returns an afterstate as a node whose edges are outcomes."""
+  value = output.afterstate_value
+  none = jnp.full((value.shape[0], num_actions), -jnp.inf)
+  return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
+    prior_logits=jnp.concatenate([none, output.chance_logits], axis=-1),
+    value=value,
+    reward=jnp.zeros_like(value),
+    discount=jnp.ones_like(value),
+  )
+
+
+def _as_chance(output: Any, num_outcomes: int) -> mctx.RecurrentFnOutput:
+  """Returns a state as a node whose edges are actions."""
+  return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
+    prior_logits=_with_outcomes(output.action_logits, num_outcomes),
+    value=output.value,
+    reward=output.reward,
+    discount=output.discount,
+  )
+
+
+def _where(mask: Array, some: Any, others: Any) -> Any:
+  """Returns the arrays [B, ...] of `some` where the mask [B] is true."""
+  return jax.tree.map(
+    lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b),
+    some,
+    others,
+  )
+
+
+def _alike(*branches: Callable[[], Any]) -> list[Callable[[], Any]]:
+  """Returns the branches, all with the types of the last.
+
+  The user's two functions may differ in theirs, and a switch must not.
+  """
+  wanted = jax.eval_shape(branches[-1])
+
+  def cast(branch: Callable[[], Any]) -> Callable[[], Any]:
+    return lambda: jax.tree.map(
+      lambda x, like: x.astype(like.dtype), branch(), wanted
+    )
+
+  return [cast(branch) for branch in branches]
