@@ -77,6 +77,9 @@ class Config:
     'halvings of the frame.', low=0, high=64)
   num_channels: int = _field(
     128, 'Planes of the hidden state (units of an MLP).', low=4, high=4096)
+  stem_channels: int = _field(
+    0, 'mlp: planes of a 3x3 convolution before the first layer, for images; '
+    '0 for none.', low=0, high=1024)
   head_channels: int = _field(
     16, 'Planes of the 1x1 convolution before a head.', low=1, high=1024)
   head_hidden: int = _field(
@@ -413,6 +416,10 @@ def _check_network(config: Config) -> None:
     raise ValueError(
       f'support_bins = {config.support_bins} is even; it must be odd, so '
       'that one bin is 0')
+  if config.stem_channels and config.network != 'mlp':
+    raise ValueError(
+      f'stem_channels = {config.stem_channels} needs network = \'mlp\', not '
+      f'{config.network!r}, which is convolutional itself')
   if len(config.stage_blocks) != 3:
     raise ValueError(
       f'stage_blocks = {config.stage_blocks!r} must have 3 entries')

@@ -61,12 +61,20 @@ def _make_network(
     head_hidden=config.head_hidden,
     dtype=dtype,
   )
-  if config.network == 'mlp':
+  if config.network == 'mlp' and not config.stem_channels:
     return networks.MLPNetwork(width=config.num_channels, **common)
   if len(spec.observation_shape) != 3:
+    wanted = f'network={config.network!r}'
+    if config.stem_channels:
+      wanted = f'stem_channels={config.stem_channels}'
     raise ValueError(
-      f'network={config.network!r}: needs images, but observations of '
-      f"{spec.name} have shape {spec.observation_shape}; use network='mlp'"
+      f'{wanted}: needs images, but observations of '
+      f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
+      'with stem_channels=0'
+    )
+  if config.network == 'mlp':
+    return networks.MLPNetwork(
+      width=config.num_channels, stem_channels=config.stem_channels, **common
     )
   common.update(
     channels=config.num_channels, head_channels=config.head_channels

@@ -1,4 +1,4 @@
-"""MLP network for vector observations."""
+"""MLP network for vector observations, and for small images behind a stem."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import heads
+from muzero_jax.networks import conv, heads
 from muzero_jax.types import Array, ModelOutput
 
 
@@ -30,6 +30,9 @@ class MLPNetwork(nn.Module):
     width: units of the hidden state.
     num_blocks: residual layers of h and of g.
     head_hidden: units of each head's hidden layer.
+    stem_channels: planes of a 3x3 convolution before h's first layer, for
+      images; 0 for none. The hidden state stays a vector, so that a search
+      pays for no convolution but the root's.
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -38,6 +41,7 @@ class MLPNetwork(nn.Module):
   width: int = 128
   num_blocks: int = 1
   head_hidden: int = 64
+  stem_channels: int = 0
   dtype: Any = jnp.float32
 
   def setup(self) -> None:
@@ -45,6 +49,8 @@ class MLPNetwork(nn.Module):
     self.value_head = head(self.num_outputs)
     self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
+    if self.stem_channels:
+      self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
     self.encoder_blocks = [_Block(self.dtype) for _ in range(self.num_blocks)]
     self.transition = nn.Dense(self.width, dtype=self.dtype)
@@ -55,6 +61,8 @@ class MLPNetwork(nn.Module):
   def root(self, observation: Array) -> ModelOutput:
     """Returns f(h(o)) for observations [B, ...]."""
     x = heads.to_input(observation, self.dtype)
+    if self.stem_channels:
+      x = nn.relu(self.stem(x))
     x = self.encoder(x.reshape(x.shape[0], -1))
     for block in self.encoder_blocks:
       x = block(x)

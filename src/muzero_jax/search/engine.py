@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import selection, trees
+from muzero_jax.search import opening, selection, trees
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
 
@@ -173,14 +173,48 @@ def search_with_root(
     or setting.select_interior.needs_extremes,
     invalid_actions,
   )
-  _, state = loop_fn(0, num_simulations, simulate, (rng_key, state))
+  start, (rng_key, state) = _open(
+    params, rng_key, setting, state, recurrent_fn
+  )
+  if not isinstance(start, int) or start < num_simulations:
+    _, state = loop_fn(start, num_simulations, simulate, (rng_key, state))
   tree = _layout(setting, state)
-  edges = trees.edges_of(state, None, trees.FIELDS)
   everything = Selection(
     setting.select_root.select, needs_logits=True, needs_tree=True
   )
-  return tree, _nodes(
-    setting, state, everything, tree, None, jnp.zeros((), jnp.int32), edges
+  return tree, _roots(setting, state, everything, tree)
+
+
+def _open(
+  params: Params,
+  rng_key: Array,
+  setting: _Setting,
+  state: trees.State,
+  recurrent_fn: Callable[..., Any],
+) -> tuple[Any, tuple[Array, trees.State]]:
+  """Returns how many simulations the opening makes, its key and its trees."""
+  rule = setting.select_root
+  if rule.opening is None:
+    return 0, (rng_key, state)
+  actions, is_known = rule.opening(_roots(setting, state, rule, None))
+  play = lambda key, state: opening.play(
+    params, key, state, recurrent_fn, actions
+  )
+  if is_known is None:
+    return actions.shape[1], play(rng_key, state)
+  carry = jax.lax.cond(
+    is_known.all(), play, lambda *carry: carry, rng_key, state
+  )
+  return jnp.where(is_known.all(), actions.shape[1], 0), carry
+
+
+def _roots(
+  setting: _Setting, state: trees.State, rule: Selection, tree: Any
+) -> Nodes:
+  """Returns what a rule sees of the roots."""
+  edges = trees.edges_of(state, None, trees.FIELDS)
+  return _nodes(
+    setting, state, rule, tree, None, jnp.zeros((), jnp.int32), edges
   )
 
 
@@ -320,35 +354,21 @@ def _expand(
   step, embedding = recurrent_fn(params, rng_key, action, embedding)
   chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
   chex.assert_shape(step.prior_logits, (batch_size, num_actions))
-  mask = getattr(step, 'invalid_actions', None)
-  if (mask is None) != (state.invalid_actions is None):
-    raise ValueError(
-      f'interior_masks={mask is None}: recurrent_fn returns '
-      f'{"no" if mask is None else "an"} invalid_actions'
-    )
-  illegal = state.invalid_actions
-  if illegal is not None:
-    illegal = trees.fill(illegal, jnp.asarray(mask) > 0, made)
+  mask = trees.checked_mask(step, state)
   new_edges = trees.new_edges(step.prior_logits, state)
   edges = trees.fill(state.edges, new_edges, made)
   # A leaf at the depth limit has been here before, but has no children.
   visits = trees.read(state.nodes, leaf)[:, trees.COUNT] + 1
-  row = jnp.stack(
-    [
-      x.astype(state.nodes.dtype) for x in (
-        step.value, visits, step.reward, step.discount, parent, action,
-        step.value,
-      )
-    ],
-    axis=-1,
-  )
+  row = trees.new_rows(step, visits, parent, action, state)
   return state._replace(
     edges=trees.write(edges, leaf, parent, trees.CHILD * num_actions + action),
     nodes=trees.fill(state.nodes, row, made),
     embeddings=jax.tree.map(
       lambda x, new: trees.fill(x, new, made), state.embeddings, embedding
     ),
-    invalid_actions=illegal,
+    invalid_actions=(
+      None if mask is None else trees.fill(state.invalid_actions, mask, made)
+    ),
   )
 
 

@@ -148,6 +148,7 @@ def gumbel_muzero_policy(
       qtransform,
       num_simulations=num_simulations,
       max_num_considered_actions=max_num_considered_actions,
+      all_legal=invalid_actions is None,
     ),
     interior_action_selection_fn=interior_selection,
     num_simulations=num_simulations,

@@ -43,6 +43,10 @@ class Selection(NamedTuple):
 
   # rng_keys [B] or None, nodes -> action [B] i32.
   select: Callable[[Array | None, Nodes], Array]
+  # Of rules for roots whose first k actions differ and do not depend on what
+  # they lead to: fresh roots -> those actions [B, k], in order, and where that
+  # is so [B]; None for everywhere.
+  opening: Callable[[Nodes], tuple[Array, Array | None]] | None = None
   draws: bool = False  # Whether it needs keys.
   needs_logits: bool = False
   needs_extremes: bool = False
@@ -53,6 +57,9 @@ class QTransform(NamedTuple):
   """A scaling of q-values for a batch of nodes."""
 
   scale: Callable[[Nodes], Array]  # -> [B, A]
+  # Whether a node's unvisited actions all get the same number, of the size of
+  # the scale at most.
+  completes_alike: bool = False
   needs_extremes: bool = False
   needs_tree: bool = False
 
@@ -130,6 +137,7 @@ def gumbel_root(
   *,
   num_simulations: int,
   max_num_considered_actions: int,
+  all_legal: bool = False,
 ) -> Selection:
   """Returns the rule at Gumbel MuZero's root: Sequential Halving.
 
@@ -140,29 +148,44 @@ def gumbel_root(
     qtransform: of completed q-values; of one tree, as in mctx.
     num_simulations: S.
     max_num_considered_actions: m.
+    all_legal: True where no action of any root is illegal.
   """
   table = considered_visits(max_num_considered_actions, num_simulations)
   quality = batched_qtransform(qtransform)
 
-  def select(keys: Array | None, nodes: Nodes) -> Array:
-    del keys
-    assert nodes.logits is not None
+  def num_considered(nodes: Nodes) -> Array:
     num_valid = jnp.sum(1 - nodes.root_invalid_actions, axis=-1)
-    considered = jnp.minimum(
+    return jnp.minimum(
       max_num_considered_actions, num_valid.astype(jnp.int32)
     )
-    simulation = nodes.visits.sum(axis=-1).astype(jnp.int32)
-    score = score_considered(
-      jnp.asarray(table)[considered, simulation][:, None],
-      nodes.extra_data.root_gumbel,
-      nodes.logits,
-      quality.scale(nodes),
-      nodes.visits,
+
+  def score(nodes: Nodes, wanted: Array, qvalues: Array) -> Array:
+    assert nodes.logits is not None
+    scores = score_considered(
+      wanted, nodes.extra_data.root_gumbel, nodes.logits, qvalues, nodes.visits
     )
-    return argmax(jnp.where(nodes.root_invalid_actions, -jnp.inf, score))
+    return jnp.where(nodes.root_invalid_actions, -jnp.inf, scores)
+
+  def select(keys: Array | None, nodes: Nodes) -> Array:
+    del keys
+    simulation = nodes.visits.sum(axis=-1).astype(jnp.int32)
+    wanted = jnp.asarray(table)[num_considered(nodes), simulation][:, None]
+    return argmax(score(nodes, wanted, quality.scale(nodes)))
+
+  def opening(nodes: Nodes) -> tuple[Array, Array | None]:
+    # The first round visits each candidate once. The sigma(q) of those that
+    # still wait is one and the same number, which cannot change their order.
+    first = min(
+      max_num_considered_actions, num_simulations, nodes.visits.shape[-1]
+    )
+    none = jnp.zeros_like(nodes.visits)
+    _, actions = jax.lax.top_k(score(nodes, none[:, :1], none), first)
+    is_known = None if all_legal else num_considered(nodes) >= first
+    return actions, is_known
 
   return Selection(
     select,
+    opening=opening if quality.completes_alike else None,
     needs_logits=True,
     needs_extremes=quality.needs_extremes,
     needs_tree=quality.needs_tree,
@@ -283,7 +306,11 @@ def batched_qtransform(qtransform: Any) -> QTransform:
     mctx.qtransform_completed_by_mix_value: _completed_by_mix_value,
   }
   if function in known:
-    return QTransform(functools.partial(known[function], **keywords))
+    return QTransform(
+      functools.partial(known[function], **keywords),
+      completes_alike=function is mctx.qtransform_completed_by_mix_value
+      and keywords.get('rescale_values', True) is True,
+    )
   return QTransform(
     lambda nodes: jax.vmap(qtransform)(nodes.tree, nodes.node),
     needs_tree=True,

@@ -110,12 +110,42 @@ def num_actions_of(state: State) -> int:
   return state.edges.shape[-1] // FIELDS
 
 
+def checked_mask(step: Any, state: State) -> Array | None:
+  """Returns a model's mask of illegal actions, or None if trees have none.
+
+  Raises:
+    ValueError: if one of the two has masks and the other has not.
+  """
+  mask = getattr(step, 'invalid_actions', None)
+  if (mask is None) != (state.invalid_actions is None):
+    raise ValueError(
+      f'interior_masks={mask is None}: recurrent_fn returns '
+      f'{"no" if mask is None else "an"} invalid_actions'
+    )
+  return None if mask is None else jnp.asarray(mask) > 0
+
+
+def new_rows(
+  step: Any, visits: Array, parent: Array, action: Array, state: State
+) -> Array:
+  """Returns rows [..., 7] of new nodes, from a model's outputs [...]."""
+  return jnp.stack(
+    [
+      x.astype(state.nodes.dtype) for x in (
+        step.value, visits, step.reward, step.discount, parent, action,
+        step.value,
+      )
+    ],
+    axis=-1,
+  )
+
+
 def new_edges(logits: Array, state: State) -> Array:
-  """Returns edges [B, 5 A] that nothing has visited."""
+  """Returns edges [..., 5 A] that nothing has visited."""
   logits = logits.astype(state.edges.dtype)
   zero = jnp.zeros_like(logits)
   prior = jax.nn.softmax(logits)
-  return jnp.concatenate([zero, zero, prior, zero + NONE, logits], axis=1)
+  return jnp.concatenate([zero, zero, prior, zero + NONE, logits], axis=-1)
 
 
 def init(
