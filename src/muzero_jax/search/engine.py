@@ -354,7 +354,9 @@ def _expand(
   step, embedding = recurrent_fn(params, rng_key, action, embedding)
   chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
   chex.assert_shape(step.prior_logits, (batch_size, num_actions))
-  mask = trees.checked_mask(step, state)
+  mask, illegal = trees.checked_mask(step, state), state.invalid_actions
+  if mask is not None and illegal is not None:
+    illegal = trees.fill(illegal, mask, made)
   new_edges = trees.new_edges(step.prior_logits, state)
   edges = trees.fill(state.edges, new_edges, made)
   # A leaf at the depth limit has been here before, but has no children.
@@ -366,9 +368,7 @@ def _expand(
     embeddings=jax.tree.map(
       lambda x, new: trees.fill(x, new, made), state.embeddings, embedding
     ),
-    invalid_actions=(
-      None if mask is None else trees.fill(state.invalid_actions, mask, made)
-    ),
+    invalid_actions=illegal,
   )
 
 
