@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import mctx
+import numpy as np
 
 from benchmarks import common
 from muzero_jax import config as config_lib
@@ -208,7 +209,7 @@ def programs(case: Case) -> tuple[dict[str, Any], Any]:
 def measure(case: Case, repeats: int, names: tuple[str, ...]) -> dict[str, Any]:
   """Returns the times of one row."""
   functions, arguments = programs(case)
-  compiled, result = {}, dict(case=case.name)
+  compiled, result = {}, dict(case=case.name, **case._asdict())
   for name in names:
     start = time.perf_counter()
     compiled[name] = jax.jit(functions[name]).lower(*arguments).compile()
@@ -270,16 +271,37 @@ def _sweep() -> dict[str, list[Case]]:
   return curves
 
 
+def _depths(case: Case) -> dict[str, float]:
+  """Returns the edges that a simulation goes down: in the mean over trees,
+  and to the deepest of a batch, for which all others wait."""
+  make = _mlp if case.network == 'mlp' else _resnet
+  params, root, step = make(case)
+  policy = {
+    'gumbel': search.gumbel_muzero_policy, 'puct': search.muzero_policy
+  }[case.policy]
+  parents = np.asarray(jax.jit(lambda root: policy(
+    params, jax.random.key(0), root, step, case.simulations
+  ).search_tree.parents)(root))
+  depth = np.zeros(parents.shape, int)
+  for node in range(1, parents.shape[1]):
+    depth[:, node] = 1 + depth[np.arange(len(parents)), parents[:, node]]
+  return dict(
+    mean_depth=round(float(depth[:, 1:].mean()), 2),
+    deepest_of_batch=round(float(depth[:, 1:].max(axis=0).mean()), 2),
+  )
+
+
 def _scaling(repeats: int) -> None:
-  results = {}
+  results: dict[str, Any] = {}
   for curve, cases in _sweep().items():
     results[curve] = []
     for case in cases:
-      row = measure(case, repeats, ('ours', 'networks'))
+      row = measure(case, repeats, ('ours', 'networks')) | _depths(case)
       results[curve].append(row)
       print(
         f'{curve}: {row["case"]:40} {row["ours_ms"]:10.2f} ms '
-        f'{row["over_networks"]:6.2f} x networks', flush=True
+        f'{row["over_networks"]:6.2f} x networks, depth '
+        f'{row["mean_depth"]} / {row["deepest_of_batch"]}', flush=True
       )
   _store('scaling', results)
 

@@ -151,17 +151,17 @@ def noisy_step(params, rng_key, action, state):
   return output.replace(value=output.value + noise), state
 
 
-@pytest.mark.parametrize('rows, mask, simulations', [
-  (1, None, 20), (8, None, 20), (1024, 'some', 20), (1024, None, 6),
+@pytest.mark.parametrize('at_once, mask, simulations', [
+  (1, None, 20), (2, None, 20), (6, 'some', 20), (6, None, 6),
 ])
 def test_an_opening_in_one_call_is_that_of_one_by_one(
-  monkeypatch, rows, mask, simulations
+  monkeypatch, at_once, mask, simulations
 ):
   """Also in parts, with a model that draws, and where nothing is left to do.
 
   Six candidates of nine actions of which at most two are illegal.
   """
-  monkeypatch.setattr(opening, '_CPU_ROWS', rows)
+  monkeypatch.setattr(opening, '_per_call', lambda num: at_once)
   params, root, _ = case(8, 4, 9)
   if mask:
     mask = jnp.zeros((4, 9)).at[0, 3].set(1).at[2, 5:7].set(1)
@@ -180,7 +180,7 @@ def test_an_opening_in_one_call_is_that_of_one_by_one(
   found = jax.block_until_ready(build(search, counted))
   assert_same(found, build(mctx, noisy_step))
   jax.effects_barrier()
-  assert len(count) == {1: 6, 8: 3, 1024: 1}[rows] + simulations - 6
+  assert len(count) == 6 // at_once + simulations - 6
 
 
 @pytest.mark.parametrize('kwargs', [
