@@ -11,7 +11,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from muzero_jax import learner, replay, targets
+from muzero_jax import learner, model, replay, targets
 from muzero_jax.types import (
   EnvSpec,
   Model,
@@ -175,12 +175,59 @@ def test_update_is_sample_targets_and_step():
   np.testing.assert_allclose(
     metrics.loss, expected_metrics.loss, rtol=1e-5
   )
+  np.testing.assert_allclose(
+    metrics.sample_age, replay.mean_age(buffer, batch)
+  )
   # |search value - n-step return| + epsilon, at the rows drawn and only there.
   priority = np.array(buffer.priority)
   priority[batch.slot, batch.env] = 1e-3 + np.abs(
     batch.sequence.value[:, 0] - target.value[:, 0]
   )
   np.testing.assert_allclose(new_buffer.priority, priority, rtol=1e-5)
+
+
+def test_diagnostics_by_unroll_step():
+  learn, step, (sequence, target, weights) = shared()
+  state = learn.init(initial_params())
+  new_state, metrics = step(state, sequence, target, weights)
+  output = model.unroll(
+    helpers.tiny_model(A), state.params, sequence.observation[:, 0],
+    target.action,
+  )
+  value = np.abs(TRANSFORM.invert(output.value_logits) - target.value)
+  reward = np.abs(
+    TRANSFORM.invert(output.reward_logits)[:, 1:] - target.reward
+  )
+  for found, error, mask in (
+    (metrics.value_error_at, value, target.value_mask),
+    (metrics.reward_error_at, reward, target.reward_mask),
+  ):
+    assert 0 < np.asarray(mask).mean() < 1
+    wanted = (error * mask).sum(axis=0) / np.asarray(mask).sum(axis=0)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
+  np.testing.assert_allclose(metrics.value_error, metrics.value_error_at[0])
+  searched = np.asarray(target.policy[:, 0])
+  ratio = np.log(searched) - jax.nn.log_softmax(output.policy_logits[:, 0])
+  mask = np.asarray(target.policy_mask[:, 0])
+  np.testing.assert_allclose(
+    metrics.policy_divergence,
+    (mask * (searched * ratio).sum(axis=-1)).sum() / mask.sum(), rtol=1e-4,
+  )
+  change = jax.tree.map(jnp.subtract, new_state.params, state.params)
+  np.testing.assert_allclose(
+    metrics.update_norm, optax.tree.norm(change), rtol=1e-3
+  )
+
+
+def test_age_of_samples_counts_environment_steps():
+  buffer = make_buffer(capacity=16, num_envs=4)
+  sample = replay.sample(
+    buffer, jax.random.key(0), batch_size=N, window=L
+  )._replace(slot=jnp.array([15, 14, 15, 14]))
+  assert replay.mean_age(buffer, sample) == 2.0
+  # The ring goes on: what was newest is now four rows old.
+  more = jax.tree.map(lambda x: x[:4], buffer.rows)
+  assert replay.mean_age(replay.add(buffer, more), sample) == 2.0 + 4 * 4
 
 
 def make_buffer(capacity=16, num_envs=4):

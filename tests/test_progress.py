@@ -156,7 +156,8 @@ def test_curves_and_events(tmp_path, clock):
       clock.now += 10
       shown.add_episodes(1, step)
       shown.log(step, {'loss': 1 / (step + 1), 'value_loss': 1.0,
-                       'policy_entropy': 2.0, 'bad': float('nan')})
+                       'policy_entropy': 2.0, 'bad': float('nan'),
+                       'value_error_at/0': 0.1, 'value_error_at/1': 0.2})
     shown.record(1000, {'eval_return': 480.0, 'eval_episodes': 32})
   png = (tmp_path / progress.CURVES_FILE).read_bytes()
   assert png.startswith(b'\x89PNG') and len(png) > 10_000

@@ -301,8 +301,8 @@ def _learn(
     return carry, jax.tree.map(jnp.mean, metrics)
 
   def skip(carry: tuple[LearnerState, Array]) -> Any:
-    zero = jnp.zeros((), jnp.float32)
-    return carry, learner.Metrics(*[zero] * len(learner.Metrics._fields))
+    metrics = jax.eval_shape(update, carry, rng_key)[1]
+    return carry, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 
   carry = (state, buffer.priority)
   if num_updates:

@@ -54,7 +54,12 @@ class Metrics(NamedTuple):
   clip_fraction: Array  # [] share of targets outside the support.
   policy_entropy: Array  # [] of the network's policy at unroll step 0.
   target_entropy: Array  # [] of the search's policy there.
+  policy_divergence: Array  # [] KL(search's || network's) there.
+  value_error_at: Array  # [K+1] |network - target| by unroll step.
+  reward_error_at: Array  # [K] likewise, of transition k.
   grad_norm: Array  # [] before clipping.
+  update_norm: Array  # [] of the change of the parameters.
+  sample_age: Array  # [] environment steps since the samples were played.
   weight_min: Array  # [] smallest importance weight.
 
 
@@ -256,7 +261,9 @@ def make_learner(
       reward_weight=reward_weight,
     )
   )
-  loss_fn = functools.partial(_loss, model, value_transform, sequence_loss)
+  loss_fn = functools.partial(
+    _loss, model, value_transform, reward_transform, sequence_loss
+  )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
   )
@@ -284,7 +291,10 @@ def make_learner(
     else:
       weights = jnp.ones(batch_size)
     state, metrics = step(state, sequence, target, weights)
-    return state, buffer, metrics
+    age = replay.mean_age(buffer, batch)
+    if axis_name is not None:
+      age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
+    return state, buffer, metrics._replace(sample_age=age)
 
   return Learner(
     init=functools.partial(_init, optimiser, average_decay > 0),
@@ -370,6 +380,7 @@ def _prioritise(
 def _loss(
   model: Model,
   value_transform: Transform,
+  reward_transform: Transform,
   sequence_loss: Callable[[ModelOutput, Target], LossOutput],
   params: Params,
   sequence: Sequence,
@@ -386,19 +397,26 @@ def _loss(
     jnp.isfinite(x).all() for x in (target.value, target.reward, target.policy)
   ]).all()
   total = jnp.where(is_finite, jnp.mean(weights * loss.total), jnp.nan)
-  value = value_transform.invert(output.value_logits[:, 0])
+  value_error = jnp.abs(
+    value_transform.invert(output.value_logits) - target.value
+  )
+  reward_error = jnp.abs(
+    reward_transform.invert(output.reward_logits[:, 1:]) - target.reward
+  )
   trained = target.value_mask > 0
   policy = jax.nn.softmax(output.policy_logits[:, 0])
   entropy = lambda p: jnp.sum(jax.scipy.special.entr(p), axis=-1)
-  mean = lambda x, mask: jnp.sum(x * mask) / jnp.maximum(jnp.sum(mask), 1)
+  mean = lambda x, mask, axis=None: (
+    jnp.sum(jnp.where(mask > 0, x * mask, 0.0), axis)
+    / jnp.maximum(jnp.sum(mask, axis), 1)
+  )
+  of_search = entropy(target.policy[:, 0])
   metrics = Metrics(
     loss=total,
     policy_loss=mean(loss.policy, target.policy_mask),
     value_loss=mean(loss.value, target.value_mask),
     reward_loss=mean(loss.reward, target.reward_mask),
-    value_error=mean(
-      jnp.abs(value - target.value[:, 0]), target.value_mask[:, 0]
-    ),
+    value_error=mean(value_error[:, 0], target.value_mask[:, 0]),
     value_target=mean(target.value[:, 0], target.value_mask[:, 0]),
     value_target_max=jnp.max(
       jnp.abs(target.value), where=trained, initial=0.0
@@ -407,10 +425,15 @@ def _loss(
       value_transform.is_clipped(target.value), target.value_mask
     ),
     policy_entropy=mean(entropy(policy), target.policy_mask[:, 0]),
-    target_entropy=mean(
-      entropy(target.policy[:, 0]), target.policy_mask[:, 0]
+    target_entropy=mean(of_search, target.policy_mask[:, 0]),
+    policy_divergence=mean(
+      loss.policy[:, 0] - of_search, target.policy_mask[:, 0]
     ),
+    value_error_at=mean(value_error, target.value_mask, 0),
+    reward_error_at=mean(reward_error, target.reward_mask, 0),
     grad_norm=jnp.zeros(()),
+    update_norm=jnp.zeros(()),
+    sample_age=jnp.zeros(()),
     weight_min=jnp.min(weights),
   )
   return total, metrics
@@ -450,12 +473,14 @@ def _step(
     grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
     metrics = metrics._replace(weight_min=low, value_target_max=high)
   grad_norm = optax.tree.norm(grads)
-  metrics = metrics._replace(grad_norm=grad_norm)
   finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
   # A failed run stays failed until its driver has seen it.
   failed = state.skips_in_a_row >= MAX_SKIPS
   apply = finite & ~failed
   changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
+  metrics = metrics._replace(
+    grad_norm=grad_norm, update_norm=optax.tree.norm(changes)
+  )
   params = optax.apply_updates(state.params, changes)
   keep = lambda new, old: jnp.where(apply, new, old)
   params = jax.tree.map(keep, params, state.params)

@@ -266,7 +266,12 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
   } - _NOT_DRAWN)
   losses = [name for name in names if name.endswith('loss')]
   panels = [['return', 'eval_return'], losses]
-  panels += [[name] for name in names if name not in losses]
+  # "name/0", "name/1", ... are the lines of one panel.
+  groups: dict[str, list[str]] = {}
+  for name in names:
+    if name not in losses:
+      groups.setdefault(name.split('/')[0], []).append(name)
+  panels += groups.values()
   panels = [panel for panel in panels if panel]
   columns = min(3, len(panels))
   lines = math.ceil(len(panels) / columns)
@@ -298,7 +303,8 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
   if names[0].endswith('loss') and values and min(values) > 0:
     axes.set_yscale('log')
   title = {'return': 'return', 'eval_return': 'return'}.get(
-    names[0], 'losses' if names[0].endswith('loss') else names[0])
+    names[0], 'losses' if names[0].endswith('loss')
+    else names[0].split('/')[0])
   axes.set_title(title.replace('_', ' '), fontsize=10)
   axes.set_xlabel('environment steps', fontsize=8)
   axes.tick_params(labelsize=8)

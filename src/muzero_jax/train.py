@@ -327,12 +327,14 @@ class _Means:
     if not taken:
       return {}
     learnt = [m.learner for m in taken if m.has_learnt]
-    row = {}
+    row: dict[str, float] = {}
     if learnt:
-      row = {
-        name: float(np.mean([getattr(m, name) for m in learnt]))
-        for name in learnt[0]._fields
-      }
+      for name in learnt[0]._fields:
+        mean = np.mean([getattr(m, name) for m in learnt], axis=0)
+        if mean.ndim:
+          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
+        else:
+          row[name] = float(mean)
     total = lambda name: sum(float(getattr(m.rollout, name)) for m in taken)
     steps, episodes = max(total('num_steps'), 1), total('num_episodes')
     if episodes:
