@@ -298,7 +298,7 @@ def _learn(
     carry, metrics = jax.lax.scan(
       update, carry, jax.random.split(rng_key, num_updates)
     )
-    return carry, jax.tree.map(jnp.mean, metrics)
+    return carry, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
   def skip(carry: tuple[LearnerState, Array]) -> Any:
     metrics = jax.eval_shape(update, carry, rng_key)[1]

@@ -1,0 +1,37 @@
+"""Compares what a trained agent's model imagines with what really follows.
+
+python -m experiments.diagnose --workdir=runs/x
+"""
+
+from absl import flags as absl_flags
+
+from muzero_jax import flags
+
+_NUM_STEPS = absl_flags.DEFINE_integer(
+  'num_steps', 512, 'Rows played in each environment.', lower_bound=8)
+_NUM_ENVS = absl_flags.DEFINE_integer(
+  'num_envs', 32, 'Environments.', lower_bound=1)
+_SEED = absl_flags.DEFINE_integer(
+  'seed', 0, 'Of environments and searches.', lower_bound=0)
+
+
+def main(arguments: flags.Arguments) -> int:
+  config = flags.read_config(arguments.workdir)
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  from muzero_jax import agent, diagnose, envs
+
+  num_envs = _NUM_ENVS.value
+  result = diagnose.diagnose(
+    agent.load(arguments.workdir),
+    envs.make(config, num_envs=num_envs, evaluation=True),
+    num_envs=num_envs,
+    num_steps=_NUM_STEPS.value,
+    seed=_SEED.value,
+  )
+  print('\n'.join(diagnose.describe(result)))
+  return 0
+
+
+if __name__ == '__main__':
+  flags.define_workdir()
+  flags.run(main)
