@@ -1,6 +1,8 @@
 """Driver: the whole step, on one device and on eight."""
 
 import functools
+import math
+import re
 
 import helpers
 import jax
@@ -166,6 +168,35 @@ def test_each_device_holds_its_share_and_all_of_the_parameters():
     copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
     assert len(copies) == 8
     assert all(np.array_equal(copies[0], copy) for copy in copies)
+
+
+def test_devices_exchange_gradients_and_metrics_only():
+  """The compiled program of one device: an eighth of the rows, no gather."""
+  driver, _ = eight_devices()
+  program = driver.step.lower(driver.abstract()).compile().as_text()
+  # The replay's frames, [T, B, 4]: one environment here, never all eight.
+  assert 'f32[16,1,4]' in program and 'f32[16,8,4]' not in program
+  # Samples: 2 of the batch of 16.
+  assert 'f32[2,1,4]' in program and 'f32[16,1,1,4]' not in program
+  for exchange in (
+    'all-gather', 'all-to-all', 'collective-permute', 'reduce-scatter'
+  ):
+    assert not re.search(rf'\b{exchange}(-start)?\(', program)
+  params = jax.eval_shape(
+    lambda: driver.init(jax.random.key(0)).learner.params
+  )
+  most = sum(leaf.size for leaf in jax.tree.leaves(params))
+  reduced = re.findall(
+    r'= \(?([^=]*?)\)? all-reduce(?:-start)?\(', program
+  )
+  assert reduced
+  for shapes in reduced:
+    sizes = [
+      math.prod(map(int, filter(None, shape.split(','))))
+      for shape in re.findall(r'\[([\d,]*)\]', shapes)
+    ]
+    # The largest is the sum of all gradients, with a few metrics.
+    assert sum(sizes) <= most + 64
 
 
 def test_devices_play_different_episodes():

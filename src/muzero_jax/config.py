@@ -482,14 +482,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     priority_alpha=0.6, priority_beta=1.0, unroll_steps=5, td_steps=10,
     discount=0.99, batch_size=64, updates_per_iteration=64,
     learning_rate=3e-3, num_steps=200_000),
-  # Own choice: MinAtar's ten by ten planes in a small residual network.
+  # Own choice: MinAtar's ten by ten planes through one convolution, then
+  # vectors, so that a search on two cores costs little. A short replay: old
+  # rows hold the values of older policies.
   'minatar': dict(
     family='minatar', env_id='breakout', repeat_action_probability=0.1,
-    network='board_resnet', num_blocks=1, num_channels=32, head_channels=8,
-    support_bins=101, support_max=50.0, search='gumbel', num_simulations=16,
-    num_envs=64, rollout_length=16, replay_capacity=200_000,
-    min_replay=4_096, unroll_steps=5, td_steps=10, batch_size=128,
-    updates_per_iteration=8, learning_rate=1e-3, num_steps=1_000_000),
+    network='mlp', stem_channels=16, num_blocks=1, num_channels=256,
+    head_hidden=128, support_bins=51, support_max=5.0, search='gumbel',
+    num_simulations=16, gumbel_min_range=1.0, discount=0.99,
+    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.8),
+    num_envs=128, rollout_length=16, replay_capacity=51_200,
+    min_replay=4_096, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
+    td_steps=10, batch_size=256, updates_per_iteration=64,
+    learning_rate=1e-3, learning_rate_schedule='cosine',
+    average_decay=0.9997, num_steps=3_000_000),
   # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
   # optimiser, replay, priorities, targets, network, search, 120k updates for
   # 100k steps. There the rate drops tenfold once, after 100k updates; here it
