@@ -23,7 +23,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import config as config_lib
-from muzero_jax import factory, search
+from muzero_jax import factory, presets, search
 from muzero_jax.types import EnvSpec
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'search.json'
@@ -68,12 +68,12 @@ QUICK = 2  # The first so many cases, with fewer repeats.
 
 _NETWORKS = {
   'atari': dict(
-    fields=dict(config_lib.PRESETS['atari_efficientzero'], grayscale=True,
+    fields=dict(presets.PRESETS['atari_efficientzero'], grayscale=True,
                 stacked_frames=4),
     shape=(96, 96, 1), dtype='uint8', stack=4,
   ),
   'muzero': dict(
-    fields=dict(config_lib.PRESETS['atari_muzero'], stack_actions=False,
+    fields=dict(presets.PRESETS['atari_muzero'], stack_actions=False,
                 stacked_frames=4, replay_capacity=100_000_000),
     shape=(96, 96, 3), dtype='uint8', stack=4,
   ),

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 
 from muzero_jax import config as config_lib
+from muzero_jax import presets
 from muzero_jax.config import Config
 
 BAD = [
@@ -85,7 +86,7 @@ def test_numbers_are_converted_to_the_type_of_the_field():
 
 
 def test_every_default_and_preset_is_valid_and_round_trips():
-  for config in [Config(), *map(config_lib.from_preset, config_lib.PRESETS)]:
+  for config in [Config(), *map(config_lib.from_preset, presets.PRESETS)]:
     assert config_lib.from_json(config_lib.to_json(config)) == config
     hash(config)
 

@@ -9,6 +9,7 @@ from types import ModuleType
 
 __all__ = [
   'types',
+  'presets',
   'config',
   'flags',
   'envs',
@@ -20,6 +21,7 @@ __all__ = [
   'actor',
   'replay',
   'reanalyse',
+  'symmetry',
   'targets',
   'losses',
   'learner',
@@ -30,6 +32,7 @@ __all__ = [
   'agent',
   'opponents',
   'evaluate',
+  'diagnose',
   'train',
   'atari_scores',
 ]

@@ -14,6 +14,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
+from muzero_jax import presets
+
 
 def _field(
   default: Any,
@@ -296,11 +298,11 @@ def from_preset(name: str, **overrides: Any) -> Config:
   Raises:
     ValueError: no such preset or field, or a value that is not allowed.
   """
-  if name not in PRESETS:
+  if name not in presets.PRESETS:
     raise ValueError(
-      f'preset = {name!r} is not one of {", ".join(PRESETS)}'
-      + nearest(name, PRESETS))
-  return from_fields({**PRESETS[name], **overrides})
+      f'preset = {name!r} is not one of {", ".join(presets.PRESETS)}'
+      + nearest(name, presets.PRESETS))
+  return from_fields({**presets.PRESETS[name], **overrides})
 
 
 def from_fields(fields: Mapping[str, Any]) -> Config:
@@ -437,124 +439,3 @@ def _check_symmetry(config: Config) -> None:
       'augment_symmetry = True cannot turn the action planes of stack_actions '
       '= True: allowed is one of the two'
     )
-
-
-# Short names for whole configurations; "published" figures are those of the
-# tables in docs/algorithm.md, everything else is this project's own choice.
-PRESETS: dict[str, dict[str, Any]] = {
-  # Own choice: balances for 500 steps within minutes on two cores. Returns are
-  # near 280, q-values of a position differ by a few at most: stretched to
-  # [0, 1] without a floor, their noise would make the policy.
-  'cartpole': dict(
-    family='classic', env_id='cartpole', network='mlp', num_blocks=1,
-    num_channels=128, support_bins=51, support_max=25.0, search='gumbel',
-    num_simulations=16, gumbel_min_range=3.0, num_envs=64, rollout_length=16,
-    replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
-    priority_beta=1.0, unroll_steps=5, td_steps=50, batch_size=256,
-    updates_per_iteration=64, learning_rate=1e-3, average_decay=0.9994,
-    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.4, 0.7),
-    num_steps=145_000),
-  # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
-  # range 2. Hot first moves, greedy later ones: self-play must see the
-  # positions into which an opponent leads it, and how they rightly end.
-  'tic_tac_toe': dict(
-    family='board', env_id='tic_tac_toe', network='mlp', num_blocks=2,
-    num_channels=128, support_bins=11, support_max=0.5, search='gumbel',
-    num_simulations=25, eval_simulations=64, gumbel_value_scale=1.0,
-    gumbel_min_range=2.0, max_considered_actions=9, temperature=(5.0,),
-    temperature_at=(0.0,), temperature_moves=4, discount=1.0,
-    value_target='monte_carlo', td_steps=10, unroll_steps=5,
-    value_weight=1.0, num_envs=64, rollout_length=16,
-    replay_capacity=50_000, min_replay=2_048, augment_symmetry=True,
-    batch_size=256, updates_per_iteration=40, learning_rate=2e-3,
-    average_decay=0.999, num_steps=560_000),
-  # Own choice: learns on two cores. Small frames; no blocks at full size; the
-  # temperature falls, since a greedy policy that was never played gets stuck.
-  'atari_tiny': dict(
-    family='atari', env_id='kung_fu_master', frame_size=48, grayscale=True,
-    stacked_frames=4, network='atari_resnet', num_blocks=1,
-    stage_blocks=(0, 0, 0), num_channels=24, head_channels=8,
-    support_bins=81, support_max=10.0, reward_clip=1.0, search='gumbel',
-    num_simulations=8, max_considered_actions=8, gumbel_min_range=0.3,
-    num_envs=64,
-    temperature=(1.0, 0.5, 0.25, 0.1), temperature_at=(0.0, 0.3, 0.5, 0.75),
-    rollout_length=16, replay_capacity=100_352, min_replay=4_096,
-    priority_alpha=0.6, priority_beta=1.0, unroll_steps=5, td_steps=10,
-    discount=0.99, batch_size=64, updates_per_iteration=64,
-    learning_rate=3e-3, num_steps=200_000),
-  # Own choice: MinAtar's ten by ten planes through one convolution, then
-  # vectors, so that a search on two cores costs little. A short replay: old
-  # rows hold the values of older policies.
-  'minatar': dict(
-    family='minatar', env_id='breakout', repeat_action_probability=0.1,
-    network='mlp', stem_channels=16, num_blocks=1, num_channels=256,
-    head_hidden=128, support_bins=51, support_max=5.0, search='gumbel',
-    num_simulations=16, gumbel_min_range=1.0, discount=0.99,
-    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.8),
-    num_envs=128, rollout_length=16, replay_capacity=51_200,
-    min_replay=4_096, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
-    td_steps=10, batch_size=256, updates_per_iteration=64,
-    learning_rate=1e-3, learning_rate_schedule='cosine',
-    average_decay=0.9997, num_steps=3_000_000),
-  # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
-  # optimiser, replay, priorities, targets, network, search, 120k updates for
-  # 100k steps. There the rate drops tenfold once, after 100k updates; here it
-  # decays to the same end. Without its consistency loss and value prefix.
-  'atari_efficientzero': dict(
-    family='atari', env_id='pong', frame_size=96, grayscale=False,
-    stacked_frames=4, episodic_life=True, reward_clip=1.0, noop_max=30,
-    network='atari_resnet', num_blocks=1, num_channels=64, head_channels=16,
-    head_hidden=32, support_bins=601, support_max=300.0, search='muzero',
-    num_simulations=50, q_normalisation='tree', dirichlet_alpha=0.3,
-    dirichlet_fraction=0.25, temperature=(1.0, 0.5, 0.25),
-    temperature_at=(0.0, 0.5, 0.75), discount=0.997**4, unroll_steps=5,
-    td_steps=5, policy_weight=1.0, value_weight=0.25, reward_weight=1.0,
-    num_envs=8, rollout_length=5, updates_per_iteration=48,
-    replay_capacity=100_000, min_replay=2_000, priority_alpha=0.6,
-    priority_beta=0.4, reanalyse_fraction=0.99, batch_size=256,
-    optimiser='sgd', learning_rate=0.2, learning_rate_schedule='exponential',
-    learning_rate_end=0.1, warmup_updates=1_000, momentum=0.9,
-    weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
-    num_steps=100_000),
-  # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: network,
-  # search, targets, replay, batch and a rate of 0.05 that falls tenfold every
-  # 350k updates. Published: 20 billion frames and 1M updates; here, as its
-  # appendix H (Reanalyse), 200 million frames and 2 samples per state, which
-  # makes 100k updates. 125k sequences of 200 rows are 690 GB of RGB frames:
-  # lower replay_capacity unless there is a pod's memory to hold them.
-  'atari_muzero': dict(
-    family='atari', env_id='pong', frame_size=96, grayscale=False,
-    stacked_frames=32, stack_actions=True, full_action_set=True,
-    episodic_life=False, reward_clip=0.0, noop_max=30,
-    network='atari_resnet', num_blocks=16, stage_blocks=(2, 3, 3),
-    num_channels=256, support_bins=601, support_max=300.0, search='muzero',
-    num_simulations=50, q_normalisation='tree', pb_c_init=1.25,
-    pb_c_base=19_652.0, dirichlet_alpha=0.25, dirichlet_fraction=0.25,
-    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
-    discount=0.997, unroll_steps=5, td_steps=10, policy_weight=1.0,
-    value_weight=1.0, reward_weight=1.0, num_envs=1_000, rollout_length=5,
-    updates_per_iteration=10, replay_capacity=25_000_000, min_replay=200_000,
-    priority_alpha=1.0, priority_beta=1.0, reanalyse_fraction=0.0,
-    batch_size=1_024, optimiser='sgd', learning_rate=0.05,
-    learning_rate_schedule='exponential', learning_rate_end=0.518,
-    momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
-    num_steps=50_000_000),
-  # MuZero (arXiv 1911.08265), board games, here Go: chess takes
-  # dirichlet_alpha 0.3 and learning_rate 0.1, shogi 0.15 and 0.1. The rate
-  # falls tenfold every 400k of 1M updates. Published without a reward loss;
-  # here the last transition's reward carries the outcome, so it has one.
-  'board_muzero': dict(
-    family='board', env_id='go_9x9', network='board_resnet', num_blocks=16,
-    num_channels=256, head='scalar', search='muzero', num_simulations=800,
-    q_normalisation='tree', pb_c_init=1.25, pb_c_base=19_652.0,
-    dirichlet_alpha=0.03, dirichlet_fraction=0.25, temperature=(1.0,),
-    temperature_at=(0.0,), temperature_moves=30, discount=1.0,
-    value_target='monte_carlo', td_steps=200, unroll_steps=5,
-    policy_weight=1.0, value_weight=1.0, reward_weight=1.0, num_envs=1_000,
-    rollout_length=10, updates_per_iteration=10,
-    replay_capacity=80_000_000, min_replay=200_000, priority_alpha=0.0,
-    batch_size=2_048, optimiser='sgd', learning_rate=0.01,
-    learning_rate_schedule='exponential', learning_rate_end=0.00316,
-    momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
-    num_steps=1_000_000_000),
-}

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from muzero_jax import config as config_lib
+from muzero_jax import presets
 from muzero_jax.config import Config
 
 CONFIG_FILE = 'config.json'
@@ -55,7 +56,7 @@ def define(
     base, preset = defaults, ''
   flags.DEFINE_string(
     'preset', preset or None, 'Where fields without a flag take their values: '
-    f'one of {", ".join(config_lib.PRESETS)}.', flag_values=flag_values)
+    f'one of {", ".join(presets.PRESETS)}.', flag_values=flag_values)
   define_workdir(workdir, flag_values=flag_values)
   for name, field in config_lib.FIELDS.items():
     text = (f'{field.metadata["help"]} {_capital(config_lib.allowed(name))}; '
@@ -305,7 +306,7 @@ def _refuse_other_run(
 ) -> None:
   """Raises ValueError where flags ask for another run than the stored one."""
   asked = {name: getattr(base, name)
-           for name in config_lib.PRESETS.get(preset, ())}
+           for name in presets.PRESETS.get(preset, ())}
   for name, value in given.items():
     asked[name] = config_lib.check(name, value)
   differing = [
