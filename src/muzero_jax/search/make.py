@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import policies, selection
+from muzero_jax.search import fold, policies, selection
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, SearchOutput
 
@@ -107,9 +107,7 @@ def make_search(
     _recurrent_fn, model, value_transform, reward_transform, sign * discount
   )
   common: dict[str, Any] = dict(
-    recurrent_fn=recurrent_fn,
-    num_simulations=num_simulations,
-    max_depth=max_depth,
+    num_simulations=num_simulations, max_depth=max_depth
   )
   if policy == 'gumbel':
     run = functools.partial(
@@ -139,7 +137,12 @@ def make_search(
       ),
       **common,
     )
-  return functools.partial(_search, root_fn, run)
+  bind = lambda root_fn, recurrent_fn: functools.partial(
+    _search, root_fn, functools.partial(run, recurrent_fn=recurrent_fn)
+  )
+  return functools.partial(
+    _checked, fold.foldable(bind, root_fn, recurrent_fn)
+  )
 
 
 def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
@@ -147,9 +150,8 @@ def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
     raise ValueError(f'{name}={value!r}: must be one of {allowed}')
 
 
-def _search(
-  root_fn: Callable[..., mctx.RootFnOutput],
-  run: Callable[..., tuple[Array, Array, Array]],
+def _checked(
+  search: Callable[..., SearchOutput],
   params: Params,
   rng_key: Array,
   observation: Array,
@@ -161,10 +163,23 @@ def _search(
   legal_actions = jnp.asarray(legal_actions) > 0
   chex.assert_rank(legal_actions, 2)
   chex.assert_equal_shape_prefix([observation, legal_actions], 1)
-  root = root_fn(params, observation)
   temperature = jnp.broadcast_to(
-    jnp.asarray(temperature, jnp.float32), root.value.shape
+    jnp.asarray(temperature, jnp.float32), legal_actions.shape[:1]
   )
+  return search(params, rng_key, observation, legal_actions, temperature)
+
+
+def _search(
+  root_fn: Callable[..., mctx.RootFnOutput],
+  run: Callable[..., tuple[Array, Array, Array]],
+  params: Params,
+  rng_key: Array,
+  observation: Array,
+  legal_actions: Array,
+  temperature: Array,
+) -> SearchOutput:
+  """Returns what a search finds."""
+  root = root_fn(params, observation)
   # Masked here, since mctx subtracts the largest logit, legal or not.
   lowest = jnp.finfo(root.prior_logits.dtype).min
   root = root.replace(  # type: ignore[attr-defined]
