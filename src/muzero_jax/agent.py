@@ -207,18 +207,23 @@ def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
 
 
 def load(
-  workdir: str | os.PathLike, *, make_env: MakeEnv = envs.make
+  workdir: str | os.PathLike, *, index: int = 0, make_env: MakeEnv = envs.make
 ) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
 
   Args:
     workdir: the run directory.
+    index: which of `num_seeds` agents.
     make_env: as it was given to `train.run`.
 
   Raises:
-    ValueError: if the directory holds no run or no checkpoint.
+    ValueError: if the directory holds no run, no checkpoint or no such agent.
   """
   config = flags.read_config(workdir)
+  if not 0 <= index < config.num_seeds:
+    raise ValueError(
+      f'index={index}: the run has {config.num_seeds} agents, from 0 on'
+    )
   spec = make_env(config, num_envs=1, evaluation=True).spec
   system = factory.make_system(config, spec)
   abstract = jax.eval_shape(
@@ -227,9 +232,16 @@ def load(
     ),
     jax.random.key(0),
   )
+  if config.num_seeds > 1:
+    abstract = jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
+      abstract,
+    )
   part = 'average_params' if config.average_decay else 'params'
   found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
   if found is None:
     raise ValueError(f'workdir {workdir} has no checkpoint yet')
   step, params = found
+  if config.num_seeds > 1:
+    params = jax.tree.map(lambda x: x[index], params)
   return Agent(config, spec, params, step, make_env=make_env)

@@ -24,7 +24,10 @@ AXIS = 'devices'
 
 
 class TrainState(NamedTuple):
-  """All of a run; B environments over all devices."""
+  """All of a run; B environments over all devices.
+
+  With several agents side by side, all arrays have their axis in front.
+  """
 
   learner: LearnerState  # Replicated.
   actor: ActorState  # [B, ...] sharded.
@@ -110,8 +113,17 @@ def make_anakin(
     rows_per_env: capacity of the replay, a multiple of the rollout length.
 
   Raises:
-    ValueError: if the network does not fit the environment.
+    ValueError: if the network does not fit the environment, or several seeds
+      are wanted of an environment that only one program can drive.
   """
+  many = config.num_seeds > 1
+  if many and not env.restorable:
+    raise ValueError(
+      f'num_seeds={config.num_seeds}: family {config.family!r} trains one '
+      'agent at a time'
+    )
+  # One agent, or all of them side by side.
+  over: Callable[..., Any] = jax.vmap if many else lambda function: function
   mesh = Mesh(jax.devices()[:num_devices], (AXIS,))
   axis_name = AXIS if num_devices > 1 else None
   system = factory.make_system(config, env.spec)
@@ -119,7 +131,7 @@ def make_anakin(
     config, env.spec, system, num_devices=num_devices, axis_name=axis_name
   )
   search = factory.make_search(config, env.spec, system, training=True)
-  specs = _partition_specs()
+  specs = _partition_specs(many)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
   local_envs = config.num_envs // num_devices
 
@@ -135,34 +147,42 @@ def make_anakin(
       stacked_frames=config.stacked_frames,
     )
 
-  init_replay = functools.partial(
-    replay.init, env.spec, local_envs, rows_per_env
+  def init_replay(rng_key: Array) -> ReplayState:
+    del rng_key  # It only tells how many agents there are.
+    return replay.init(env.spec, local_envs, rows_per_env)
+
+  step = over(
+    functools.partial(_iterate, config, env, search, learn, axis_name)
   )
-  step = functools.partial(_iterate, config, env, search, learn, axis_name)
+  init_shards, init_replays = over(init_shard), over(init_replay)
   if num_devices > 1:
     shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
     step = shard(step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
-    init_shard = shard(
-      init_shard, in_specs=PartitionSpec(AXIS), out_specs=specs.actor
+    init_shards = shard(
+      init_shards, in_specs=specs.rng_key, out_specs=specs.actor
     )
-    init_replay = shard(init_replay, in_specs=(), out_specs=specs.replay)
+    init_replays = shard(
+      init_replays, in_specs=PartitionSpec(), out_specs=specs.replay
+    )
+  split = over(functools.partial(jax.random.split, num=num_devices))
 
   def init_actors(rng_key: Array) -> ActorState:
-    keys = jax.random.split(rng_key, num_devices)
     # ALE starts outside jit and returns some arrays twice.
-    start = jax.jit(init_shard) if env.restorable else init_shard
-    return jax.tree.map(jnp.copy, start(keys))
+    start = jax.jit(init_shards) if env.restorable else init_shards
+    return jax.tree.map(jnp.copy, start(split(rng_key)))
 
   def init(rng_key: Array) -> TrainState:
-    learner_key, actor_key, loop_key = jax.random.split(rng_key, 3)
+    if many:
+      rng_key = jax.random.split(rng_key, config.num_seeds)
+    keys = over(functools.partial(jax.random.split, num=3))(rng_key)
     return _place(shardings, TrainState(
-      learner=jax.jit(init_learner)(learner_key),
-      actor=init_actors(actor_key),
-      replay=jax.jit(init_replay)(),
-      rng_key=jax.random.split(loop_key, num_devices),
+      learner=jax.jit(over(init_learner))(keys[..., 0]),
+      actor=init_actors(keys[..., 1]),
+      replay=jax.jit(init_replays)(rng_key),
+      rng_key=split(keys[..., 2]),
       # Donated, so no two may be the same buffer.
-      num_steps=jnp.zeros((), jnp.int32),
-      num_iterations=jnp.zeros((), jnp.int32),
+      num_steps=jnp.zeros(rng_key.shape, jnp.int32),
+      num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
     ))
 
   def abstract() -> TrainState:
@@ -179,9 +199,10 @@ def make_anakin(
   )
 
 
-def _partition_specs() -> TrainState:
-  sharded, replicated = PartitionSpec(AXIS), PartitionSpec()
-  by_env: Any = PartitionSpec(None, AXIS)
+def _partition_specs(many: bool) -> TrainState:
+  agents = (None,) if many else ()
+  sharded, replicated = PartitionSpec(*agents, AXIS), PartitionSpec()
+  by_env: Any = PartitionSpec(*agents, None, AXIS)
   return TrainState(
     learner=replicated,  # type: ignore[arg-type]
     actor=sharded,  # type: ignore[arg-type]

@@ -196,6 +196,9 @@ class Config:
   num_devices: int = _field(
     0, 'Devices to shard over; 0 for all that fit.', low=0)
   seed: int = _field(0, 'Random seed.', low=0, high=2**31 - 1)
+  num_seeds: int = _field(
+    1, 'Independent agents that train side by side in one program.', low=1,
+    high=64)
   eval_episodes: int = _field(
     32, 'Episodes of the evaluation at the end.', low=0)
   eval_envs: int = _field(

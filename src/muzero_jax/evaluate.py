@@ -305,6 +305,24 @@ def report(
   return result
 
 
+def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
+  """Returns what several agents, of two seeds at least, scored together.
+
+  `confidence` is half the 95 % confidence interval of their mean, by Student's
+  t over agents: episodes of one agent do not count as independent.
+  """
+  from scipy import stats  # Slow to import, and needed here alone.
+
+  means = np.array([report['mean'] for report in reports])
+  error = means.std(ddof=1) / np.sqrt(len(means))
+  quantile = stats.t.ppf(0.975, len(means) - 1)
+  return dict(
+    mean=float(means.mean()),
+    confidence=float(quantile * error),
+    agents=reports,
+  )
+
+
 def _beside_humans(game: str, mean: float) -> dict[str, Any]:
   """Returns the published scores of the game, if the table has it."""
   try:

@@ -110,7 +110,7 @@ def check_memory(config: Config, spec: EnvSpec) -> str:
   Raises:
     ValueError: if it cannot fit; nothing was allocated.
   """
-  needed = replay.num_bytes(
+  needed = config.num_seeds * replay.num_bytes(
     spec, config.num_envs, config.capacity_rows_per_env
   )
   free = _free_memory()
@@ -180,8 +180,8 @@ def _run(
   with Progress(
     workdir,
     total_steps=config.num_steps,
-    start_step=int(state.num_steps),
-    start_updates=int(state.learner.num_updates),
+    start_step=_least(state.num_steps),
+    start_updates=_least(state.learner.num_updates),
     start_simulations=_num_simulations(config, state),
     log_period=config.log_period,
   ) as progress:
@@ -191,12 +191,13 @@ def _run(
       [
         f'{config.num_envs} environments and batches of {config.batch_size} '
         f'over {devices} device{"s" if devices > 1 else ""}',
+        *_agents(config),
         memory,
         f'{driver.samples_per_row:g} sequences trained per row played',
         *resumed,
       ],
     )
-    if int(state.num_steps) < config.num_steps:
+    if _least(state.num_steps) < config.num_steps:
       with progress.timed():
         step = driver.step.lower(state).compile()
       state = _iterate(config, workdir, env, step, state, progress, stop)
@@ -258,12 +259,17 @@ def _iterate(
   done = False
   while not done:
     state, device_metrics = step_fn(state)
-    metrics: IterationMetrics = jax.device_get(device_metrics)
-    num_steps = int(metrics.num_steps)
+    metrics: Any = jax.device_get(device_metrics)
+    # [agents, ...] from here on.
+    metrics = jax.tree.map(
+      lambda x: x.reshape(config.num_seeds, *x.shape[config.num_seeds > 1:]),
+      metrics,
+    )
+    num_steps = _least(metrics.num_steps)
     _check_finite(metrics)
     means.add(metrics)
     progress.add_episodes(
-      int(metrics.rollout.num_episodes), float(metrics.rollout.return_sum)
+      metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
     )
     # A signal that comes later than this takes another iteration.
     done = num_steps >= config.num_steps or bool(stop.signum)
@@ -271,13 +277,13 @@ def _iterate(
       progress.log(
         num_steps,
         means.take(),
-        num_updates=int(metrics.num_updates),
+        num_updates=_least(metrics.num_updates),
         num_simulations=_num_simulations(config, state),
         force=done,
       )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
     # After a skipped update it may be the parameters that are beyond help.
-    if done or is_due and not metrics.skips_in_a_row:
+    if done or is_due and not metrics.skips_in_a_row.any():
       _save(config, workdir, env, state, progress)
       last_save = time.monotonic()
   stop.deferred = False
@@ -287,17 +293,33 @@ def _iterate(
 
 
 def _num_simulations(config: Config, state: TrainState) -> int:
-  """Returns the simulations of acting so far."""
-  rows = int(state.num_iterations) * config.rollout_length * config.num_envs
+  """Returns the simulations of acting so far, of one agent."""
+  iterations = _least(state.num_iterations)
+  rows = iterations * config.rollout_length * config.num_envs
   return rows * config.num_simulations
+
+
+def _least(count: Any) -> int:
+  """Returns a count of the agent that is behind the others, if there are."""
+  return int(np.min(jax.device_get(count)))
+
+
+def _agents(config: Config) -> list[str]:
+  """Returns a line on how many agents train, if more than one."""
+  if config.num_seeds == 1:
+    return []
+  return [
+    f'{config.num_seeds} agents side by side: steps and rates are those of '
+    'each, the rest are means over all'
+  ]
 
 
 def _check_finite(metrics: IterationMetrics) -> None:
   """Raises FloatingPointError where a run cannot go on."""
-  step = int(metrics.num_steps)
-  if metrics.rollout.num_bad:
-    _refuse_rows(step, int(metrics.rollout.num_bad))
-  if metrics.skips_in_a_row >= learner.MAX_SKIPS:
+  step = _least(metrics.num_steps)
+  if metrics.rollout.num_bad.any():
+    _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
+  if (metrics.skips_in_a_row >= learner.MAX_SKIPS).any():
     raise FloatingPointError(
       f'step {step}: {learner.MAX_SKIPS} updates in a row had a loss or '
       'gradient that is not finite; the last checkpoint is untouched'
@@ -326,23 +348,30 @@ class _Means:
     taken, self._all = self._all, []
     if not taken:
       return {}
-    learnt = [m.learner for m in taken if m.has_learnt]
+    learnt = [m.learner for m in taken if m.has_learnt.all()]
     row: dict[str, float] = {}
     if learnt:
       for name in learnt[0]._fields:
-        mean = np.mean([getattr(m, name) for m in learnt], axis=0)
+        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
         if mean.ndim:
           row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
         else:
           row[name] = float(mean)
-    total = lambda name: sum(float(getattr(m.rollout, name)) for m in taken)
+    sums = lambda name: np.sum([getattr(m.rollout, name) for m in taken], 0)
+    total = lambda name: float(sums(name).sum())
+    returns, counts = sums('return_sum'), sums('num_episodes')
+    if len(counts) > 1:
+      row |= {
+        f'return_of_agent/{i}': float(returns[i] / counts[i])
+        for i in np.flatnonzero(counts)
+      }
     steps, episodes = max(total('num_steps'), 1), total('num_episodes')
     if episodes:
       row['episode_length'] = total('length_sum') / episodes
     row['search_entropy'] = total('policy_entropy_sum') / steps
     row['search_value'] = total('value_sum') / steps
     row['search_value_gap'] = total('network_value_gap') / steps
-    row['skipped_updates'] = float(taken[-1].num_skipped)
+    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
     return row
 
 
@@ -361,7 +390,7 @@ def _save(
     RuntimeError: the disk refuses.
   """
   start = time.monotonic()
-  step = int(state.num_steps)
+  step = _least(state.num_steps)
   row = jax.device_get(state.actor.timestep)
   if num_bad := _num_bad(row.observation, row.reward):
     _refuse_rows(step, num_bad)
@@ -379,10 +408,11 @@ def _save(
 
 
 def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
-  """Returns how many of B rows hold a number that is not finite."""
+  """Returns how many of [..., B] rows hold a number that is not finite."""
   finite = np.isfinite(reward)
   if np.issubdtype(observation.dtype, np.floating):
-    finite &= np.isfinite(observation.reshape(len(reward), -1)).all(axis=1)
+    rows = observation.reshape(*reward.shape, -1)
+    finite &= np.isfinite(rows).all(axis=-1)
   return int((~finite).sum())
 
 
@@ -394,19 +424,35 @@ def _evaluate(
   state: TrainState,
   progress: Progress,
 ) -> None:
-  """Evaluates the final agent, prints and stores its score."""
+  """Evaluates the final agents, prints and stores their scores."""
   params = jax.device_put(
     learner.final_params(state.learner), jax.devices()[0]
   )
-  agent = Agent(
-    config, spec, params, int(state.num_steps), make_env=make_env
-  )
+  step = _least(state.num_steps)
+  each = [params]
+  if config.num_seeds > 1:
+    leaves, treedef = jax.tree.flatten(params)
+    each = [treedef.unflatten(one) for one in zip(*leaves, strict=True)]
   with progress.timed(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):
-    report = evaluate.report(agent, num_episodes=config.eval_episodes)
-  for line in evaluate.describe(report):
-    progress.note(line)
-  progress.record(agent.step, {'eval_return': report['mean']})
+    reports = [
+      evaluate.report(
+        Agent(config, spec, one, step, make_env=make_env),
+        num_episodes=config.eval_episodes,
+      )
+      for one in each
+    ]
+  for report in reports:
+    for line in evaluate.describe(report):
+      progress.note(line)
+  report = reports[0]
+  if len(reports) > 1:
+    report = evaluate.over_agents(reports)
+    progress.note(
+      f'{len(reports)} agents: mean {report["mean"]:.2f}, 95 % confidence '
+      f'interval +- {report["confidence"]:.2f}'
+    )
+  progress.record(step, {'eval_return': report['mean']})
   path = pathlib.Path(workdir) / EVALUATION_FILE
   path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
