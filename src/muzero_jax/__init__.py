@@ -30,6 +30,7 @@ __all__ = [
   'agent',
   'opponents',
   'evaluate',
+  'ladder',
   'train',
   'atari_scores',
 ]
