@@ -31,6 +31,7 @@ __all__ = [
   'opponents',
   'evaluate',
   'ladder',
+  'connect_four',
   'train',
   'atari_scores',
 ]

@@ -53,7 +53,7 @@ def act(
     # Nothing follows the end: whatever a tree grows behind it is worth 0. It
     # grows on all actions, not on one, or else visits would go ever deeper.
     illegal = ~rules.legal_actions(after) & ~is_over[:, None]
-    return search.RecurrentFnOutput(
+    return search.RecurrentFnOutput(  # type: ignore[call-arg]
       reward=reward,
       discount=jnp.where(is_over, 0.0, -1.0),
       prior_logits=jnp.zeros(legal.shape),
@@ -93,6 +93,7 @@ def ucb1(exploration: float, tie_break: Array) -> search.Selection:
 
   def select(keys: Array | None, nodes: selection.Nodes) -> Array:
     del keys
+    assert nodes.invalid_actions is not None
     total = jnp.log(nodes.node_visits)[:, None]
     bonus = exploration * jnp.sqrt(total / jnp.maximum(nodes.visits, 1))
     known = (nodes.qvalues + 1) / 2 + bonus + 1e-6 * tie_break
