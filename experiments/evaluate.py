@@ -9,6 +9,10 @@ from muzero_jax import flags
 _NUM_EPISODES = absl_flags.DEFINE_integer(
   'num_episodes', 32, 'Episodes, or games against each opponent.',
   lower_bound=1)
+_OPPONENTS = absl_flags.DEFINE_list(
+  'opponent', [], 'In a game of two players, whom to play: random, one_ply, '
+  'mcts:N (N simulations), perfect where there is one; several separated by '
+  'commas. By default random, and perfect where there is one.')
 _SEED = absl_flags.DEFINE_integer(
   'seed', 0, 'Of environments and searches.', lower_bound=0)
 _JSON = absl_flags.DEFINE_bool('json', False, 'Print one line of JSON instead.')
@@ -23,6 +27,7 @@ def main(arguments: flags.Arguments) -> int:
     agent.load(arguments.workdir),
     num_episodes=_NUM_EPISODES.value,
     seed=_SEED.value,
+    opponent_names=_OPPONENTS.value,
   )
   if _JSON.value:
     print(json.dumps(result))

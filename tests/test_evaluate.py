@@ -11,8 +11,8 @@ from helpers import counting_env
 from test_agent import counting_agent
 
 from muzero_jax import agent as agent_lib
+from muzero_jax import checkpoint, envs, evaluate, factory, flags
 from muzero_jax import config as config_lib
-from muzero_jax import envs, evaluate, factory
 
 
 def _hand_loop(player, env, num_envs, per_env, seed=0):
@@ -101,20 +101,28 @@ def test_atari_stands_beside_random_and_human():
   assert 'human' not in unknown and 'human_normalised' not in unknown
 
 
-def test_two_players_meet_every_opponent_with_both_colours():
-  config = config_lib.from_preset(
-    'tic_tac_toe', num_blocks=0, num_channels=8, head_hidden=8,
-    num_simulations=2, eval_envs=6)
+def _tic_tac_toe(**changes):
+  """A config, its environment's spec and untrained parameters."""
+  config = config_lib.from_preset('tic_tac_toe', **{
+    **dict(num_blocks=0, num_channels=8, head_hidden=8, num_simulations=2,
+           eval_envs=6), **changes})
   spec = envs.make(config, num_envs=1).spec
   params = jax.jit(factory.make_system(config, spec).model.init)(
     jax.random.key(0), factory.example_observation(config, spec))
-  player = agent_lib.Agent(config, spec, params)
+  return config, spec, params
+
+
+def _assert_adds_up(match, num_games):
+  assert sum(match['first']) == sum(match['second']) == num_games // 2
+  total = [a + b for a, b in zip(match['first'], match['second'])]
+  assert total == [match['wins'], match['draws'], match['losses']]
+
+
+def test_two_players_meet_every_opponent_with_both_colours():
+  player = agent_lib.Agent(*_tic_tac_toe())
   report = evaluate.report(player, num_episodes=12)
   for name in ('random', 'perfect'):
-    match = report[name]
-    assert sum(match['first']) == sum(match['second']) == 6
-    total = [a + b for a, b in zip(match['first'], match['second'])]
-    assert total == [match['wins'], match['draws'], match['losses']]
+    _assert_adds_up(report[name], 12)
   assert report['perfect']['wins'] == 0
   assert report['mean'] == -report['perfect']['losses'] / 12
   lines = evaluate.describe(report)
@@ -122,6 +130,34 @@ def test_two_players_meet_every_opponent_with_both_colours():
   json.dumps(report, allow_nan=False)
   with pytest.raises(ValueError, match='num_episodes = 7: must be even'):
     evaluate.report(player, num_episodes=7)
+  # All are looked at before the first is played.
+  with pytest.raises(ValueError, match="opponent = 'mcts:x': simulations"):
+    evaluate.report(player, num_episodes=2, opponent_names=['random', 'mcts:x'])
+  with pytest.raises(ValueError, match='random,one_ply: .* has one player'):
+    evaluate.report(
+      _like_atari('pong'), num_episodes=3, opponent_names=['random', 'one_ply'])
+
+
+def test_the_script_plays_the_opponents_that_are_named(tmp_path):
+  config, spec, params = _tic_tac_toe()
+  learner = factory.make_learner(
+    config, spec, factory.make_system(config, spec)).init(params)
+  flags.store(tmp_path, config)
+  checkpoint.save(tmp_path, 0, {'learner': learner})
+  done = tiny_run.call([
+    sys.executable, '-m', 'experiments.evaluate', f'--workdir={tmp_path}',
+    '--num_episodes=4', '--opponent=mcts:8,one_ply', '--json'])
+  assert done.returncode == 0, done.stderr
+  report = json.loads(done.stdout)
+  matches = {k: v for k, v in report.items() if isinstance(v, dict)}
+  assert list(matches) == ['mcts:8', 'one_ply']
+  for match in matches.values():
+    _assert_adds_up(match, 4)
+  last = report['one_ply']
+  assert report['mean'] == (last['wins'] - last['losses']) / 4
+  lines = evaluate.describe(report)
+  assert lines[1].startswith(f'  against mcts:8: {matches["mcts:8"]["wins"]} w')
+  assert lines[2].startswith('  against one_ply: ') and len(lines) == 3
 
 
 @pytest.mark.parametrize('num_episodes, most, expected', [

@@ -28,7 +28,7 @@ class Player:
 
   def act_fn(self, params, state, key, observation, legal_actions, is_first):
     row = _row(observation, legal_actions)
-    action = self._opponent(key, row)
+    action = self._opponent(key, None, row)
     return state._replace(action=action), SimpleNamespace(action=action)
 
 
@@ -85,7 +85,7 @@ def test_moves_of_known_positions(board, best):
   row = _row(
     jnp.broadcast_to(stones, (count, 3, 3, 2)),
     jnp.broadcast_to(board == 0, (count, 9)))
-  moves = opponents.perfect_tic_tac_toe(jax.random.key(0), row)
+  moves = opponents.perfect_tic_tac_toe(jax.random.key(0), None, row)
   drawn = np.bincount(moves, minlength=9)
   np.testing.assert_array_equal(drawn > 0, best > 0)
   expected = count / best.sum()
@@ -94,14 +94,34 @@ def test_moves_of_known_positions(board, best):
 
 def test_random_is_uniform_over_legal_moves():
   legal = jnp.broadcast_to(jnp.array([True, False, True, True]), (3000, 4))
-  moves = opponents.random(jax.random.key(1), _row(None, legal))
+  moves = opponents.random(jax.random.key(1), None, _row(None, legal))
   drawn = np.bincount(moves, minlength=4)
   assert moves.dtype == jnp.int32 and drawn[1] == 0
   assert (abs(drawn[[0, 2, 3]] - 1000) < 130).all()
 
 
 def test_names():
-  assert opponents.names('board/tic_tac_toe') == ('random', 'perfect')
-  assert opponents.names('board/othello') == ('random',)
-  with pytest.raises(ValueError, match="'perfect' is not one of random for"):
-    opponents.make('perfect', 'board/othello')
+  assert opponents.names('board/tic_tac_toe') == (
+    'random', 'one_ply', 'mcts', 'perfect')
+  assert opponents.names('board/othello') == ('random', 'one_ply', 'mcts')
+  assert opponents.names('mine/game') == ('random',)
+  assert opponents.defaults('board/tic_tac_toe') == ('random', 'perfect')
+  assert opponents.defaults('board/othello') == ('random',)
+
+
+@pytest.mark.parametrize('name, env_name, message', [
+  ('perfect', 'board/othello',
+   "'perfect' is not one of random, one_ply, mcts or mcts:N for board/othello"),
+  ('', 'board/tic_tac_toe', "'' is not one of random, one_ply, mcts or"),
+  ('one_ply:2', 'board/hex', "'one_ply:2' is not one of random, one_ply"),
+  ('mcts', 'mine/game', "'mcts' is not one of random for mine/game"),
+  ('mcts:0', 'board/hex', "'mcts:0': simulations must be a whole number of at"),
+  ('mcts:x', 'board/hex', "'mcts:x': simulations must be a whole number"),
+  ('mcts:', 'board/hex', "'mcts:': simulations must be a whole number"),
+  ('mcts:1e3', 'board/hex', "'mcts:1e3': simulations must be a whole number"),
+  ('mcts:-5', 'board/hex', "'mcts:-5': simulations must be a whole number"),
+])
+def test_bad_names_are_one_line(name, env_name, message):
+  with pytest.raises(ValueError) as error:
+    opponents.make(name, env_name)
+  assert message in str(error.value) and '\n' not in str(error.value)

@@ -33,6 +33,8 @@ __all__ = [
   'opponents',
   'evaluate',
   'diagnose',
+  'ladder',
+  'connect_four',
   'train',
   'atari_scores',
 ]

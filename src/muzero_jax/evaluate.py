@@ -1,7 +1,7 @@
 """Evaluation: noise-free play to the natural end of each of N episodes."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +11,7 @@ import numpy as np
 from muzero_jax import atari_scores, opponents
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.opponents import Opponent
-from muzero_jax.types import Array, Environment, Params, TimeStep
+from muzero_jax.types import Array, Environment, EnvSpec, Params, TimeStep
 
 _CHUNK = 64  # Steps between looks at whether all episodes have ended.
 
@@ -110,7 +110,7 @@ def play_match(
   Args:
     agent: plays greedily, without noise.
     env: `num_envs` environments of a two-player game.
-    opponent: (rng_key, TimeStep) -> actions [B].
+    opponent: of `env`'s game.
     num_envs: B, even: in half of them the agent moves first.
     num_games: a multiple of `num_envs`.
     seed: of environments, searches and opponent.
@@ -187,12 +187,17 @@ def _chunk(
   state: _Play,
   rng_key: Array,
 ) -> _Play:
-  """Plays some steps of all environments."""
+  """Plays some steps of all environments, none after the last episode."""
   body = functools.partial(
     _play_step, act_fn, step_fn, opponent, first_half, params
   )
   keys = jax.random.split(rng_key, _CHUNK)
-  return jax.lax.scan(body, state, keys)[0]
+  per_env = state.scores.shape[0]
+  return jax.lax.while_loop(
+    lambda at: (at[0] < _CHUNK) & (at[1].num_done.min() < per_env),
+    lambda at: (at[0] + 1, body(at[1], keys[at[0]])),
+    (jnp.int32(0), state),
+  )[1]
 
 
 def _play_step(
@@ -203,7 +208,7 @@ def _play_step(
   params: Params,
   state: _Play,
   rng_key: Array,
-) -> tuple[_Play, None]:
+) -> _Play:
   agent_key, opponent_key, env_key = jax.random.split(rng_key, 3)
   row = state.timestep
   agent_state, found = act_fn(
@@ -213,7 +218,9 @@ def _play_step(
   action = found.action
   if opponent is not None:
     action = jnp.where(
-      row.to_play == state.player, action, opponent(opponent_key, row)
+      row.to_play == state.player,
+      action,
+      opponent(opponent_key, state.env_state, row),
     )
     agent_state = agent_state._replace(action=action)
   env_state, timestep = step_fn(state.env_state, action, env_key)
@@ -239,29 +246,37 @@ def _play_step(
     num_done=state.num_done + timestep.is_last,
     scores=state.scores.at[slot, envs].set(score, mode='drop'),
     lengths=state.lengths.at[slot, envs].set(length, mode='drop'),
-  ), None
+  )
 
 
 def report(
-  agent: Agent, *, num_episodes: int, seed: int = 0
+  agent: Agent,
+  *,
+  num_episodes: int,
+  seed: int = 0,
+  opponent_names: Sequence[str] = (),
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
 
   In a game of two players, `num_episodes` games against each opponent, both
   colours equally, and `mean` is the mean outcome (1 won, -1 lost) against the
-  strongest. Otherwise `mean` is the mean return, with the human-normalised
+  last of them. Otherwise `mean` is the mean return, with the human-normalised
   score where the Atari table has the game.
 
   Args:
     agent: to evaluate; its Config says how many environments.
     num_episodes: at least 1; even in a game of two players.
     seed: of environments, searches and opponents.
+    opponent_names: as `opponents.make` takes them; if empty, its `defaults`,
+      of which the last is the strongest.
 
   Raises:
-    ValueError: if the episodes cannot be played evenly.
+    ValueError: if the episodes cannot be played evenly, or an opponent does
+      not exist.
   """
   config, spec = agent.config, agent.spec
   two_players = spec.num_players == 2
+  players = _opponents(spec, opponent_names)
   if two_players and num_episodes % 2:
     raise ValueError(
       f'num_episodes = {num_episodes}: must be even, so that both colours '
@@ -282,8 +297,7 @@ def report(
     num_simulations=config.eval_simulations or config.num_simulations,
   )
   if two_players:
-    for name in opponents.names(spec.name):
-      opponent = opponents.make(name, spec.name)
+    for name, opponent in players.items():
       match = play_match(agent, env, opponent, num_games=num_episodes, **play)
       wins, draws, losses = match.total
       result[name] = dict(
@@ -323,6 +337,17 @@ def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
   )
 
 
+def _opponents(spec: EnvSpec, names: Sequence[str]) -> dict[str, Opponent]:
+  """Returns the opponents of an evaluation by name; of one player, none."""
+  if spec.num_players == 2:
+    names = names or opponents.defaults(spec.name)
+  elif names:
+    raise ValueError(
+      f'opponent = {",".join(names)}: {spec.name} has one player'
+    )
+  return {name: opponents.make(name, spec.name) for name in names}
+
+
 def _beside_humans(game: str, mean: float) -> dict[str, Any]:
   """Returns the published scores of the game, if the table has it."""
   try:
@@ -345,8 +370,8 @@ def describe(result: dict[str, Any]) -> list[str]:
   )
   if 'returns' not in result:
     lines = [head]
-    for name in opponents.names(result['environment']):
-      match = result[name]
+    matches = {k: v for k, v in result.items() if isinstance(v, dict)}
+    for name, match in matches.items():
       lines.append(
         f'  against {name}: {match["wins"]} won, {match["draws"]} drawn, '
         f'{match["losses"]} lost; moving first {_record(match["first"])}, '

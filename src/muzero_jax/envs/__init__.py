@@ -111,3 +111,29 @@ def make(
       seed=config.seed if seed is None else seed,
     )
   return module.make(env_id, num_envs)
+
+
+def has_rules(env_name: str) -> bool:
+  """Returns whether `make_rules` knows an environment.
+
+  Raises:
+    ImportError: its package is missing; says what to install.
+  """
+  family, _, env_id = env_name.partition('/')
+  return family == 'board' and env_id in names(family)
+
+
+def make_rules(env_name: str) -> base.Rules:
+  """Returns the true rules of a game of two players.
+
+  Args:
+    env_name: as `EnvSpec.name` has it, for example 'board/connect_four'.
+
+  Raises:
+    ImportError: its package is missing; says what to install.
+    ValueError: no such game.
+  """
+  family, _, env_id = env_name.partition('/')
+  if family != 'board':
+    raise ValueError(f'{env_name}: only board games have rules to play by')
+  return _module(family).make_rules(env_id)

@@ -47,6 +47,20 @@ class Functions(NamedTuple):
   to_play: Callable[[Any], Array] | None
 
 
+class Rules(NamedTuple):
+  """True rules of a game of two players, for whoever may know them.
+
+  Pure functions of B positions, which are pytrees; players alternate.
+  """
+
+  position: Callable[[BatchState], Any]  # Of an environment's state.
+  # positions, actions [B] -> positions, rewards [B] of who moved. After the
+  # end nothing changes, and rewards are 0.
+  step: Callable[[Any, Array], tuple[Any, Array]]
+  legal_actions: Callable[[Any], Array]  # [B, A] bool; none after the end.
+  is_over: Callable[[Any], Array]  # [B] bool
+
+
 class Rollout(NamedTuple):
   """Rows of a random policy; row t + 1 follows from action t at row t."""
 

@@ -50,6 +50,26 @@ def make_board(name: str, num_envs: int) -> types.Environment:
   return _make(f'board/{name}', pgx.make(name), num_envs)
 
 
+def make_rules(name: str) -> base.Rules:
+  """Returns the true rules of a board game, for `make_board`'s states.
+
+  Args:
+    name: one of BOARD_GAMES.
+
+  Raises:
+    ValueError: no such game; names the nearest.
+  """
+  name = base.resolve_name('board', name, BOARD_GAMES)
+  return base.Rules(
+    position=lambda batch: _unobserved(batch.state),
+    step=functools.partial(_rules_step, pgx.make(name)),
+    legal_actions=lambda state: (
+      state.legal_action_mask & ~_is_over(state)[:, None]
+    ),
+    is_over=_is_over,
+  )
+
+
 def make_minatar(
   name: str,
   num_envs: int,
@@ -127,3 +147,24 @@ def _step(
     terminated=state.terminated,
     truncated=state.truncated,
   )
+
+
+def _rules_step(
+  game: pgx.Env, state: Any, action: jax.Array
+) -> tuple[Any, jax.Array]:
+  mover = state.current_player[:, None]
+  state = jax.vmap(game.step)(state, action)
+  reward = jnp.take_along_axis(state.rewards, mover, axis=1)[:, 0]
+  return _unobserved(state), reward.astype(jnp.float32)
+
+
+def _is_over(state: Any) -> jax.Array:
+  return state.terminated | state.truncated
+
+
+def _unobserved(state: Any) -> Any:
+  """Returns states with empty observations.
+
+  The rules never read them, and they are most of what a tree would store.
+  """
+  return state.replace(observation=state.observation[:, :0])

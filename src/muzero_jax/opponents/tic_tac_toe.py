@@ -1,15 +1,13 @@
-"""Opponents for evaluation: functions of (rng_key, TimeStep) -> actions."""
+"""Perfect tic-tac-toe, from the table of all its positions."""
 
 import functools
-from collections.abc import Callable
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax.opponents.base import choose
 from muzero_jax.types import Array, TimeStep
-
-Opponent = Callable[[Array, TimeStep], Array]
 
 _LINES = (
   (0, 1, 2), (3, 4, 5), (6, 7, 8), (0, 3, 6), (1, 4, 7), (2, 5, 8),
@@ -17,60 +15,24 @@ _LINES = (
 )
 
 
-def make(name: str, env_name: str) -> Opponent:
-  """Returns an opponent by name.
-
-  Args:
-    name: 'random' or 'perfect'.
-    env_name: of the environment, for example 'board/tic_tac_toe'.
-
-  Raises:
-    ValueError: if there is no such opponent for that environment.
-  """
-  known = _known(env_name)
-  if name not in known:
-    raise ValueError(
-      f'opponent = {name!r} is not one of {", ".join(known)} for {env_name}'
-    )
-  return known[name]
-
-
-def names(env_name: str) -> tuple[str, ...]:
-  """Returns the opponents of an environment, weakest first."""
-  return tuple(_known(env_name))
-
-
-def _known(env_name: str) -> dict[str, Opponent]:
-  known: dict[str, Opponent] = {'random': random}
-  if env_name == 'board/tic_tac_toe':
-    known['perfect'] = perfect_tic_tac_toe
-  return known
-
-
-def random(rng_key: Array, timestep: TimeStep) -> Array:
-  """Returns uniformly random legal actions [B]."""
-  return _choose(rng_key, timestep.legal_actions)
-
-
-def perfect_tic_tac_toe(rng_key: Array, timestep: TimeStep) -> Array:
+def perfect_tic_tac_toe(
+  rng_key: Array, env_state: Any, timestep: TimeStep
+) -> Array:
   """Returns moves [B] that keep the game's value, drawn uniformly.
 
   Args:
     rng_key: for the draw.
+    env_state: not needed; the observation shows the whole game.
     timestep: observations [B, 3, 3, 2], the mover's stones first.
   """
+  del env_state
   table = jnp.asarray(_tic_tac_toe_table())
   board = timestep.observation.reshape(-1, 9, 2).astype(jnp.int32)
   code = (board[..., 0] + 2 * board[..., 1]) @ (3 ** jnp.arange(9))
   best = table[code] & timestep.legal_actions
   # A finished game has no best move; its action is ignored.
   best = jnp.where(best.any(axis=-1, keepdims=True), best, True)
-  return _choose(rng_key, best)
-
-
-def _choose(rng_key: Array, mask: Array) -> Array:
-  logits = jnp.where(mask, 0.0, -jnp.inf)
-  return jax.random.categorical(rng_key, logits).astype(jnp.int32)
+  return choose(rng_key, best)
 
 
 @functools.cache
