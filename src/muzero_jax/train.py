@@ -432,7 +432,9 @@ def _evaluate(
   each = [params]
   if config.num_seeds > 1:
     leaves, treedef = jax.tree.flatten(params)
-    each = [treedef.unflatten(one) for one in zip(*leaves, strict=True)]
+    each = [
+      jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)
+    ]
   with progress.timed(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):
