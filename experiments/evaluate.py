@@ -19,16 +19,19 @@ _JSON = absl_flags.DEFINE_bool('json', False, 'Print one line of JSON instead.')
 
 
 def main(arguments: flags.Arguments) -> int:
-  flags.read_config(arguments.workdir)
+  config = flags.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import agent, evaluate
 
-  result = evaluate.report(
-    agent.load(arguments.workdir),
-    num_episodes=_NUM_EPISODES.value,
-    seed=_SEED.value,
-    opponent_names=_OPPONENTS.value,
-  )
+  result = evaluate.over_agents([
+    evaluate.report(
+      agent.load(arguments.workdir, index=index),
+      num_episodes=_NUM_EPISODES.value,
+      seed=_SEED.value,
+      opponent_names=_OPPONENTS.value,
+    )
+    for index in range(config.num_seeds)
+  ])
   if _JSON.value:
     print(json.dumps(result))
   else:

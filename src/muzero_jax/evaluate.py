@@ -320,11 +320,13 @@ def report(
 
 
 def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
-  """Returns what several agents, of two seeds at least, scored together.
+  """Returns what the agents of a run scored together; one's as it is.
 
   `confidence` is half the 95 % confidence interval of their mean, by Student's
   t over agents: episodes of one agent do not count as independent.
   """
+  if len(reports) == 1:
+    return reports[0]
   from scipy import stats  # Slow to import, and needed here alone.
 
   means = np.array([report['mean'] for report in reports])
@@ -362,7 +364,14 @@ def _beside_humans(game: str, mean: float) -> dict[str, Any]:
 
 
 def describe(result: dict[str, Any]) -> list[str]:
-  """Returns lines that tell a person what `report` found."""
+  """Returns lines on what `report` or `over_agents` found."""
+  if 'agents' in result:
+    lines = [line for one in result['agents'] for line in describe(one)]
+    return [
+      *lines,
+      f'{len(result["agents"])} agents: mean {result["mean"]:.2f} +- '
+      f'{result["confidence"]:.2f} (95 % confidence interval)',
+    ]
   head = (
     f'{result["environment"]} after {result["step"]:,} steps, '
     f'{result["num_episodes"]} episodes, {result["num_simulations"]} '

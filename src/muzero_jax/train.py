@@ -445,16 +445,9 @@ def _evaluate(
       )
       for one in each
     ]
-  for report in reports:
-    for line in evaluate.describe(report):
-      progress.note(line)
-  report = reports[0]
-  if len(reports) > 1:
-    report = evaluate.over_agents(reports)
-    progress.note(
-      f'{len(reports)} agents: mean {report["mean"]:.2f}, 95 % confidence '
-      f'interval +- {report["confidence"]:.2f}'
-    )
+  report = evaluate.over_agents(reports)
+  for line in evaluate.describe(report):
+    progress.note(line)
   progress.record(step, {'eval_return': report['mean']})
   path = pathlib.Path(workdir) / EVALUATION_FILE
   path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
