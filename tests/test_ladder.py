@@ -24,7 +24,8 @@ def test_two_players_have_a_closed_form(wins, draws, losses):
     assert elo['a'] == pytest.approx(_elo(p), abs=1e-6)
     # The delta method of a binomial, to the other's fixed rating.
     i = found.names.index('a')
-    error = 1.959964 * 400 / np.log(10) / np.sqrt((count + prior) * p * (1 - p))
+    information = (count + prior) * p * (1 - p)
+    error = 1.959964 * 400 / np.log(10) / np.sqrt(information)
     assert found.high[i] - found.elo[i] == pytest.approx(error)
     assert found.elo[i] - found.low[i] == pytest.approx(error)
     j = found.names.index('b')

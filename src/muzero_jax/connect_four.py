@@ -18,7 +18,7 @@ _HEIGHT = ROWS + 1
 _COLUMN = [((1 << ROWS) - 1) << (_HEIGHT * c) for c in range(COLUMNS)]
 _BOARD = sum(_COLUMN)
 _BOTTOM = sum(1 << (_HEIGHT * c) for c in range(COLUMNS))
-_ODD_ROWS = sum(_BOTTOM << r for r in range(0, ROWS, 2))  # First, third, fifth.
+_ODD_ROWS = sum(_BOTTOM << r for r in range(0, ROWS, 2))  # 1, 3, 5.
 # Columns of the middle are part of more lines.
 _CENTRE_FIRST = [_COLUMN[c] for c in (3, 2, 4, 1, 5, 0, 6)]
 
@@ -65,7 +65,9 @@ def from_observation(observation: np.ndarray) -> Position:
   """
   stones = np.asarray(observation, bool)
   if stones.shape != (ROWS, COLUMNS, 2):
-    raise ValueError(f'observation has shape {stones.shape}: must be (6, 7, 2)')
+    raise ValueError(
+      f'observation has shape {stones.shape}: must be (6, 7, 2)'
+    )
   mine, theirs = (
     sum(
       1 << (_HEIGHT * int(c) + ROWS - 1 - int(r))

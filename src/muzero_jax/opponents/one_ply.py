@@ -28,12 +28,13 @@ def act(
   position = rules.position(env_state)
   legal = rules.legal_actions(position)
 
-  def grade(action: Array, grades: Array) -> Array:
+  def judge(action: Array, grades: Array) -> Array:
     after, reward = rules.step(position, action)
     lost = (reward < 0) | _can_win(rules, after)
-    return _set(grades, action, jnp.where(reward > 0, 2, jnp.where(lost, 0, 1)))
+    grade = jnp.where(reward > 0, 2, jnp.where(lost, 0, 1))
+    return _set(grades, action, grade)
 
-  grades = _for_each_legal(legal, grade, jnp.zeros(legal.shape, jnp.int32))
+  grades = _for_each_legal(legal, judge, jnp.zeros(legal.shape, jnp.int32))
   grades = jnp.where(legal, grades, -1)
   return choose(rng_key, grades == grades.max(axis=-1, keepdims=True))
 
