@@ -33,20 +33,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     replay_capacity=50_000, min_replay=2_048, augment_symmetry=True,
     batch_size=256, updates_per_iteration=40, learning_rate=2e-3,
     average_decay=0.999, num_steps=560_000),
-  # Own choice: tic-tac-toe's settings for a game of up to 42 moves, through one
-  # convolution so that a search on two cores costs little.
-  'connect_four': dict(
-    family='board', env_id='connect_four', network='mlp', stem_channels=32,
-    num_blocks=2, num_channels=256, head_hidden=128, support_bins=11,
-    support_max=0.5, search='gumbel', num_simulations=32,
-    eval_simulations=128, gumbel_value_scale=1.0, gumbel_min_range=2.0,
-    max_considered_actions=7, temperature=(2.0,), temperature_at=(0.0,),
-    temperature_moves=12, discount=1.0, value_target='monte_carlo',
-    td_steps=42, unroll_steps=5, value_weight=1.0, num_envs=128,
-    rollout_length=16, replay_capacity=102_400, min_replay=8_192,
-    augment_symmetry=True, batch_size=256, updates_per_iteration=32,
-    learning_rate=1e-3, learning_rate_schedule='cosine',
-    average_decay=0.9995, num_steps=3_000_000),
   # Own choice: learns on two cores. Small frames; no blocks at full size; the
   # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(

@@ -53,11 +53,14 @@ def act(
     # Nothing follows the end: whatever a tree grows behind it is worth 0. It
     # grows on all actions, not on one, or else visits would go ever deeper.
     illegal = ~rules.legal_actions(after) & ~is_over[:, None]
+    value = rollout(rules, rng_key, after, max_rollout)
     return search.RecurrentFnOutput(  # type: ignore[call-arg]
       reward=reward,
       discount=jnp.where(is_over, 0.0, -1.0),
-      prior_logits=jnp.zeros(legal.shape),
-      value=rollout(rules, rng_key, after, max_rollout),
+      # Zeros, as everywhere; but XLA would write a constant into the trees
+      # before the descent has read them, and so copy all in each simulation.
+      prior_logits=jnp.broadcast_to(0.0 * value[:, None], legal.shape),
+      value=value,
       invalid_actions=illegal,
     ), after
 

@@ -160,12 +160,16 @@ def search_with_root(
     # sent to an old leaf.
     leaf = jnp.full_like(parent, sim + 1)
     made: Any = sim + 1
+    visits = jnp.ones_like(leaf)
     if setting.limit < num_simulations:
       leaf = made = jnp.where(known == trees.NONE, leaf, known)
-    state = _expand(
-      params, expand_key, state, recurrent_fn, parent, action, leaf, made
+      # A leaf at the depth limit has been here before, but has no children.
+      visits = trees.read(state.nodes, leaf)[:, trees.COUNT] + 1
+    state, row = _expand(
+      params, expand_key, state, recurrent_fn, parent, action, leaf, made,
+      visits,
     )
-    return rng_key, _backup(state, leaf)
+    return rng_key, _backup(state, leaf, row)
 
   state = trees.init(
     root, num_simulations, interior_masks,
@@ -344,10 +348,13 @@ def _expand(
   action: Array,
   leaf: Array,
   made: Array,
-) -> trees.State:
-  """Returns the trees with each leaf [B] evaluated.
+  visits: Array,
+) -> tuple[trees.State, Array]:
+  """Returns the trees with each leaf [B] evaluated, and the leaves' rows.
 
-  `made` are the leaves as `trees.fill` takes them.
+  `made` are the leaves as `trees.fill` takes them; with this visit, they have
+  had so many `visits`. Whoever needs the rows takes them from here: to read
+  them where they were just written makes XLA keep, and copy, the whole array.
   """
   batch_size, num_actions = state.edges.shape[0], trees.num_actions_of(state)
   embedding = jax.tree.map(lambda x: trees.read(x, parent), state.embeddings)
@@ -359,8 +366,6 @@ def _expand(
     illegal = trees.fill(illegal, mask, made)
   new_edges = trees.new_edges(step.prior_logits, state)
   edges = trees.fill(state.edges, new_edges, made)
-  # A leaf at the depth limit has been here before, but has no children.
-  visits = trees.read(state.nodes, leaf)[:, trees.COUNT] + 1
   row = trees.new_rows(step, visits, parent, action, state)
   return state._replace(
     edges=trees.write(edges, leaf, parent, trees.CHILD * num_actions + action),
@@ -369,7 +374,7 @@ def _expand(
       lambda x, new: trees.fill(x, new, made), state.embeddings, embedding
     ),
     invalid_actions=illegal,
-  )
+  ), row
 
 
 class _Ascent(NamedTuple):
@@ -384,7 +389,7 @@ class _Ascent(NamedTuple):
   high: Array | None  # [B] largest.
 
 
-def _backup(state: trees.State, leaf: Array) -> trees.State:
+def _backup(state: trees.State, leaf: Array, row: Array) -> trees.State:
   """Returns the trees with the leaves' values averaged into their paths."""
   batch_size, num_nodes, _ = state.nodes.shape
   batch = jnp.arange(batch_size)[:, None]
@@ -424,7 +429,6 @@ def _backup(state: trees.State, leaf: Array) -> trees.State:
       high=high,
     )
 
-  row = trees.read(state.nodes, leaf)
   end = jax.lax.while_loop(
     lambda at: (at.child != trees.ROOT).any(),
     step,
