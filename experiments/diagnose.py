@@ -11,8 +11,6 @@ _NUM_STEPS = absl_flags.DEFINE_integer(
   'num_steps', 512, 'Rows played in each environment.', lower_bound=8)
 _NUM_ENVS = absl_flags.DEFINE_integer(
   'num_envs', 32, 'Environments.', lower_bound=1)
-_SEED = absl_flags.DEFINE_integer(
-  'seed', 0, 'Of environments and searches.', lower_bound=0)
 
 
 def main(arguments: flags.Arguments) -> int:
@@ -26,7 +24,6 @@ def main(arguments: flags.Arguments) -> int:
     envs.make(config, num_envs=num_envs, evaluation=True),
     num_envs=num_envs,
     num_steps=_NUM_STEPS.value,
-    seed=_SEED.value,
   )
   print('\n'.join(diagnose.describe(result)))
   return 0

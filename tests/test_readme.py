@@ -105,7 +105,8 @@ def test_an_environment_takes_at_most_60_lines():
 def test_commands_are_shown():
   modules = {words[0] for words in _modules()}
   assert {'experiments.atari', 'experiments.board', 'experiments.classic',
-          'experiments.evaluate', 'experiments.minatar'} <= modules
+          'experiments.diagnose', 'experiments.evaluate',
+          'experiments.minatar'} <= modules
   assert ('make', 'atari') in _commands()
 
 
@@ -114,7 +115,7 @@ def _script_arguments(module, argv, monkeypatch):
   values = absl_flags.FlagValues()
   called = {}
   monkeypatch.setattr(common, 'main', lambda **kwargs: called.update(kwargs))
-  if module == 'experiments.evaluate':
+  if module in ('experiments.diagnose', 'experiments.evaluate'):
     importlib.import_module(module)
     for flag in absl_flags.FLAGS.flags_by_module_dict()[module]:
       values[flag.name] = copy.deepcopy(flag)

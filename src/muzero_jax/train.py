@@ -204,10 +204,10 @@ def _run(
     if config.eval_episodes:
       _evaluate(config, workdir, make_env, env.spec, state, progress)
     curves = progress.close()
-    progress.note(
-      f'all of the run is in {workdir}: config.json, checkpoints/, '
-      f'metrics.jsonl{", " + curves.name if curves else ""}, {EVALUATION_FILE}'
-    )
+    files = ['config.json', 'checkpoints/', 'metrics.jsonl']
+    files += [curves.name] if curves else []
+    files += [EVALUATION_FILE] if config.eval_episodes else []
+    progress.note(f'all of the run is in {workdir}: {", ".join(files)}')
 
 
 def _start(
