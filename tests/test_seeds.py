@@ -61,7 +61,7 @@ def test_noise_differs_between_agents_of_the_same_parameters():
 
 
 def test_agents_of_a_driver_learn_apart():
-  config = tiny_run.config(num_seeds=2)
+  config = tiny_run.config(num_seeds=2, reanalyse_fraction=0.5)
   env = helpers.counting_env(config.num_envs)
   driver = anakin.make_anakin(
     config, env, rows_per_env=config.capacity_rows_per_env

@@ -21,6 +21,7 @@ from muzero_jax.search import Search
 from muzero_jax.types import Array, Environment
 
 AXIS = 'devices'
+_AGENTS = 'agents'
 
 
 class TrainState(NamedTuple):
@@ -151,9 +152,11 @@ def make_anakin(
     del rng_key  # It only tells how many agents there are.
     return replay.init(env.spec, local_envs, rows_per_env)
 
-  step = over(
-    functools.partial(_iterate, config, env, search, learn, axis_name)
+  step: Any = functools.partial(
+    _iterate, config, env, search, learn, axis_name
   )
+  if many:
+    step = jax.vmap(step, axis_name=_AGENTS)
   init_shards, init_replays = over(init_shard), over(init_replay)
   if num_devices > 1:
     shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -270,6 +273,10 @@ def _iterate(
     buffer.num_added, buffer.priority.shape[0]
   ) * config.num_envs
   has_learnt = (stored >= config.min_replay) & (buffer.num_added > 1)
+  if config.num_seeds > 1:
+    # The same for all agents. Said so, it stays one branch of the program; a
+    # condition of each agent's own would make all compute both.
+    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), _AGENTS) > 0
   new_learner, priority, metrics = _learn(
     learn, config.updates_per_iteration, state.learner, buffer, learn_key,
     has_learnt,
