@@ -74,6 +74,8 @@ def judge(
       continue
     solved.append(i)
   seconds = time.monotonic() - start
+  if not solved:
+    raise SystemExit('no position could be solved: take more --positions')
   legal = np.array([[v is not None for v in row] for row in values])
   worth = np.array([[-2 if v is None else v for v in row] for row in values])
   player.reset()
@@ -87,7 +89,9 @@ def judge(
     solver_seconds=round(seconds, 1),
     kept=round(float(kept.mean()), 4),
     positions_that_matter=int(matters.sum()),
-    kept_where_it_matters=round(float(kept[matters].mean()), 4),
+    kept_where_it_matters=(
+      round(float(kept[matters].mean()), 4) if matters.any() else None
+    ),
   )
 
 

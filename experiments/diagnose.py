@@ -11,6 +11,8 @@ _NUM_STEPS = absl_flags.DEFINE_integer(
   'num_steps', 512, 'Rows played in each environment.', lower_bound=8)
 _NUM_ENVS = absl_flags.DEFINE_integer(
   'num_envs', 32, 'Environments.', lower_bound=1)
+_INDEX = absl_flags.DEFINE_integer(
+  'index', 0, 'Which agent of a run of several.', lower_bound=0)
 
 
 def main(arguments: flags.Arguments) -> int:
@@ -20,7 +22,7 @@ def main(arguments: flags.Arguments) -> int:
 
   num_envs = _NUM_ENVS.value
   result = diagnose.diagnose(
-    agent.load(arguments.workdir),
+    agent.load(arguments.workdir, index=_INDEX.value),
     envs.make(config, num_envs=num_envs, evaluation=True),
     num_envs=num_envs,
     num_steps=_NUM_STEPS.value,

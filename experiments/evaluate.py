@@ -27,7 +27,7 @@ def main(arguments: flags.Arguments) -> int:
     evaluate.report(
       agent.load(arguments.workdir, index=index),
       num_episodes=_NUM_EPISODES.value,
-      seed=_SEED.value,
+      seed=_SEED.value + index,
       opponent_names=_OPPONENTS.value,
     )
     for index in range(config.num_seeds)

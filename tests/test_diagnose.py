@@ -82,8 +82,8 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
   """An oracle that is 0.5 too high, and whose rewards are exact."""
   wanted = returns_by_row()
 
-  def oracle(player, params, observation, action):
-    del player, params
+  def oracle(player, params, observation, action, legal_actions):
+    del player, params, legal_actions
     frames = np.asarray(observation)[:, :4].astype(int)
     values = np.full((len(frames), 3), 1e9)
     rewards = np.zeros((len(frames), 3))
@@ -120,8 +120,20 @@ def test_a_random_model_explains_little():
   assert all(np.isfinite(value.error) for value in found.values)
 
 
-def test_without_an_end_there_is_no_return():
-  with pytest.raises(ValueError, match='num_steps=2: no episode ended'):
-    diagnose.diagnose(
-      random_agent(), counting_env(NUM_ENVS), num_envs=NUM_ENVS, num_steps=2,
-    )
+def test_without_an_end_rewards_are_compared_all_the_same():
+  found = diagnose.diagnose(
+    random_agent(), counting_env(NUM_ENVS), num_envs=NUM_ENVS, num_steps=3,
+    num_samples=16,
+  )
+  assert found.search_value.num_rows == 0
+  assert found.rewards[0].num_rows > 0
+  assert 'no episode ended by itself' in '\n'.join(diagnose.describe(found))
+
+
+def test_illegal_actions_are_no_part_of_the_policy():
+  found = diagnose.diagnose(
+    random_agent(), counting_env(NUM_ENVS), num_envs=NUM_ENVS,
+    num_steps=NUM_STEPS, num_samples=64,
+  )
+  # One of three actions is always illegal.
+  assert found.policy_entropy <= math.log(2) + 1e-6

@@ -183,6 +183,43 @@ def test_an_opening_in_one_call_is_that_of_one_by_one(
   assert len(count) == 6 // at_once + simulations - 6
 
 
+def test_a_loop_of_the_users_own_runs_all_simulations():
+  params, root, _ = case(8, 2, 3)
+  asked = []
+
+  def loop(lower, upper, body, carry):
+    asked.append((lower, upper))
+    return jax.lax.fori_loop(lower, upper, body, carry)
+
+  build = lambda library: jax.jit(lambda: library.gumbel_muzero_policy(
+    params, jax.random.key(4), root, step, 3, loop_fn=loop
+  ))()
+  assert_same(build(search), build(mctx))
+  assert asked == [(0, 3), (0, 3)]
+
+
+def test_models_that_cannot_be_vmapped_and_wrong_shapes():
+  params, root, _ = case(8, 2, 3)
+
+  def on_the_host(params, rng_key, action, state):
+    output, state = step(params, rng_key, action, state)
+    reward = jax.pure_callback(
+      lambda x: np.asarray(x), output.reward, output.reward
+    )
+    return output.replace(reward=reward), state
+
+  def too_deep(params, rng_key, action, state):
+    output, state = step(params, rng_key, action, state)
+    return output.replace(reward=output.reward[:, None]), state
+
+  build = lambda model: jax.jit(lambda: search.gumbel_muzero_policy(
+    params, jax.random.key(4), root, model, 5
+  ))()
+  assert_same(build(on_the_host), build(step))
+  with pytest.raises(AssertionError, match='shape'):
+    build(too_deep)
+
+
 @pytest.mark.parametrize('kwargs', [
   dict(rescale_values=False, value_scale=0.3),
   dict(use_mixed_value=False, maxvisit_init=5.0),

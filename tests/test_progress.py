@@ -159,6 +159,7 @@ def test_curves_and_events(tmp_path, clock):
                        'policy_entropy': 2.0, 'bad': float('nan'),
                        'value_error_at/0': 0.1, 'value_error_at/1': 0.2})
     shown.record(1000, {'eval_return': 480.0, 'eval_episodes': 32})
+  assert 'value_error_at/1' in progress.read_metrics(tmp_path)[0]
   png = (tmp_path / progress.CURVES_FILE).read_bytes()
   assert png.startswith(b'\x89PNG') and len(png) > 10_000
   events = list((tmp_path / 'tensorboard').iterdir())

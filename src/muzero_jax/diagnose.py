@@ -9,6 +9,7 @@ the result.
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import actor, factory, model, replay
@@ -56,19 +57,13 @@ def diagnose(
     num_samples: rows from which the model is unrolled.
     seed: of environments, searches and the draw of rows.
 
-  Raises:
-    ValueError: if no episode ended with a terminal state.
+  Where no episode ended by itself, values agree with 0 rows and are nan.
   """
   config = agent.config
   play_key, draw_key = jax.random.split(jax.random.key(seed))
   rows = _play(agent, env, num_envs, num_steps, play_key)
   returns, known = real_returns(rows, config.discount)
   played: Any = rows  # On the host, in spite of its type.
-  if not known.any():
-    raise ValueError(
-      f'num_steps={num_steps}: no episode ended by itself in that time, so '
-      'that there is no real return to compare with'
-    )
   buffer = replay.add(
     replay.init(agent.spec, num_envs, num_steps), jax.device_put(rows)
   )
@@ -91,7 +86,7 @@ def diagnose(
   reached = (slot < num_steps) & (lasts - played.is_last[index] == 0)
   value, reward, policy = _imagine(
     agent, agent.params, batch.sequence.observation[:, 0],
-    batch.sequence.action[:, :-1],
+    batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
   )
   searched = played.policy[index][:, 0]
   real = returns[index]
@@ -132,7 +127,11 @@ def _play(
 
 
 def _imagine(
-  agent: Agent, params: Params, observation: Array, action: Array
+  agent: Agent,
+  params: Params,
+  observation: Array,
+  action: Array,
+  legal_actions: Array,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
   """Returns values and rewards [N, K+1] and the root's policy [N, A]."""
   system = factory.make_system(agent.config, agent.spec)
@@ -142,7 +141,9 @@ def _imagine(
     return (
       system.value_transform.invert(output.value_logits),
       system.reward_transform.invert(output.reward_logits),
-      jax.nn.softmax(output.policy_logits[:, 0]),
+      jax.nn.softmax(
+        jnp.where(legal_actions, output.policy_logits[:, 0], -jnp.inf)
+      ),
     )
 
   value, reward, policy = jax.jit(run)(params, observation, action)
@@ -217,6 +218,11 @@ def describe(result: Diagnosis) -> list[str]:
     add(f'value, step {k}', found)
   for k, found in enumerate(result.rewards, start=1):
     add(f'reward, step {k}', found)
+  if not result.search_value.num_rows:
+    lines.append(
+      'no episode ended by itself: there is no real return to compare values '
+      'with'
+    )
   lines.append(
     f'entropy {result.policy_entropy:.2f} of the network\'s policy, '
     f'{result.search_entropy:.2f} of the search\'s; same best action in '

@@ -109,8 +109,10 @@ def table(ladder: Ladder) -> str:
 
 
 def _check(matches: Sequence[Match], prior_games: float) -> None:
-  if not prior_games >= 0:
-    raise ValueError(f'prior_games = {prior_games}: must be at least 0')
+  if not (prior_games >= 0 and np.isfinite(prior_games)):
+    raise ValueError(
+      f'prior_games = {prior_games}: must be at least 0, and finite'
+    )
   if not matches:
     raise ValueError('matches: there is none to rate by')
   for match in matches:
@@ -198,6 +200,6 @@ def _fit(points: np.ndarray, games: np.ndarray) -> np.ndarray:
     # The likelihood is concave, but far out almost flat.
     step = step / max(1.0, float(np.abs(step).max()))
     log_odds = log_odds + step
-    if np.abs(step).max() < 1e-10:
+    if np.abs(step).max() < 1e-8 * max(1.0, np.abs(log_odds).max()):
       return log_odds
   raise RuntimeError('the ratings did not converge')

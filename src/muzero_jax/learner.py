@@ -58,7 +58,7 @@ class Metrics(NamedTuple):
   value_error_at: Array  # [K+1] |network - target| by unroll step.
   reward_error_at: Array  # [K] likewise, of transition k.
   grad_norm: Array  # [] before clipping.
-  update_norm: Array  # [] of the change of the parameters.
+  update_norm: Array  # [] of the optimiser's change, also if it is skipped.
   sample_age: Array  # [] environment steps since the samples were played.
   weight_min: Array  # [] smallest importance weight.
 

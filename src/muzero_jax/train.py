@@ -118,6 +118,8 @@ def check_memory(config: Config, spec: EnvSpec) -> str:
     f'replay: {config.replay_rows:,} rows of {spec.name} take '
     f'{_gigabytes(needed)}'
   )
+  if config.num_seeds > 1:
+    line += f' for {config.num_seeds} agents'
   if free is None:
     return line
   if needed > _MEMORY_SHARE * free:
@@ -442,8 +444,9 @@ def _evaluate(
       evaluate.report(
         Agent(config, spec, one, step, make_env=make_env),
         num_episodes=config.eval_episodes,
+        seed=index,  # Agents that met the same luck would seem to agree.
       )
-      for one in each
+      for index, one in enumerate(each)
     ]
   report = evaluate.over_agents(reports)
   for line in evaluate.describe(report):

@@ -177,9 +177,13 @@ def search_with_root(
     or setting.select_interior.needs_extremes,
     invalid_actions,
   )
-  start, (rng_key, state) = _open(
-    params, rng_key, setting, state, recurrent_fn
-  )
+  start: Any = 0
+  # A loop of the user's own is there because jax's must not go around the
+  # model, and so must not jax's vmap or scan.
+  if loop_fn is jax.lax.fori_loop:
+    start, (rng_key, state) = _open(
+      params, rng_key, setting, state, recurrent_fn
+    )
   if not isinstance(start, int) or start < num_simulations:
     _, state = loop_fn(start, num_simulations, simulate, (rng_key, state))
   tree = _layout(setting, state)

@@ -9,6 +9,7 @@ nor the use of `rng_key` differ from what one after the other would make.
 from collections.abc import Callable
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -36,11 +37,23 @@ def play(
   size = _per_call(num)
   rng_key, keys = jax.lax.scan(_split, rng_key, length=num)
   roots = jax.tree.map(lambda x: x[:, trees.ROOT], state.embeddings)
-  model = jax.vmap(recurrent_fn, in_axes=(None, 0, 0, None), out_axes=1)
+
+  def model(keys: Array, actions: Array) -> tuple[Any, Any]:
+    if size > 1:
+      together = jax.vmap(
+        recurrent_fn, in_axes=(None, 0, 0, None), out_axes=1
+      )
+      return together(params, keys, actions, roots)
+    # Models that cannot be vmapped are welcome.
+    found = recurrent_fn(params, keys[0], actions[0], roots)
+    return jax.tree.map(lambda x: x[:, None], found)
 
   def expand(state: trees.State, chunk: tuple[Array, ...]) -> Any:
     first, keys, actions = chunk
-    step, embeddings = model(params, keys, actions, roots)
+    step, embeddings = model(keys, actions)
+    shape = actions.T.shape
+    chex.assert_shape([step.reward, step.discount, step.value], shape)
+    chex.assert_shape(step.prior_logits, (*shape, trees.num_actions_of(state)))
     mask = trees.checked_mask(step, state)
     taken = actions.T
     rows = trees.new_rows(

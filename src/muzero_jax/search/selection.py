@@ -174,7 +174,8 @@ def gumbel_root(
 
   def opening(nodes: Nodes) -> tuple[Array, Array | None]:
     # The first round visits each candidate once. The sigma(q) of those that
-    # still wait is one and the same number, which cannot change their order.
+    # still wait is one and the same number, which changes their order only
+    # where adding it rounds two scores to the same.
     first = min(
       max_num_considered_actions, num_simulations, nodes.visits.shape[-1]
     )
