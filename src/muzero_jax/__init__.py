@@ -24,6 +24,7 @@ __all__ = [
   'symmetry',
   'targets',
   'losses',
+  'optimiser',
   'learner',
   'factory',
   'anakin',

@@ -14,6 +14,7 @@ from muzero_jax import (
   learner,
   model,
   networks,
+  optimiser,
   search,
   symmetry,
   transforms,
@@ -147,7 +148,7 @@ def make_learner(
   axis_name: str | None = None,
 ) -> learner.Learner:
   """Returns the learner of one device's share of each batch."""
-  optimiser = learner.make_optimiser(
+  rule = optimiser.make(
     optimiser=config.optimiser,
     learning_rate=config.learning_rate,
     schedule=config.learning_rate_schedule,
@@ -165,7 +166,7 @@ def make_learner(
     system.model,
     system.value_transform,
     system.reward_transform,
-    optimiser,
+    rule,
     batch_size=config.batch_size // num_devices,
     unroll_steps=config.unroll_steps,
     td_steps=config.td_steps,
