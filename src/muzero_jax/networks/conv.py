@@ -2,8 +2,8 @@
 
 XLA's CPU backend computes the gradients of a convolution 15 to 70 times slower
 inside a loop than outside (jax 0.10.2; `benchmarks/conv.py`), and the whole
-training step is one loop. There, the gradients are matrix products over
-patches instead; elsewhere they are XLA's own.
+training step is one loop. There, the gradients are forward convolutions and
+matrix products instead; elsewhere they are XLA's own.
 """
 
 import functools
@@ -111,11 +111,45 @@ def _backward(
   def pull_back(f: Any, x: Array, kernel: Array, g: Array) -> Any:
     return jax.vjp(lambda x, w: f(x, w, stride), x, kernel)[1](g)
 
+  kernel = saved[1]
+  # SAME pads an odd kernel by as much on either side.
+  is_plain = stride == 1 and all(taps % 2 for taps in kernel.shape[:2])
   return jax.lax.platform_dependent(
     *saved,
     gradient,
-    cpu=functools.partial(pull_back, _by_patches),
+    cpu=(
+      _pull_back_plain
+      if is_plain
+      else functools.partial(pull_back, _by_patches)
+    ),
     default=functools.partial(pull_back, _native),
+  )
+
+
+def _pull_back_plain(
+  x: Array, kernel: Array, gradient: Array
+) -> tuple[Array, Array]:
+  """Returns the gradients at stride 1 and odd kernels, without patches.
+
+  That of x is a convolution with the turned kernel; that of each tap of the
+  kernel is one product over all positions.
+  """
+  height, width = x.shape[1:3]
+  rows, columns = kernel.shape[:2]
+  turned = kernel[::-1, ::-1].swapaxes(2, 3)
+  padded = jnp.pad(
+    x, ((0, 0), (rows // 2,) * 2, (columns // 2,) * 2, (0, 0))
+  )
+  flat = gradient.reshape(-1, gradient.shape[-1])
+  taps = [
+    padded[:, i : i + height, j : j + width].reshape(flat.shape[0], -1).T
+    @ flat
+    for i in range(rows)
+    for j in range(columns)
+  ]
+  return (
+    _native(gradient, turned, 1),
+    jnp.stack(taps).reshape(kernel.shape),
   )
 
 
