@@ -18,11 +18,12 @@ def _native(x, kernel, stride):
 
 @pytest.mark.parametrize('size', [(6, 6), (7, 5), (1, 3)])
 @pytest.mark.parametrize('taps', [(3, 3), (2, 3), (1, 1)])
+@pytest.mark.parametrize('inputs', [3, 9])
 @pytest.mark.parametrize('stride', [1, 2])
-def test_value_and_gradients_are_those_of_xla(size, taps, stride):
+def test_value_and_gradients_are_those_of_xla(size, taps, stride, inputs):
   keys = jax.random.split(jax.random.key(0), 3)
-  x = jax.random.normal(keys[0], (2, *size, 3))
-  kernel = jax.random.normal(keys[1], (*taps, 3, 4))
+  x = jax.random.normal(keys[0], (2, *size, inputs))
+  kernel = jax.random.normal(keys[1], (*taps, inputs, 4))
   expected, pull_back = jax.vjp(lambda a, b: _native(a, b, stride), x, kernel)
   actual, ours = jax.vjp(lambda a, b: conv.conv(a, b, stride), x, kernel)
   np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)

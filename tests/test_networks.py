@@ -1,8 +1,10 @@
 """Networks: shapes, ranges and parameter counts; large ones are only traced."""
 
 import functools
+import math
 
 import chex
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -320,3 +322,24 @@ def test_a_network_that_does_not_fit_is_refused(network, shape, message):
   spec = EnvSpec('test', shape, np.float32, 3)
   with pytest.raises(ValueError, match=message):
     factory.make_system(settings, spec)
+
+
+@pytest.mark.parametrize('planes', [4, 6, 9, 24])
+def test_group_norm_is_that_of_flax(planes):
+  x = 3 + 2 * jax.random.normal(jax.random.key(0), (2, 5, 4, planes))
+  scale, bias = jax.random.normal(jax.random.key(1), (2, planes))
+  params = {'params': {'scale': scale, 'bias': bias}}
+  group = math.gcd(planes, 4)
+  theirs = nn.GroupNorm(num_groups=None, group_size=group)
+  np.testing.assert_allclose(
+    heads.GroupNorm().apply(params, x), theirs.apply(params, x),
+    rtol=1e-4, atol=1e-5,
+  )
+
+
+def test_group_norm_of_a_constant_is_finite():
+  x = jnp.full((2, 3, 3, 4), 1e4)
+  module = heads.GroupNorm()
+  params = module.init(jax.random.key(0), x)
+  gradient = jax.grad(lambda x: module.apply(params, x).sum())(x)
+  assert jnp.isfinite(gradient).all()

@@ -4,12 +4,14 @@ import math
 from typing import Any
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 
 from muzero_jax.networks import conv
 from muzero_jax.types import Array, ModelOutput
 
 _MIN_RANGE = 1e-5
+_EPSILON = 1e-6  # Of a variance.
 
 
 def normalise_state(state: Array) -> Array:
@@ -70,24 +72,42 @@ class ConvHead(nn.Module):
   @nn.compact
   def __call__(self, x: Array) -> Array:
     x = conv.Conv(self.channels, (1, 1), dtype=self.dtype)(x)
-    x = nn.relu(image_norm(x, self.dtype))
+    x = nn.relu(GroupNorm(self.dtype)(x))
     x = x.reshape(x.shape[0], -1)
     return MLPHead(self.hidden, self.num_outputs, self.dtype)(x)
 
 
-def image_norm(x: Array, dtype: Any) -> Array:
-  """Returns x normalised over positions and groups of up to four planes.
+class GroupNorm(nn.Module):
+  """Normalises over positions and groups of up to four planes.
 
-  To be called inside a compact module. Not batch norm, whose running
-  statistics would be state inside the search; and not over all planes at once,
-  where a static background drowns what changes.
-
-  Args:
-    x: [B, H, W, C]
-    dtype: of the arithmetic.
+  Not batch norm, whose running statistics would be state inside the search;
+  and not over all planes at once, where a static background drowns what
+  changes. As Flax's GroupNorm, but with one pass over the positions that
+  keeps the planes apart, which a CPU does several times faster.
   """
-  size = math.gcd(x.shape[-1], 4)
-  return nn.GroupNorm(num_groups=None, group_size=size, dtype=dtype)(x)
+
+  dtype: Any = jnp.float32
+
+  @nn.compact
+  def __call__(self, x: Array) -> Array:
+    """Returns x [B, H, W, C] normalised, scaled and shifted."""
+    planes = x.shape[-1]
+    size = math.gcd(planes, 4)
+    scale = self.param('scale', nn.initializers.ones, (planes,))
+    bias = self.param('bias', nn.initializers.zeros, (planes,))
+    wide = x.astype(jnp.float32)
+
+    def over_group(of_plane: Array) -> Array:  # [B, C]
+      groups = of_plane.reshape(-1, planes // size, size)
+      return jnp.repeat(groups.mean(axis=-1), size, axis=-1)
+
+    mean = over_group(wide.mean(axis=(1, 2)))
+    square = over_group((wide * wide).mean(axis=(1, 2)))
+    variance = jnp.maximum(square - mean * mean, 0)
+    factor = scale * jax.lax.rsqrt(variance + _EPSILON)
+    shift = bias - mean * factor
+    wide = wide * factor[:, None, None] + shift[:, None, None]
+    return wide.astype(self.dtype)
 
 
 def predict(

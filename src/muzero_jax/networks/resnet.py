@@ -23,7 +23,7 @@ class ResBlock(nn.Module):
   def __call__(self, x: Array) -> Array:
     y = x
     for _ in range(2):
-      y = nn.relu(heads.image_norm(y, self.dtype))
+      y = nn.relu(heads.GroupNorm(self.dtype)(y))
       y = conv.Conv(x.shape[-1], dtype=self.dtype)(y)
     return x + y
 
@@ -58,7 +58,7 @@ class AtariEncoder(nn.Module):
   def __call__(self, x: Array) -> Array:
     first, second, third = self.stage_blocks
     x = Tower(self.channels // 2, first, self.dtype, strides=2)(x)
-    x = nn.relu(heads.image_norm(x, self.dtype))
+    x = nn.relu(heads.GroupNorm(self.dtype)(x))
     x = Tower(self.channels, second, self.dtype, strides=2)(x)
     for blocks in (third, self.num_blocks):
       if max(x.shape[1:3]) > _HIDDEN_SIZE:
