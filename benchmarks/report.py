@@ -4,10 +4,11 @@ python -m benchmarks.report
 
 What no figure says stands in benchmarks/results.md.template, a text for
 `str.format`: `{kill[num_arrays]}` is a figure of kill.json,
-`{section[cartpole]}` the part that a learning record fills. benchmarks/results/goals.json holds what
-a record is measured against: published figures and bars, whose texts take
-their numbers from the bar and from the record's first row. A learning record
-that the template does not name comes at the end, as ablations do.
+`{section[cartpole]}` the part that a learning record fills. What a record is
+measured against is in benchmarks/results/goals.json: published figures and
+bars, whose texts take their numbers from the bar and from the record's first
+row. A learning record that the template does not name comes at the end, as
+ablations do.
 """
 
 import json

@@ -103,7 +103,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
     scores = [learning.score(agents).mean]
   least: Any = bar.get('score', -float('inf'))
   least = agents[0][least] if isinstance(least, str) else least
-  opponent, errors = bar.get('no_loss_to'), bar.get('errors_above_random')
+  opponent: Any = bar.get('no_loss_to')
+  errors: Any = bar.get('errors_above_random')
   limit = lambda name: bar.get(name, float('inf'))
   missed = {
     'the score': min(scores) < least,
