@@ -10,8 +10,10 @@ from muzero_jax import train
 
 _TINY = ablations.Ablation(
   'Is it worth it?', 'cartpole',
-  dict(tiny_run.FIELDS, num_steps=400, eval_episodes=4, checkpoint_period=1e9),
-  {'without': dict(priority_alpha=0.0), 'with': dict(priority_alpha=0.6)},
+  # As test_seeds has them, and the same in training: it is compiled once.
+  dict(tiny_run.FIELDS, num_steps=2_000, eval_episodes=4,
+       checkpoint_period=1e9),
+  {'as trained': dict(eval_simulations=0), 'two': dict(eval_simulations=2)},
 )
 
 
@@ -33,16 +35,16 @@ def test_interrupted_and_gone_on(tmp_path, monkeypatch):
   real = train.run
 
   def second_is_stopped(config, workdir):
-    started.append(config.priority_alpha)
+    started.append(config.eval_simulations)
     return real(config, workdir) if len(started) != 2 else 143
 
   monkeypatch.setattr(train, 'run', second_is_stopped)
   assert run() == 143
   stored = json.loads(path.read_text())
-  assert list(stored['variants']) == ['without']
+  assert list(stored['variants']) == ['as trained']
   path.write_text(json.dumps(dict(stored, learnt='A little.')))
   assert run() == 0 and run() == 0
-  assert started == [0.0, 0.6, 0.6]
+  assert started == [0, 2, 2]
   stored = json.loads(path.read_text())
   assert stored['learnt'] == 'A little.'
   assert [one['varied'] for one in stored['variants'].values()] == list(
@@ -58,6 +60,6 @@ def test_interrupted_and_gone_on(tmp_path, monkeypatch):
 
 def test_other_settings_start_anew(tmp_path, monkeypatch):
   path = tmp_path / 'ablation_tiny.json'
-  path.write_text(json.dumps(dict(variants={'without': dict(fingerprint='-')})))
+  path.write_text(json.dumps(dict(variants={'two': dict(fingerprint='-')})))
   monkeypatch.setattr(train, 'run', lambda config, workdir: 130)
   assert ablations.run(_TINY, path, tmp_path, command='x') == 130
