@@ -44,9 +44,10 @@ _PUCT = dict(
 _SIMULATIONS = (2, 4, 8, 16, 32)
 
 ABLATIONS = {
-  # Evaluated with as many simulations as trained, against perfect play.
   'search': Ablation(
-    'How many simulations do Gumbel and pUCT need?', 'tic_tac_toe',
+    'How many simulations do Gumbel and pUCT need? The score is the mean '
+    'outcome against perfect play, 0 at best, with as many simulations as '
+    'trained.', 'tic_tac_toe',
     dict(num_steps=150_000, eval_simulations=0, eval_episodes=400,
          eval_envs=400),
     {

@@ -119,6 +119,7 @@ def _simulations(figure: Any, record: Mapping[str, Any]) -> None:
       *np.transpose(sorted(points)), marker='o', capsize=3,
       label={'muzero': 'pUCT', 'gumbel': 'Gumbel'}[name])
   axes.set_xscale('log', base=2)
+  axes.xaxis.set_major_formatter('{x:g}')
   _finish(axes, next(iter(record['variants'].values()))['environment'])
   axes.set(xlabel='simulations', ylabel='score at the end')
 

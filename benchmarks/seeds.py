@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -62,6 +63,8 @@ def main() -> None:
   parser.add_argument('--script', required=True)
   parser.add_argument('--flagfile', required=True)
   parser.add_argument('--seeds', default='0,1,2')
+  parser.add_argument('--note', default='')
+  parser.add_argument('--results', type=pathlib.Path, default=learning.RESULTS)
   args, extra = parser.parse_known_args()
   extra = [flag for flag in extra if flag != '--']
   runs = []
@@ -71,10 +74,13 @@ def main() -> None:
       row = {k: v for k, v in row.items() if k != 'training_return_by_step'}
       print(json.dumps(row), flush=True)
   name = pathlib.Path(args.flagfile).stem
-  command = 'python -m benchmarks.seeds ' + ' '.join(common.argv())
+  command = 'python -m benchmarks.seeds ' + shlex.join(
+    word for word in common.argv()
+    if not word.startswith(('--note', '--results'))
+  )
   learning.store(
-    learning.RESULTS / f'{name}.json',
-    learning.make_record(runs, command=command),
+    args.results / f'{name}.json',
+    learning.make_record(runs, command=command, note=args.note),
   )
 
 
