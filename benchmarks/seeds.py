@@ -3,31 +3,31 @@
 python -m benchmarks.seeds --script=classic \\
   --flagfile=experiments/flagfiles/classic/cartpole.flags --seeds=0,1,2,3,4
 
-Each seed is a new process with an empty compile cache. The training seconds
+Each seed is a new process with an empty compile cache. Its training seconds
 count from the process's start to its last checkpoint, so Python, compiling and
-saving are in them; the evaluation is not. Flags after `--` go to the script.
-Writes benchmarks/results/<flagfile>.json.
+saving are in them; the evaluation is not. Other flags, and those after `--`, go
+to the script. Writes benchmarks/results/<flagfile>.json, as `learning` says.
 """
 
 import argparse
 import json
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 import tempfile
 import time
 from typing import Any
 
-from benchmarks import common
-
-_RESULTS = pathlib.Path(__file__).parent / 'results'
+from benchmarks import common, learning
+from muzero_jax.config import Config
 
 
 def run_seed(
   script: str, flagfile: str, seed: int, extra: list[str]
-) -> dict[str, Any]:
-  """Returns the score and the seconds of one seed."""
+) -> tuple[Config, list[dict[str, Any]]]:
+  """Returns the configuration of one seed and the rows of its agents."""
   with tempfile.TemporaryDirectory() as folder:
     workdir = pathlib.Path(folder) / 'run'
     command = [
@@ -38,7 +38,7 @@ def run_seed(
       **os.environ, 'JAX_COMPILATION_CACHE_DIR': f'{folder}/cache'
     }
     start = time.monotonic()
-    trained = None
+    trained = 0.0
     process = subprocess.Popen(
       command, env=environment, stdout=subprocess.PIPE, text=True
     )
@@ -48,42 +48,40 @@ def run_seed(
         trained = time.monotonic() - start
     if process.wait():
       sys.exit(f'seed {seed} ended with status {process.returncode}')
-    result = json.loads((workdir / 'evaluation.json').read_text())
-    rows = (workdir / 'metrics.jsonl').read_text().splitlines()
-    result.pop('returns', None)
-    curve = [
-      [row['step'], row['return']]
-      for row in map(json.loads, rows) if row.get('return') is not None
-    ]
-  return dict(
-    seed=seed,
-    training_seconds=round(trained or 0.0, 1),
+    config, rows = learning.read_run(workdir)
+  seconds = dict(
+    training_seconds=round(trained, 1),
     all_seconds=round(time.monotonic() - start, 1),
-    **result,
-    training_return_by_step=curve,
   )
+  return config, [row | seconds for row in rows]
 
 
 def main() -> None:
-  parser = argparse.ArgumentParser(description=__doc__)
+  parser = argparse.ArgumentParser(
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+  )
   parser.add_argument('--script', required=True)
   parser.add_argument('--flagfile', required=True)
   parser.add_argument('--seeds', default='0,1,2')
+  parser.add_argument('--note', default='')
+  parser.add_argument('--results', type=pathlib.Path, default=learning.RESULTS)
   args, extra = parser.parse_known_args()
   extra = [flag for flag in extra if flag != '--']
-  results = []
+  runs = []
   for seed in map(int, args.seeds.split(',')):
-    result = run_seed(args.script, args.flagfile, seed, extra)
-    results.append(result)
-    told = {k: v for k, v in result.items() if k != 'training_return_by_step'}
-    print(json.dumps(told), flush=True)
+    runs.append(run_seed(args.script, args.flagfile, seed, extra))
+    for row in runs[-1][1]:
+      row = {k: v for k, v in row.items() if k != 'training_return_by_step'}
+      print(json.dumps(row), flush=True)
   name = pathlib.Path(args.flagfile).stem
-  path = _RESULTS / f'{name}.json'
-  path.write_text(json.dumps(dict(
-    command='python -m benchmarks.seeds ' + ' '.join(common.argv()),
-    **common.machine(),
-    seeds=results,
-  ), indent=1) + '\n')
+  command = 'python -m benchmarks.seeds ' + shlex.join(
+    word for word in common.argv()
+    if not word.startswith(('--note', '--results'))
+  )
+  learning.store(
+    args.results / f'{name}.json',
+    learning.make_record(runs, command=command, note=args.note),
+  )
 
 
 if __name__ == '__main__':

@@ -1,0 +1,120 @@
+"""Run directories to benchmarks/results/<name>.json."""
+
+import json
+
+import pytest
+
+from benchmarks import collect, learning
+from muzero_jax import config as config_lib
+from muzero_jax import flags
+
+
+def _evaluation(mean):
+  return dict(
+    environment='classic/cartpole', step=1000, num_episodes=2,
+    num_simulations=4, mean=mean, standard_error=1.0, min=1.0, max=9.0,
+    returns=[1.0, 9.0])
+
+
+def _store(workdir, *, num_rows=3, evaluated=True, **fields):
+  """Makes a run directory as training leaves it, without its checkpoints."""
+  config = config_lib.from_preset('cartpole', **fields)
+  flags.store(workdir, config)
+  agents = range(config.num_seeds)
+  rows = [
+    {'step': 1000 - 10 * (num_rows - 1 - i), 'seconds': i + 1.5,
+     'updates': 4 * i, 'return': float(i)}
+    | {f'return_of_agent/{k}': 100.0 * k + i for k in agents}
+    for i in range(num_rows)
+  ]
+  rows.append({'step': 1000, 'seconds': 99.0, 'eval_return': 5.0})
+  (workdir / 'metrics.jsonl').write_text(
+    ''.join(json.dumps(row) + '\n' for row in rows))
+  found = _evaluation(5.0)
+  if config.num_seeds > 1:
+    found = dict(mean=5.0, confidence=1.0,
+                 agents=[_evaluation(float(k)) for k in agents])
+  if evaluated:
+    (workdir / 'evaluation.json').write_text(json.dumps(found))
+  return str(workdir)
+
+
+def _collect(tmp_path, *workdirs, name='mine'):
+  collect.main([
+    *(f'--workdir={workdir}' for workdir in workdirs), f'--name={name}',
+    '--note=alone', f'--results={tmp_path / "results"}'])
+  return json.loads((tmp_path / 'results' / f'{name}.json').read_text())
+
+
+def test_seeds_that_were_run_apart(tmp_path):
+  runs = [
+    _store(tmp_path / f'{seed}', seed=seed, num_rows=1000, log_period=seed + 1)
+    for seed in (0, 3)
+  ]
+  record = _collect(tmp_path, *runs)
+  assert record['environment'] == 'classic/cartpole'
+  assert record['command'] == (
+    'python -m experiments.classic --preset=cartpole')
+  assert record['settings'] == dict(preset='cartpole', changes={})
+  assert record['note'] == 'alone'
+  assert record['hardware']['cores'] and record['versions']['jax']
+  first, second = record['seeds']
+  assert (first['seed'], second['seed']) == (0, 3)
+  assert (first['updates'], first['training_seconds']) == (3996, 1000.5)
+  assert first['mean'] == 5.0 and 'returns' not in first
+  curve = first['training_return_by_step']
+  assert len(curve) == learning.MOST_POINTS
+  assert curve[-1] == [1000, 999.0]
+  # Again, in its own place.
+  assert _collect(tmp_path, *runs) == record
+
+
+def test_agents_side_by_side(tmp_path):
+  record = _collect(tmp_path, _store(tmp_path / 'run', num_seeds=2, seed=5))
+  assert [row['agent'] for row in record['seeds']] == [0, 1]
+  assert [row['mean'] for row in record['seeds']] == [0.0, 1.0]
+  assert record['seeds'][1]['training_return_by_step'] == [
+    [980, 100.0], [990, 101.0], [1000, 102.0]]
+  assert record['command'].endswith('--preset=cartpole --num_seeds=2 --seed=5')
+
+
+def test_the_command_is_that_of_the_nearest_flagfile():
+  values = dict(
+    family='gymnax', env_id='Acrobot-v1', discount=0.99, gumbel_min_range=0.3,
+    updates_per_iteration=32, num_steps=600_000, num_seeds=3,
+    eval_episodes=100, eval_envs=100)
+  config = config_lib.from_preset('cartpole', **values)
+  assert learning.training_command(config, tell_seed=True) == (
+    'python -m experiments.classic '
+    '--flagfile=experiments/flagfiles/classic/acrobot.flags')
+  config = config_lib.from_preset(
+    'cartpole', **values | dict(augment_symmetry=True, temperature=(1, 0.5, 0)))
+  assert learning.training_command(config, tell_seed=False).endswith(
+    'acrobot.flags --temperature=1.0,0.5,0.0 --augment_symmetry=true')
+
+
+@pytest.mark.parametrize('fields, line', [
+  ([dict(evaluated=False)], 'has no evaluation.json'),
+  ([dict(num_rows=0)], 'is of step 1,000, but the run went to step 0'),
+  ([dict(), dict(seed=1, discount=0.5)],
+   'different configuration: discount is 0.997 and 0.5'),
+  ([dict(), dict()], 'seeds 0, 0: every run needs another seed'),
+])
+def test_refusals(tmp_path, fields, line):
+  runs = [_store(tmp_path / f'{i}', **one) for i, one in enumerate(fields)]
+  with pytest.raises(SystemExit) as error:
+    _collect(tmp_path, *runs)
+  assert str(error.value).startswith('error: ') and line in str(error.value)
+  assert '\n' not in str(error.value)
+  assert not (tmp_path / 'results').exists()
+
+
+def test_a_name_of_another_environment_is_refused(tmp_path):
+  run = _store(tmp_path / 'run')
+  path = tmp_path / 'results' / 'mine.json'
+  path.parent.mkdir()
+  path.write_text('{"environment": "board/go_9x9"}')
+  with pytest.raises(SystemExit, match='mine.json holds board/go_9x9, not '):
+    _collect(tmp_path, run)
+  with pytest.raises(SystemExit, match='is not a run directory'):
+    _collect(tmp_path, str(tmp_path / 'nowhere'))

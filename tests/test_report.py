@@ -1,0 +1,125 @@
+"""docs/results.md: what the committed JSON says, and nothing else."""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+
+from benchmarks import figures, learning, report, sections
+
+RESULTS = report.read_results()
+TEMPLATE = report.TEMPLATE.read_text(encoding='utf-8')
+
+
+def _row(mean, **fields):
+  return dict(
+    seed=0, agent=0, num_agents=1, step=100, updates=7, training_seconds=61.2,
+    num_episodes=10, num_simulations=4, mean=mean, standard_error=0.5,
+    training_return_by_step=[[10, 1.0], [20, 3.0]]) | fields
+
+
+def _record(*rows):
+  return dict(
+    environment='test/counting', command='python -m x',
+    hardware=dict(cpu='a CPU', cores=2, devices='1 x cpu'), seeds=list(rows))
+
+
+def test_the_page_is_what_the_command_makes():
+  assert report.PAGE.read_text(encoding='utf-8') == report.page(
+    RESULTS, TEMPLATE), 'run python -m benchmarks.report'
+
+
+def test_its_pictures_exist_and_links_lead_to_headings():
+  text = report.page(RESULTS, TEMPLATE)
+  for path in re.findall(r'!\[[^]]*\]\(([^)]+)\)', text):
+    assert (report.PAGE.parent / path).exists(), path
+  headings = [
+    sections.anchor(x) for x in re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+  ]
+  for anchor in re.findall(r'\]\(#([^)]+)\)', text):
+    assert anchor in headings
+  assert '9-search-against-mctx' in headings  # README links to it.
+
+
+@pytest.mark.parametrize('name', ['cartpole', 'throughput', 'kill', 'search'])
+def test_a_figure_changed_in_json_changes_the_page(name):
+  changed = copy.deepcopy(RESULTS)
+  record = changed[name]
+  if name == 'cartpole':
+    record['seeds'][3]['mean'] = 480.0
+  elif name == 'throughput':
+    record['board/tic_tac_toe']['rows_per_second'] = 1234.0
+  elif name == 'kill':
+    record['num_arrays'] = 99
+  else:
+    record['table, cpu']['results'][0]['speedup'] = 7.77
+  before, after = (report.page(x, TEMPLATE) for x in (RESULTS, changed))
+  told = {'cartpole': '500.0; 480.0; 500.0', 'throughput': '1,234',
+          'kill': 'all 99 arrays', 'search': '7.77'}[name]
+  assert after.count(told) == before.count(told) + 1
+
+
+def test_a_new_record_comes_at_the_end_and_into_the_overview():
+  text = report.page({**RESULTS, 'mine': _record(_row(2.0))}, TEMPLATE)
+  head, tail = text.split('## 1. A random policy', 1)
+  assert '[test/counting](#testcounting) | 2.00 ± 0.50 (1 seed: ' in head
+  assert '## 13. Other environments\n\n### test/counting\n' in tail
+  assert '![Training returns](images/mine_curves.png)' in tail
+
+
+def test_scores_over_seeds():
+  found = learning.score([_row(1.0), _row(2.0), _row(6.0)])
+  # t(0.975, 2) = 4.3027; the standard error is sqrt(7 / 3).
+  assert found.mean == 3.0
+  assert found.spread == pytest.approx(4.3027 * (7 / 3) ** 0.5, rel=1e-4)
+  assert learning.score([_row(1.0)]) == (1.0, 0.5, 1)
+
+
+def test_curves_meet_where_all_reach():
+  steps, returns = learning.on_common_steps(
+    [[[0, 0.0], [10, 10.0]], [[5, 1.0], [20, 4.0]]])
+  np.testing.assert_array_equal(steps, [5, 10])
+  np.testing.assert_allclose(returns, [[5.0, 10.0], [1.0, 2.0]])
+
+
+@pytest.mark.parametrize('bar, missed', [
+  (dict(score=2.5), ['the score']),
+  (dict(score=2.0), []),
+  (dict(score=2.0, each_seed=True), ['the score']),
+  (dict(score='human'), ['the score']),
+  (dict(seeds=3), ['the number of seeds']),
+  (dict(steps=99), ['the steps']),
+  (dict(seconds=61), ['the time']),
+  (dict(errors_above_random=3), ['too near to random']),
+  (dict(errors_above_random=2, seeds=2, steps=100, seconds=62), []),
+  (dict(no_loss_to='perfect'), ['games were lost']),
+])
+def test_bars(bar, missed):
+  extra = dict(random=0.0, human=9.0, perfect=dict(losses=1))
+  record = _record(_row(1.0, **extra), _row(3.0, seed=1, **extra))
+  assert sections.unmet(record, bar) == missed
+
+
+def test_an_ablation_is_shown_and_drawn(tmp_path):
+  pytest.importorskip('matplotlib')
+  variants = {
+    f'{search} {n}': dict(
+      _record(_row(1.0), _row(2.0, seed=1)),
+      varied=dict(search=search, num_simulations=n))
+    for search in ('gumbel', 'muzero') for n in (2, 4)
+  }
+  record = dict(question='Why?', command='python -m y', learnt='Little.',
+                variants=variants)
+  text = report.page({**RESULTS, 'ablation_search': record}, TEMPLATE)
+  assert '## 12. Ablations\n\n### Search\n\nWhy? test/counting,' in text
+  assert '| muzero 4 | 1.50 ± 6.35 | 100 | 7 |' in text
+  assert '(images/ablation_search.png)\n\nLittle.\n' in text
+  other = dict(record, variants={
+    name: dict(one, varied={}) for name, one in variants.items()})
+  drawn = figures.draw(
+    dict(ablation_search=record, ablation_other=other, mine=variants['gumbel 2']
+         ), tmp_path)
+  assert drawn == [
+    'ablation_search.png', 'ablation_other.png', 'mine_curves.png']
+  assert all((tmp_path / name).stat().st_size > 1000 for name in drawn)
