@@ -699,3 +699,18 @@ def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   )
   odds = np.log(found.policy[0, 1] / found.policy[0, 0])
   np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=1e-3)
+
+
+@pytest.mark.parametrize('weight', [1.0, 0.5, 0.0])
+def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
+  """Equal q-values: the target's logits are w times the prior's."""
+  found = search.make_search(
+    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
+    num_simulations=4, discount=0.5, max_depth=1, gumbel_prior_weight=weight,
+  )(
+    bandit([0.3] * 3, [0.0] * 3, [2.0, 0.0, 5.0], 0.3), jax.random.key(0),
+    jnp.zeros(1), jnp.array([[True, True, False]]), 0.0,
+  )
+  odds = np.log(found.policy[0, 0] / found.policy[0, 1])
+  np.testing.assert_allclose(odds, 2 * weight, atol=1e-4)
+  assert found.policy[0, 2] == 0

@@ -110,6 +110,10 @@ class Config:
   gumbel_min_range: float = _field(
     1e-8, 'Gumbel: q-values of a node are scaled to [0, 1], but never by less '
     'than this: what differs less is noise and must not decide.', low=1e-8)
+  gumbel_prior_weight: float = _field(
+    1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
+    '1 the policy stays open between actions of nearly equal value.',
+    low=0, high=1)
   gumbel_maxvisit_init: float = _field(
     50.0, 'Gumbel: c_visit of sigma(q).', low=0)
   q_normalisation: str = _field(

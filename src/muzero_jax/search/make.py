@@ -49,6 +49,7 @@ def make_search(
   gumbel_value_scale: float = 0.1,
   gumbel_maxvisit_init: float = 50.0,
   gumbel_min_range: float = 1e-8,
+  gumbel_prior_weight: float = 1.0,
   q_normalisation: str = 'siblings',
   pb_c_init: float = 1.25,
   pb_c_base: float = 19652.0,
@@ -77,6 +78,11 @@ def make_search(
       range or by this, whichever is larger, so that differences that are mere
       noise are not stretched to a decision (EfficientZero's code has such a
       floor, of 0.01).
+    gumbel_prior_weight: Gumbel only, w of the policy target softmax(w logits +
+      sigma(completed q)); 1 is the paper's. Trained towards it again and
+      again, logits grow without end at 1, so that any lasting difference of
+      q-values ends in a certain policy; below 1 they settle at
+      sigma(q) / (1 - w), and what differs little stays open.
     q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
       the node and its children, 'tree' over the whole tree as in the paper.
     pb_c_init: 'muzero' only, c1.
@@ -113,6 +119,7 @@ def make_search(
     run = functools.partial(
       _gumbel_policy,
       noise=noise,
+      prior_weight=gumbel_prior_weight,
       max_num_considered_actions=max_considered_actions,
       qtransform=functools.partial(
         mctx.qtransform_completed_by_mix_value,
@@ -234,6 +241,7 @@ def _gumbel_policy(
   temperature: Array,
   *,
   noise: bool,
+  prior_weight: float,
   max_num_considered_actions: int,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array]:
@@ -256,7 +264,19 @@ def _gumbel_policy(
     root.value, jax.nn.softmax(root.prior_logits), summary.qvalues,
     summary.visit_counts,
   )
-  return output.action, output.action_weights, value
+  policy = output.action_weights
+  if prior_weight != 1:
+    # The improved policy's logits are logits + sigma(q).
+    tiny = jnp.finfo(policy.dtype).tiny
+    improved = jnp.log(jnp.maximum(policy, tiny))
+    # Illegal actions, masked below, must not be the largest number here.
+    prior = jnp.where(
+      legal_actions, jax.nn.log_softmax(root.prior_logits), 0.0
+    )
+    policy = jax.nn.softmax(policies.mask_logits(
+      improved - (1 - prior_weight) * prior, ~legal_actions
+    ))
+  return output.action, policy, value
 
 
 def _muzero_policy(
