@@ -31,7 +31,7 @@ for line in sys.stdin:
     count += 1
     free = [f'{c}{r}' for r in range(size, 0, -1) for c in columns[:size]]
     free = [v for v in free if v not in taken]
-    answer = free[0] if free else 'pass'
+    answer = free[0] if len(free) > 1 else 'pass'  # Never suicide.
     if count == at:
       if how == 'die':
         os._exit(3)
