@@ -7,6 +7,7 @@ import sys
 
 import jax.numpy as jnp
 import pytest
+import tiny_game
 import tiny_run
 
 from muzero_jax import checkpoint, flags, lock
@@ -67,6 +68,37 @@ def test_unwritable_workdir(tmp_path, where):
   done = run('classic', f'--workdir={tmp_path / where}')
   _check_refusal(done, 2, 'workdir .* cannot be written')
   assert tiny_run.snapshot(tmp_path) == {'file': b'mine'}
+
+
+@pytest.mark.parametrize('script', ['evaluate', 'ladder'])
+@pytest.mark.parametrize('opponent, status, words', [
+  ('gnugo:1', 1, 'gnugo is not installed: it is neither on PATH nor in'),
+  ('gnugo:99', 2, "'gnugo:99': its level must be a whole number from 1 to 10"),
+  ('snapshot:7', 2, 'snapshot = 7: workdir .* nearest of its 1 is 3'),
+  ('run:nowhere', 2, 'workdir nowhere is not a run directory'),
+  ('alphago', 2, "'alphago' is not one of random, one_ply, mcts or"),
+])
+def test_opponents_that_are_not_there(
+    tmp_path, script, opponent, status, words):
+  config = tiny_game.config(env_id='go_9x9', augment_symmetry=False)
+  tiny_game.store(tmp_path, config, snapshot_steps=(3,), step=3)
+  before = tiny_run.snapshot(tmp_path)
+  done = tiny_run.call(
+    [sys.executable, '-c', NO_PROGRAMS.format(script=script),
+     f'--workdir={tmp_path}', f'--opponent=random,{opponent}'])
+  _check_refusal(done, status, words)
+  assert tiny_run.snapshot(tmp_path) == before
+
+
+NO_PROGRAMS = '''
+import os
+os.environ['PATH'] = '/nowhere'
+from experiments import {script}
+from muzero_jax import flags, gtp
+gtp._MORE_PLACES = ('/nowhere/games',)
+flags.define_workdir()
+flags.run({script}.main)
+'''
 
 
 MISSING = '''

@@ -19,6 +19,7 @@ class Player:
   """An opponent in the agent's place."""
 
   params = None
+  step = 0
 
   def __init__(self, opponent):
     self._opponent = opponent
@@ -101,6 +102,8 @@ def test_random_is_uniform_over_legal_moves():
 
 
 def test_names():
+  assert opponents.names('board/go_9x9') == (
+    'random', 'one_ply', 'mcts', 'gnugo')
   assert opponents.names('board/tic_tac_toe') == (
     'random', 'one_ply', 'mcts', 'perfect')
   assert opponents.names('board/othello') == ('random', 'one_ply', 'mcts')
@@ -120,6 +123,14 @@ def test_names():
   ('mcts:', 'board/hex', "'mcts:': simulations must be a whole number"),
   ('mcts:1e3', 'board/hex', "'mcts:1e3': simulations must be a whole number"),
   ('mcts:-5', 'board/hex', "'mcts:-5': simulations must be a whole number"),
+  ('gnugo', 'board/hex', "'gnugo' is not one of random, one_ply, mcts or"),
+  ('gnugo:0', 'board/go_9x9',
+   "'gnugo:0': its level must be a whole number from 1 to 10, as in gnugo:1"),
+  ('gnugo:11', 'board/go_9x9', "'gnugo:11': its level must be a whole number"),
+  ('snapshot', 'board/hex', 'nor snapshot:STEP or run:PATH'),
+  ('snapshot:3', 'board/hex', "'snapshot:3' needs the run directory"),
+  ('run:', 'board/hex', "'run:': the run directory is missing"),
+  ('run:none', 'board/hex', 'workdir none is not a run directory'),
 ])
 def test_bad_names_are_one_line(name, env_name, message):
   with pytest.raises(ValueError) as error:

@@ -106,7 +106,7 @@ def test_commands_are_shown():
   modules = {words[0] for words in _modules()}
   assert {'experiments.atari', 'experiments.board', 'experiments.classic',
           'experiments.diagnose', 'experiments.evaluate',
-          'experiments.minatar'} <= modules
+          'experiments.ladder', 'experiments.minatar'} <= modules
   assert ('make', 'atari') in _commands()
 
 
@@ -115,7 +115,8 @@ def _script_arguments(module, argv, monkeypatch):
   values = absl_flags.FlagValues()
   called = {}
   monkeypatch.setattr(common, 'main', lambda **kwargs: called.update(kwargs))
-  if module in ('experiments.diagnose', 'experiments.evaluate'):
+  if module in ('experiments.diagnose', 'experiments.evaluate',
+                'experiments.ladder'):
     importlib.import_module(module)
     for flag in absl_flags.FLAGS.flags_by_module_dict()[module]:
       values[flag.name] = copy.deepcopy(flag)
@@ -142,7 +143,7 @@ def test_flags_are_named_as_they_are():
   for name in _DOCUMENTS:
     for flag in re.findall(r'`--([a-z_]+)', _read(name)):
       assert flag in {*flags.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
-                      'help'}, f'{name}: --{flag}'
+                      'help', 'opening_moves'}, f'{name}: --{flag}'
 
 
 def test_make_targets_and_extras_exist():

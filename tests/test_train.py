@@ -11,7 +11,16 @@ import pytest
 import tiny_run
 from helpers import assert_trees_equal
 
-from muzero_jax import checkpoint, envs, flags, lock, progress, train
+from muzero_jax import (
+  agent,
+  checkpoint,
+  envs,
+  flags,
+  lock,
+  progress,
+  snapshots,
+  train,
+)
 from muzero_jax.envs import base
 from muzero_jax.types import EnvSpec
 
@@ -32,7 +41,8 @@ def interrupt_after(monkeypatch, num_saves, signum=signal.SIGTERM):
 
 def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
-  once = tiny_run.config(checkpoint_period=1e6, eval_episodes=4)
+  once = tiny_run.config(
+    checkpoint_period=1e6, eval_episodes=4, snapshot_period=3000)
   assert train.run(once, whole) == 0
   files = {path.name for path in whole.iterdir()}
   assert files >= {
@@ -40,7 +50,11 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
     'curves.png', 'tensorboard'}
   assert flags.read_config(whole) == once
   out = capsys.readouterr().out
-  for words in ('compiling the training step', 'resumes', 'left 0:00:00',
+  # In the first iteration that ends at or after each whole period.
+  assert [step // 3000 for step in snapshots.steps(whole)] == [1, 2, 3]
+  assert all(step % 3000 < 64 for step in snapshots.steps(whole))
+  for words in ('saved the snapshot of step 3,0', 'snapshots/',
+                'compiling the training step', 'resumes', 'left 0:00:00',
                 'saved the checkpoint', 'no noise: ', 'return '):
     assert (words in out) == (words != 'resumes'), words
   rows = tiny_run.rows(whole)
@@ -64,8 +78,12 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
       assert train.run(stopped, parts) == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  stopped = tiny_run.config(checkpoint_period=1e6)
+  assert snapshots.steps(parts) == []
+  stopped = tiny_run.config(checkpoint_period=1e6, snapshot_period=3000)
   assert train.run(stopped, parts) == 0
+  for step in snapshots.steps(whole):
+    assert_trees_equal(*(
+      agent.load(path, snapshot=step).params for path in (whole, parts)))
   assert 'resumed from the checkpoint at step' in capsys.readouterr().out
   state = tiny_run.restore(whole, once)
   assert state.learner.num_updates > 200 and tiny_run.num_leaves(state) > 40

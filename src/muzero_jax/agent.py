@@ -3,6 +3,7 @@
 For users, and for `evaluate`, which plays through the same functions.
 """
 
+import copy
 import functools
 import os
 from collections.abc import Callable
@@ -12,7 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import checkpoint, envs, factory, flags, history
+from muzero_jax import (
+  checkpoint,
+  envs,
+  factory,
+  flags,
+  history,
+  snapshots,
+)
 from muzero_jax.config import Config
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -112,6 +120,13 @@ class Agent:
     self._jitted = jax.jit(self.act_fn)
     self.reset()
 
+  def with_params(self, params: Params, step: int) -> 'Agent':
+    """Returns an agent with other parameters, compiled together with this."""
+    other = copy.copy(self)
+    other.params, other.step = params, step
+    other.reset()
+    return other
+
   def reset(self, seed: int = 0) -> None:
     """Forgets all episodes; the next observations open new ones."""
     self._state: AgentState | None = None
@@ -207,17 +222,23 @@ def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
 
 
 def load(
-  workdir: str | os.PathLike, *, index: int = 0, make_env: MakeEnv = envs.make
+  workdir: str | os.PathLike,
+  *,
+  index: int = 0,
+  snapshot: int | None = None,
+  make_env: MakeEnv = envs.make,
 ) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
 
   Args:
     workdir: the run directory.
     index: which of `num_seeds` agents.
+    snapshot: the step of one of the run's snapshots, to load that instead.
     make_env: as it was given to `train.run`.
 
   Raises:
-    ValueError: if the directory holds no run, no checkpoint or no such agent.
+    ValueError: if the directory holds no run, no checkpoint, no such snapshot
+      or no such agent.
   """
   config = flags.read_config(workdir)
   if not 0 <= index < config.num_seeds:
@@ -237,11 +258,15 @@ def load(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
       abstract,
     )
-  part = 'average_params' if config.average_decay else 'params'
-  found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
-  if found is None:
-    raise ValueError(f'workdir {workdir} has no checkpoint yet')
-  step, params = found
+  if snapshot is None:
+    part = 'average_params' if config.average_decay else 'params'
+    found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
+    if found is None:
+      raise ValueError(f'workdir {workdir} has no checkpoint yet')
+    step, params = found
+  else:
+    step = snapshot
+    params = snapshots.restore(workdir, step, abstract)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(config, spec, params, step, make_env=make_env)

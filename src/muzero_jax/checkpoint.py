@@ -11,8 +11,6 @@ One process per run; arrays may be sharded over its devices.
 """
 
 import contextlib
-import hashlib
-import json
 import logging
 import os
 import pathlib
@@ -26,7 +24,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-_MANIFEST = 'manifest.json'
+from muzero_jax import manifest as manifest_lib
+
+CHECKPOINTS = 'checkpoints'  # The folder of a run directory.
 _STEP = re.compile(r'\d+')
 _SAVING, _REPLACED, _REMOVING = '.saving-', '.replaced-', '.removing-'
 _DAMAGED = 'damaged-'
@@ -35,16 +35,13 @@ _warn = logging.getLogger(__name__).warning
 _Leaves = dict[str, Any]  # "params/dense/kernel" -> array.
 
 
-class _DamageError(Exception):
-  """Why a checkpoint cannot be trusted."""
-
-
 def save(
   workdir: str | os.PathLike,
   step: int,
   state: Any,
   *,
-  max_to_keep: int = 2,
+  max_to_keep: int | None = 2,
+  folder: str = CHECKPOINTS,
 ) -> pathlib.Path:
   """Saves a state; when this returns, the step survives a crash.
 
@@ -52,7 +49,8 @@ def save(
     workdir: the run directory.
     step: number of the checkpoint, at least 0; one of that number is replaced.
     state: a pytree of arrays, typed PRNG keys, numbers and None.
-    max_to_keep: the newest checkpoints kept, at least 1.
+    max_to_keep: the newest checkpoints kept, at least 1; None for all.
+    folder: of the run directory, where the checkpoints are.
 
   Returns:
     The checkpoint's directory.
@@ -62,29 +60,23 @@ def save(
   """
   if jax.process_count() > 1:
     raise NotImplementedError('checkpoints of several processes')
-  root = pathlib.Path(workdir) / 'checkpoints'
+  root = pathlib.Path(workdir) / folder
   root.mkdir(parents=True, exist_ok=True)
   _tidy(root)
   final = _directory(root, step)
   saving = root / f'{_SAVING}{final.name}'
   leaves = _flatten(state)
   _write_state(saving / 'state', leaves)
-  manifest = dict(
+  manifest_lib.seal(saving, dict(
     step=step,
     leaves={name: _describe(leaf) for name, leaf in leaves.items()},
-    files={
-      path.relative_to(saving).as_posix(): _flush_and_hash(path)
-      for path in sorted(saving.rglob('*')) if path.is_file()
-    },
-  )
-  _write_flushed(saving / _MANIFEST, _manifest_bytes(manifest))
-  for directory in [*(p for p in saving.rglob('*') if p.is_dir()), saving]:
-    _flush_directory(directory)
+  ))
   if final.exists():
     final.rename(root / f'{_REPLACED}{final.name}')
   saving.rename(final)
-  _flush_directory(root)
-  for old in steps(workdir)[:-max_to_keep]:
+  manifest_lib.flush_directory(root)
+  saved = steps(workdir, folder=folder)
+  for old in saved[:-max_to_keep] if max_to_keep else []:
     if old != step:
       directory = _directory(root, old)
       directory.rename(root / f'{_REMOVING}{directory.name}')
@@ -113,14 +105,14 @@ def restore(
     ValueError: no intact checkpoint is left, or the newest intact one holds
       other leaves, shapes or dtypes: nothing is set aside then.
   """
-  root = pathlib.Path(workdir) / 'checkpoints'
+  root = pathlib.Path(workdir) / CHECKPOINTS
   if root.is_dir():
     _tidy(root)
   for step in reversed(steps(workdir)):
     directory = _directory(root, step)
     try:
-      manifest = _verify(directory)
-    except _DamageError as damage:
+      manifest = manifest_lib.verify(directory)
+    except manifest_lib.DamageError as damage:
       aside = _set_aside(directory)
       report(f'checkpoint {directory} is damaged ({damage}): set aside as '
              f'{aside.name}')
@@ -151,7 +143,7 @@ def restore_subtree(
   Raises:
     ValueError: as `restore`.
   """
-  root = pathlib.Path(workdir) / 'checkpoints'
+  root = pathlib.Path(workdir) / CHECKPOINTS
   tried: set[int] = set()
   # Listed anew each time: the run may have replaced what was listed before.
   while left := set(steps(workdir)) - tried:
@@ -159,9 +151,10 @@ def restore_subtree(
     tried.add(step)
     directory = _directory(root, step)
     try:
-      manifest = _verify(directory, subtree.split('/')[0])
+      field = _group_directory(pathlib.Path('state'), subtree)
+      manifest = manifest_lib.verify(directory, field.as_posix())
       return step, _read(directory, manifest, abstract_subtree, subtree)
-    except (_DamageError, FileNotFoundError) as damage:
+    except (manifest_lib.DamageError, FileNotFoundError) as damage:
       if directory.exists():
         report(f'checkpoint {directory} is damaged ({damage}): passed over')
   if tried:
@@ -170,9 +163,37 @@ def restore_subtree(
   return None
 
 
-def steps(workdir: str | os.PathLike) -> list[int]:
+def restore_step(
+  workdir: str | os.PathLike,
+  abstract_state: Any,
+  step: int,
+  *,
+  folder: str = CHECKPOINTS,
+) -> Any:
+  """Returns the state of one step; changes nothing on disk.
+
+  Args:
+    workdir: the run directory.
+    abstract_state: the state, or `jax.eval_shape` of it.
+    step: one of `steps`.
+    folder: of the run directory, where the checkpoints are.
+
+  Raises:
+    ValueError: it is not there, is damaged, or holds another state.
+  """
+  directory = _directory(pathlib.Path(workdir) / folder, step)
+  try:
+    manifest = manifest_lib.verify(directory)
+  except manifest_lib.DamageError as damage:
+    raise ValueError(f'{directory} is damaged: {damage}') from None
+  return _read(directory, manifest, abstract_state, '')
+
+
+def steps(
+  workdir: str | os.PathLike, *, folder: str = CHECKPOINTS
+) -> list[int]:
   """Returns the steps of the saved checkpoints, oldest first, unverified."""
-  root = pathlib.Path(workdir) / 'checkpoints'
+  root = pathlib.Path(workdir) / folder
   if not root.is_dir():
     return []
   return sorted(
@@ -352,61 +373,6 @@ def _text(description: dict[str, Any]) -> str:
   return f'{description["dtype"]}[{shape}]'
 
 
-def _verify(directory: pathlib.Path, group: str = '') -> dict[str, Any]:
-  """Returns the manifest of an intact checkpoint.
-
-  Args:
-    directory: the checkpoint.
-    group: the only top-level field whose files are read; all if empty.
-
-  Raises:
-    _DamageError: which file is not what was saved, and how.
-  """
-  manifest = _read_manifest(directory)
-  base = _group_directory(pathlib.Path('state'), group) if group else None
-  for name, expected in manifest['files'].items():
-    if base is not None and base not in pathlib.Path(name).parents:
-      continue
-    path = directory / name
-    if not path.is_file():
-      raise _DamageError(f'{name} is missing')
-    if path.stat().st_size != expected['size']:
-      raise _DamageError(
-        f'{name} has {path.stat().st_size} of {expected["size"]} bytes')
-    with open(path, 'rb') as file:
-      if hashlib.file_digest(file, 'sha256').hexdigest() != expected['sha256']:
-        raise _DamageError(f'{name} has changed since it was saved')
-  return manifest
-
-
-def _manifest_bytes(contents: dict[str, Any]) -> bytes:
-  """Returns manifest.json: the contents beside their own hash."""
-  digest = hashlib.sha256(_canonical(contents)).hexdigest()
-  return _canonical(dict(contents=contents, sha256=digest))
-
-
-def _canonical(value: Any) -> bytes:
-  return (json.dumps(value, indent=1, sort_keys=True) + '\n').encode()
-
-
-def _read_manifest(directory: pathlib.Path) -> dict[str, Any]:
-  """Returns the contents of an intact manifest.json."""
-  path = directory / _MANIFEST
-  if not path.is_file():
-    raise _DamageError(f'{_MANIFEST} is missing')
-  data = path.read_bytes()
-  try:
-    contents = json.loads(data)['contents']
-    intact = data == _manifest_bytes(contents)
-  except (ValueError, KeyError, TypeError):
-    intact = False
-  if not intact:
-    raise _DamageError(f'{_MANIFEST} has changed since it was saved')
-  if contents['step'] != int(directory.name):
-    raise _DamageError(f'{_MANIFEST} is that of step {contents["step"]}')
-  return contents
-
-
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
   """Renames a damaged checkpoint; returns its new place."""
   number = 1
@@ -437,29 +403,6 @@ def _tidy(root: pathlib.Path) -> None:
   for mark in (_SAVING, _REMOVING, _REPLACED):
     for path in root.glob(f'{mark}*'):
       shutil.rmtree(path)
-
-
-def _flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
-  """Returns size and SHA-256 of a file that is then safely on disk."""
-  with open(path, 'rb') as file:
-    digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    os.fsync(file.fileno())
-    return dict(sha256=digest, size=file.tell())
-
-
-def _write_flushed(path: pathlib.Path, data: bytes) -> None:
-  with open(path, 'wb') as file:
-    file.write(data)
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _flush_directory(directory: pathlib.Path) -> None:
-  descriptor = os.open(directory, os.O_RDONLY)
-  try:
-    os.fsync(descriptor)
-  finally:
-    os.close(descriptor)
 
 
 @contextlib.contextmanager

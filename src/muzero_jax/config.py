@@ -214,6 +214,9 @@ class Config:
   checkpoint_period: float = _field(
     300.0, 'Seconds between checkpoints; 0 for every iteration.', low=0)
   max_checkpoints: int = _field(2, 'Checkpoints kept.', low=1)
+  snapshot_period: int = _field(
+    0, 'Environment steps between snapshots of the parameters to play with, '
+    'all of which are kept: for rating curves. 0 for none.', low=0)
 
   def __post_init__(self) -> None:
     for field in dataclasses.fields(self):
@@ -244,6 +247,7 @@ FIELDS: dict[str, dataclasses.Field] = {
 # another num_steps stretches what is left of the schedules.
 RESUMABLE_FIELDS = frozenset({
   'num_steps', 'log_period', 'checkpoint_period', 'max_checkpoints',
+  'snapshot_period',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
 })
 

@@ -1,19 +1,25 @@
 """Evaluation: noise-free play to the natural end of each of N episodes."""
 
-import functools
-from collections.abc import Callable, Sequence
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import atari_scores, opponents
-from muzero_jax.agent import Agent, AgentState
-from muzero_jax.opponents import Opponent
-from muzero_jax.types import Array, Environment, EnvSpec, Params, TimeStep
+from muzero_jax import atari_scores, matches, opponents, play, records
+from muzero_jax.agent import Agent
+from muzero_jax.matches import MatchScore, play_match
+from muzero_jax.opponents import AnyOpponent, Program
+from muzero_jax.types import Environment
 
-_CHUNK = 64  # Steps between looks at whether all episodes have ended.
+__all__ = [
+  'OPENING_MOVES', 'MatchScore', 'Score', 'describe', 'evaluate',
+  'num_envs_for', 'num_envs_of', 'over_agents', 'play_match', 'report',
+]
+
+# Random moves before a match of two who would else repeat one game.
+OPENING_MOVES = 4
 
 
 class Score(NamedTuple):
@@ -34,33 +40,6 @@ class Score(NamedTuple):
     if count < 2:
       return float('nan')
     return float(self.returns.std(ddof=1) / np.sqrt(count))
-
-
-class MatchScore(NamedTuple):
-  """Games won, drawn and lost, by who moved first."""
-
-  first: tuple[int, int, int]  # Where the agent moved first.
-  second: tuple[int, int, int]
-
-  @property
-  def total(self) -> tuple[int, int, int]:
-    """Returns wins, draws and losses over both colours."""
-    wins, draws, losses = (a + b for a, b in zip(self.first, self.second))
-    return wins, draws, losses
-
-
-class _Play(NamedTuple):
-  """Running episodes and what the finished ones scored."""
-
-  env_state: Any
-  timestep: TimeStep
-  agent_state: AgentState
-  player: Array  # [B] i32, whom the agent plays.
-  score: Array  # [B] f32, of the running episode, for the agent.
-  length: Array  # [B] i32
-  num_done: Array  # [B] i32
-  scores: Array  # [E, B] f32, of finished episodes.
-  lengths: Array  # [E, B] i32
 
 
 def num_envs_for(num_episodes: int, most: int) -> int:
@@ -90,163 +69,10 @@ def evaluate(
   Raises:
     ValueError: if the episodes cannot be shared out evenly.
   """
-  play = _run(agent, env, None, num_envs, num_episodes, seed)
-  return Score(
-    np.asarray(play.scores).reshape(-1), np.asarray(play.lengths).reshape(-1)
-  )
-
-
-def play_match(
-  agent: Agent,
-  env: Environment,
-  opponent: Opponent,
-  *,
-  num_envs: int,
-  num_games: int,
-  seed: int = 0,
-) -> MatchScore:
-  """Returns how an agent fares against an opponent, both colours equally.
-
-  Args:
-    agent: plays greedily, without noise.
-    env: `num_envs` environments of a two-player game.
-    opponent: of `env`'s game.
-    num_envs: B, even: in half of them the agent moves first.
-    num_games: a multiple of `num_envs`.
-    seed: of environments, searches and opponent.
-
-  Raises:
-    ValueError: on a one-player game or numbers that do not fit.
-  """
-  if env.spec.num_players != 2:
-    raise ValueError(f'{env.spec.name} has one player: there is no match')
-  if num_envs % 2:
-    raise ValueError(f'num_envs={num_envs}: must be even')
-  play = _run(agent, env, opponent, num_envs, num_games, seed)
-  scores = np.asarray(play.scores)  # [E, B]
-
-  def count(part: np.ndarray) -> tuple[int, int, int]:
-    return (
-      int((part > 0).sum()), int((part == 0).sum()), int((part < 0).sum())
-    )
-
-  half = num_envs // 2
-  return MatchScore(count(scores[:, :half]), count(scores[:, half:]))
-
-
-def _run(
-  agent: Agent,
-  env: Environment,
-  opponent: Opponent | None,
-  num_envs: int,
-  num_episodes: int,
-  seed: int,
-) -> _Play:
-  """Plays until every environment has ended its share of the episodes."""
-  if num_episodes < 1 or num_episodes % num_envs:
-    raise ValueError(
-      f'num_episodes={num_episodes}: must be a multiple of num_envs='
-      f'{num_envs}, so that every environment plays as many'
-    )
-  per_env = num_episodes // num_envs
-  init_key, play_key = jax.random.split(jax.random.key(seed))
-  start = jax.jit(env.init) if env.restorable else env.init
-  env_state, timestep = start(init_key)
-  first_half = jnp.arange(num_envs) < num_envs // 2
-  state = _Play(
-    env_state=env_state,
-    timestep=timestep,
-    agent_state=agent.init_state(num_envs),
-    player=_players(first_half, timestep.to_play),
-    score=jnp.zeros(num_envs, jnp.float32),
-    length=jnp.zeros(num_envs, jnp.int32),
-    num_done=jnp.zeros(num_envs, jnp.int32),
-    scores=jnp.zeros((per_env, num_envs), jnp.float32),
-    lengths=jnp.zeros((per_env, num_envs), jnp.int32),
-  )
-  chunk = jax.jit(
-    functools.partial(_chunk, agent.act_fn, env.step, opponent, first_half)
-  )
-  while int(state.num_done.min()) < per_env:
-    play_key, chunk_key = jax.random.split(play_key)
-    state = chunk(agent.params, state, chunk_key)
-  return state
-
-
-def _players(first_half: Array, to_play: Array) -> Array:
-  """Returns whom the agent plays: the first mover in the first half."""
-  return jnp.where(first_half, to_play, 1 - to_play)
-
-
-def _chunk(
-  act_fn: Callable[..., Any],
-  step_fn: Callable[..., Any],
-  opponent: Opponent | None,
-  first_half: Array,
-  params: Params,
-  state: _Play,
-  rng_key: Array,
-) -> _Play:
-  """Plays some steps of all environments, none after the last episode."""
-  body = functools.partial(
-    _play_step, act_fn, step_fn, opponent, first_half, params
-  )
-  keys = jax.random.split(rng_key, _CHUNK)
-  per_env = state.scores.shape[0]
-  return jax.lax.while_loop(
-    lambda at: (at[0] < _CHUNK) & (at[1].num_done.min() < per_env),
-    lambda at: (at[0] + 1, body(at[1], keys[at[0]])),
-    (jnp.int32(0), state),
-  )[1]
-
-
-def _play_step(
-  act_fn: Callable[..., Any],
-  step_fn: Callable[..., Any],
-  opponent: Opponent | None,
-  first_half: Array,
-  params: Params,
-  state: _Play,
-  rng_key: Array,
-) -> _Play:
-  agent_key, opponent_key, env_key = jax.random.split(rng_key, 3)
-  row = state.timestep
-  agent_state, found = act_fn(
-    params, state.agent_state, agent_key, row.observation, row.legal_actions,
-    row.is_first,
-  )
-  action = found.action
-  if opponent is not None:
-    action = jnp.where(
-      row.to_play == state.player,
-      action,
-      opponent(opponent_key, state.env_state, row),
-    )
-    agent_state = agent_state._replace(action=action)
-  env_state, timestep = step_fn(state.env_state, action, env_key)
-  gain = timestep.reward
-  if opponent is not None:
-    gain = jnp.where(row.to_play == state.player, gain, -gain)
-  opens = timestep.is_first
-  score = jnp.where(opens, 0.0, state.score + gain)
-  length = jnp.where(opens, 0, state.length + 1)
-  # Episodes beyond the share of an environment are not recorded.
-  per_env = state.scores.shape[0]
-  slot = jnp.where(timestep.is_last, state.num_done, per_env)
-  envs = jnp.arange(slot.shape[0])
-  return _Play(
-    env_state=env_state,
-    timestep=timestep,
-    agent_state=agent_state,
-    player=jnp.where(
-      opens, _players(first_half, timestep.to_play), state.player
-    ),
-    score=score,
-    length=length,
-    num_done=state.num_done + timestep.is_last,
-    scores=state.scores.at[slot, envs].set(score, mode='drop'),
-    lengths=state.lengths.at[slot, envs].set(length, mode='drop'),
-  )
+  played = play.make(
+    agent, env, None, num_envs=num_envs, num_episodes=num_episodes
+  )(agent.params, None, seed)
+  return Score(played.scores.reshape(-1), played.lengths.reshape(-1))
 
 
 def report(
@@ -255,6 +81,10 @@ def report(
   num_episodes: int,
   seed: int = 0,
   opponent_names: Sequence[str] = (),
+  opening_moves: int | None = None,
+  workdir: str | os.PathLike | None = None,
+  index: int = 0,
+  records_folder: str | os.PathLike | None = None,
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
 
@@ -269,54 +99,122 @@ def report(
     seed: of environments, searches and opponents.
     opponent_names: as `opponents.make` takes them; if empty, its `defaults`,
       of which the last is the strongest.
+    opening_moves: legal moves at random at the start of each game; None for
+      OPENING_MOVES against agents and programs, else none.
+    workdir: the agent's run directory, for opponents that are its snapshots.
+    index: which of the run's agents it is.
+    records_folder: where to write the games of each match; None for nowhere.
 
   Raises:
-    ValueError: if the episodes cannot be played evenly, or an opponent does
-      not exist.
+    ValueError: if the episodes cannot be played evenly, an opponent does not
+      exist, or there are records already.
+    RuntimeError: if an opponent that is a program ended no game.
   """
   config, spec = agent.config, agent.spec
+  players = _opponents(agent, opponent_names, workdir, index)
+  paths = _record_paths(agent, players, records_folder)
   two_players = spec.num_players == 2
-  players = _opponents(spec, opponent_names)
-  if two_players and num_episodes % 2:
+  if opening_moves and not two_players:
     raise ValueError(
-      f'num_episodes = {num_episodes}: must be even, so that both colours '
-      'play as many games'
-    )
-  pairs = 2 if two_players else 1
-  num_envs = pairs * num_envs_for(
-    num_episodes // pairs, max(config.eval_envs // pairs, 1)
-  )
+      f'opening_moves = {opening_moves}: {spec.name} has one player')
+  num_envs = num_envs_of(agent, num_episodes)
   env = agent.make_env(
     config, num_envs=num_envs, evaluation=True, seed=config.seed + 1 + seed
   )
-  play = dict(num_envs=num_envs, seed=seed)
   result: dict[str, Any] = dict(
     environment=spec.name,
     step=agent.step,
     num_episodes=num_episodes,
     num_simulations=config.eval_simulations or config.num_simulations,
   )
-  if two_players:
-    for name, opponent in players.items():
-      match = play_match(agent, env, opponent, num_games=num_episodes, **play)
-      wins, draws, losses = match.total
-      result[name] = dict(
-        wins=wins, draws=draws, losses=losses, **match._asdict()
-      )
-      result['mean'] = (wins - losses) / num_episodes
-    return result
-  score = evaluate(agent, env, num_episodes=num_episodes, **play)
-  result.update(
+  if not two_players:
+    score = evaluate(
+      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
+    return {**result, **_plain_score(score, agent)}
+  for name, opponent in players.items():
+    opening = _opening_moves(opponent, opening_moves)
+    match = play_match(
+      agent, env, opponent, num_envs=num_envs, num_games=num_episodes,
+      seed=seed, opening_moves=opening, opponent_name=name)
+    if paths:
+      matches.write_games(paths[name], match.games)
+    result[name] = matches.as_plain(match, name)
+    if opening:
+      result[name]['opening_moves'] = opening
+    result['mean'] = result[name]['mean']
+  return result
+
+
+def num_envs_of(agent: Agent, num_episodes: int) -> int:
+  """Returns how many environments play so many episodes.
+
+  Raises:
+    ValueError: if a game of two players cannot share them out evenly.
+  """
+  pairs = agent.spec.num_players
+  if num_episodes % pairs:
+    raise ValueError(
+      f'num_episodes = {num_episodes}: must be even, so that both colours '
+      'play as many games'
+    )
+  most = max(agent.config.eval_envs // pairs, 1)
+  return pairs * num_envs_for(num_episodes // pairs, most)
+
+
+def _opening_moves(opponent: AnyOpponent, asked: int | None) -> int:
+  """Returns the random moves at the start of a match's games."""
+  if asked is not None:
+    return asked
+  repeats_itself = isinstance(opponent, (Agent, Program))
+  return OPENING_MOVES if repeats_itself else 0
+
+
+def _record_paths(
+  agent: Agent,
+  players: Mapping[str, AnyOpponent],
+  folder: str | os.PathLike | None,
+) -> dict[str, pathlib.Path]:
+  """Returns where the games against each opponent go; {} for nowhere.
+
+  Raises:
+    ValueError: if there are such files already, or no games of two.
+  """
+  if folder is None:
+    return {}
+  if not players:
+    raise ValueError(
+      f'records = {folder}: {agent.spec.name} has one player, and only games '
+      'of two are recorded')
+  paths = {
+    name: pathlib.Path(folder) / f'{records.file_name(name)}.jsonl'
+    for name in players
+  }
+  if len(set(paths.values())) < len(paths):
+    raise ValueError(
+      f'records = {folder}: two opponents would share a file there; play them '
+      'one by one')
+  for path in paths.values():
+    for there in (path, path.with_suffix('.sgf')):
+      if there.exists():
+        raise ValueError(
+          f'records = {folder}: {there} is there already; choose another '
+          'folder')
+  return paths
+
+
+def _plain_score(score: Score, agent: Agent) -> dict[str, Any]:
+  """Returns the scores of a game of one player as plain numbers."""
+  plain = dict(
     mean=score.mean,
-    standard_error=score.standard_error if num_episodes > 1 else None,
+    standard_error=score.standard_error if len(score.returns) > 1 else None,
     min=float(score.returns.min()),
     max=float(score.returns.max()),
     mean_length=float(score.lengths.mean()),
     returns=[float(x) for x in score.returns],
   )
-  if config.family == 'atari':
-    result.update(_beside_humans(config.env_id, score.mean))
-  return result
+  if agent.config.family == 'atari':
+    plain |= _beside_humans(agent.config.env_id, score.mean)
+  return plain
 
 
 def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
@@ -339,15 +237,25 @@ def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
   )
 
 
-def _opponents(spec: EnvSpec, names: Sequence[str]) -> dict[str, Opponent]:
+def _opponents(
+  agent: Agent,
+  names: Sequence[str],
+  workdir: str | os.PathLike | None,
+  index: int,
+) -> dict[str, AnyOpponent]:
   """Returns the opponents of an evaluation by name; of one player, none."""
+  spec = agent.spec
   if spec.num_players == 2:
     names = names or opponents.defaults(spec.name)
   elif names:
     raise ValueError(
       f'opponent = {",".join(names)}: {spec.name} has one player'
     )
-  return {name: opponents.make(name, spec.name) for name in names}
+  return {
+    name: opponents.make(
+      name, spec.name, workdir=workdir, index=index, make_env=agent.make_env)
+    for name in names
+  }
 
 
 def _beside_humans(game: str, mean: float) -> dict[str, Any]:
@@ -379,13 +287,20 @@ def describe(result: dict[str, Any]) -> list[str]:
   )
   if 'returns' not in result:
     lines = [head]
-    matches = {k: v for k, v in result.items() if isinstance(v, dict)}
-    for name, match in matches.items():
+    against = {k: v for k, v in result.items() if isinstance(v, dict)}
+    for name, match in against.items():
+      opening = match.get('opening_moves')
+      after = f', after {opening} random moves' if opening else ''
       lines.append(
-        f'  against {name}: {match["wins"]} won, {match["draws"]} drawn, '
-        f'{match["losses"]} lost; moving first {_record(match["first"])}, '
-        f'second {_record(match["second"])} (won-drawn-lost)'
+        f'  against {name}{after}: {match["wins"]} won, '
+        f'{match["draws"]} drawn, {match["losses"]} lost; moving first '
+        f'{_record(match["first"])}, second {_record(match["second"])} '
+        '(won-drawn-lost)'
       )
+      if 'broken' in match:
+        lines.append(
+          f'    {match["broken"]} more games are broken and not counted, the '
+          f'first: {match["reason"]}')
     return lines
   spread = ''
   if result['standard_error'] is not None:

@@ -22,6 +22,7 @@ from muzero_jax import (
   learner,
   lock,
   replay,
+  snapshots,
 )
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
@@ -207,6 +208,7 @@ def _run(
       _evaluate(config, workdir, make_env, env.spec, state, progress)
     curves = progress.close()
     files = ['config.json', 'checkpoints/', 'metrics.jsonl']
+    files += ['snapshots/'] if snapshots.steps(workdir) else []
     files += [curves.name] if curves else []
     files += [EVALUATION_FILE] if config.eval_episodes else []
     progress.note(f'all of the run is in {workdir}: {", ".join(files)}')
@@ -257,6 +259,7 @@ def _iterate(
   """
   means = _Means()
   last_save = time.monotonic()
+  next_snapshot = _next_snapshot(config, _least(state.num_steps))
   stop.deferred = True
   done = False
   while not done:
@@ -285,7 +288,11 @@ def _iterate(
       )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
     # After a skipped update it may be the parameters that are beyond help.
-    if done or is_due and not metrics.skips_in_a_row.any():
+    is_sound = not metrics.skips_in_a_row.any()
+    if num_steps >= next_snapshot and is_sound:
+      _save_snapshot(workdir, num_steps, state, progress)
+      next_snapshot = _next_snapshot(config, num_steps)
+    if done or is_due and is_sound:
       _save(config, workdir, env, state, progress)
       last_save = time.monotonic()
   stop.deferred = False
@@ -407,6 +414,34 @@ def _save(
     f'saved the checkpoint of step {step:,} in '
     f'{time.monotonic() - start:.1f} s'
   )
+
+
+def _next_snapshot(config: Config, num_steps: int) -> float:
+  """Returns the steps at which a snapshot is due next: whole periods."""
+  if not config.snapshot_period:
+    return float('inf')
+  return (num_steps // config.snapshot_period + 1) * config.snapshot_period
+
+
+def _save_snapshot(
+  workdir: str | os.PathLike,
+  step: int,
+  state: TrainState,
+  progress: Progress,
+) -> None:
+  """Saves the parameters to play with.
+
+  Raises:
+    RuntimeError: the disk refuses.
+  """
+  try:
+    is_new = snapshots.save(workdir, step, learner.final_params(state.learner))
+  except OSError as error:
+    raise RuntimeError(
+      f'step {step}: the snapshot cannot be written: {error}'
+    ) from error
+  if is_new:
+    progress.note(f'saved the snapshot of step {step:,}')
 
 
 def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:

@@ -137,3 +137,18 @@ def make_rules(env_name: str) -> base.Rules:
   if family != 'board':
     raise ValueError(f'{env_name}: only board games have rules to play by')
   return _module(family).make_rules(env_id)
+
+
+def go_rules(env_name: str) -> base.GoRules | None:
+  """Returns the board and the komi of a game of Go; None of other games.
+
+  Args:
+    env_name: as `EnvSpec.name` has it, for example 'board/go_9x9'.
+
+  Raises:
+    ImportError: its package is missing; says what to install.
+  """
+  family, _, env_id = env_name.partition('/')
+  if family != 'board' or env_id not in _module(family).GO_GAMES:
+    return None
+  return _module(family).go_rules(env_id)

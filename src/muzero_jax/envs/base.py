@@ -61,6 +61,13 @@ class Rules(NamedTuple):
   is_over: Callable[[Any], Array]  # [B] bool
 
 
+class GoRules(NamedTuple):
+  """What a game of Go leaves open."""
+
+  size: int  # Points per side.
+  komi: float  # Points that White gets.
+
+
 class Rollout(NamedTuple):
   """Rows of a random policy; row t + 1 follows from action t at row t."""
 

@@ -21,6 +21,7 @@ BOARD_GAMES = (
   'animal_shogi', 'chess', 'connect_four', 'gardner_chess', 'go_19x19',
   'go_9x9', 'hex', 'othello', 'shogi', 'tic_tac_toe',
 )
+GO_GAMES = ('go_19x19', 'go_9x9')
 _MINATAR_ACTIONS = {
   'asterix': ('noop', 'left', 'up', 'right', 'down'),
   'breakout': ('noop', 'left', 'right'),
@@ -68,6 +69,16 @@ def make_rules(name: str) -> base.Rules:
     ),
     is_over=_is_over,
   )
+
+
+def go_rules(name: str) -> base.GoRules:
+  """Returns the board and the komi of a game of GO_GAMES.
+
+  Its rules: area scoring, stones still on the board count as alive; two passes
+  end it, as do 2 * size^2 moves; whoever repeats a position loses.
+  """
+  game = pgx.make(name)._game
+  return base.GoRules(size=game.size, komi=game.komi)
 
 
 def make_minatar(

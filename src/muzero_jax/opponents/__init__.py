@@ -1,59 +1,94 @@
 """Opponents for evaluation, by name: from random to perfect play.
 
 `random` needs nothing but what an agent sees; `one_ply` and `mcts` know the
-true rules of the game and play from the environment's own state.
+true rules of the game and play from the environment's own state. `gnugo` is a
+program beside this one, and `snapshot` and `run` are other trained agents.
 """
 
 import functools
+import os
 
-from muzero_jax import envs
-from muzero_jax.opponents import mcts, one_ply
+from muzero_jax import agent, envs
+from muzero_jax.agent import Agent, MakeEnv
+from muzero_jax.opponents import mcts, one_ply, programs
 from muzero_jax.opponents.base import Opponent, random
+from muzero_jax.opponents.programs import Program
 from muzero_jax.opponents.tic_tac_toe import perfect_tic_tac_toe
 
 __all__ = [
-  'Opponent', 'defaults', 'make', 'names', 'perfect_tic_tac_toe', 'random',
+  'AnyOpponent', 'Opponent', 'Program', 'defaults', 'make', 'names',
+  'perfect_tic_tac_toe', 'random',
 ]
 
+AnyOpponent = Opponent | Agent | Program
+
 MCTS_SIMULATIONS = 100  # Of `mcts` without a number.
+GNUGO_LEVEL = 1  # Of `gnugo` without a number.
 _PERFECT = {'board/tic_tac_toe': perfect_tic_tac_toe}
+# How those are spelt that take something behind a colon.
+_SPELLINGS = {'mcts': 'mcts or mcts:N', 'gnugo': 'gnugo or gnugo:LEVEL'}
 
 
-def make(name: str, env_name: str) -> Opponent:
+def make(
+  name: str,
+  env_name: str,
+  *,
+  workdir: str | os.PathLike | None = None,
+  index: int = 0,
+  make_env: MakeEnv = envs.make,
+) -> AnyOpponent:
   """Returns an opponent by name.
 
   Args:
-    name: one of `names`; 'mcts:1000' is `mcts` with 1000 simulations.
+    name: one of `names`; 'mcts:1000' is `mcts` with 1000 simulations,
+      'gnugo:5' GNU Go at level 5. Or an agent: 'snapshot:1000' is the run's
+      own of step 1000, 'run:PATH' the newest of another run.
     env_name: of the environment, for example 'board/tic_tac_toe'.
+    workdir: the run directory that `snapshot` looks in.
+    index: which of its agents.
+    make_env: as it was given to `train.run`.
 
   Raises:
+    EngineError: the program is not installed.
     ImportError: the game's package is missing; says what to install.
     ValueError: if there is no such opponent for that environment.
   """
   if name == 'random':
     return random
   known = names(env_name)
-  kind, colon, number = name.partition(':')
-  if kind not in known or (colon and kind != 'mcts'):
-    allowed = [f'{n} or mcts:N' if n == 'mcts' else n for n in known]
+  kind, colon, _ = name.partition(':')
+  if colon and kind in ('snapshot', 'run'):
+    return _make_agent(name, env_name, workdir, index, make_env)
+  if kind not in known or (colon and kind not in _SPELLINGS):
+    allowed = ', '.join(_SPELLINGS.get(n, n) for n in known)
     raise ValueError(
-      f'opponent = {name!r} is not one of {", ".join(allowed)} for {env_name}'
+      f'opponent = {name!r} is not one of {allowed} for {env_name}, nor '
+      'snapshot:STEP or run:PATH'
     )
   if kind == 'perfect':
     return _PERFECT[env_name]
-  rules = envs.make_rules(env_name)
+  if kind == 'gnugo':
+    level = _number(name, GNUGO_LEVEL, 'its level', programs.MAX_LEVEL)
+    rules = envs.go_rules(env_name)
+    assert rules is not None
+    return programs.gnugo(rules, level)
   if kind == 'one_ply':
-    return functools.partial(one_ply.act, rules)
+    return functools.partial(one_ply.act, envs.make_rules(env_name))
+  simulations = _number(name, MCTS_SIMULATIONS, 'simulations')
   return functools.partial(
-    mcts.act, rules, num_simulations=_simulations(name, colon, number)
-  )
+    mcts.act, envs.make_rules(env_name), num_simulations=simulations)
 
 
 def names(env_name: str) -> tuple[str, ...]:
-  """Returns all opponents of an environment, weakest first."""
+  """Returns all opponents of an environment, weakest first; programs last.
+
+  Whether a program is installed, only `make` finds out.
+  """
   known = ['random']
   if envs.has_rules(env_name):
     known += ['one_ply', 'mcts']
+    if envs.go_rules(env_name):
+      known += ['gnugo']
   if env_name in _PERFECT:
     known += ['perfect']
   return tuple(known)
@@ -67,13 +102,49 @@ def defaults(env_name: str) -> tuple[str, ...]:
   return ('random', 'perfect') if env_name in _PERFECT else ('random',)
 
 
-def _simulations(name: str, colon: str, number: str) -> int:
-  """Returns the simulations that a name asks for."""
+def _number(
+  name: str, default: int, what: str, most: int | None = None
+) -> int:
+  """Returns the number behind the colon of a name, or the default."""
+  kind, colon, text = name.partition(':')
   if not colon:
-    return MCTS_SIMULATIONS
-  if not (number.isascii() and number.isdecimal() and int(number) > 0):
+    return default
+  is_number = text.isascii() and text.isdecimal() and int(text) > 0
+  if not is_number or (most is not None and int(text) > most):
+    bounds = 'of at least 1' if most is None else f'from 1 to {most}'
     raise ValueError(
-      f'opponent = {name!r}: simulations must be a whole number of at least '
-      '1, as in mcts:100'
+      f'opponent = {name!r}: {what} must be a whole number {bounds}, as in '
+      f'{kind}:{default}'
     )
-  return int(number)
+  return int(text)
+
+
+def _make_agent(
+  name: str,
+  env_name: str,
+  workdir: str | os.PathLike | None,
+  index: int,
+  make_env: MakeEnv,
+) -> Agent:
+  """Returns a trained agent by name.
+
+  Raises:
+    ValueError: if it is not there, or plays another game.
+  """
+  kind, _, what = name.partition(':')
+  if kind == 'run':
+    if not what:
+      raise ValueError(f'opponent = {name!r}: the run directory is missing')
+    found = agent.load(what, make_env=make_env)
+    if found.spec.name != env_name:
+      raise ValueError(
+        f'opponent = {name!r} plays {found.spec.name}, not {env_name}')
+    return found
+  if workdir is None:
+    raise ValueError(f'opponent = {name!r} needs the run directory')
+  if not (what.isascii() and what.isdecimal()):
+    raise ValueError(
+      f'opponent = {name!r}: the step must be a whole number, as in '
+      'snapshot:1000')
+  return agent.load(
+    workdir, snapshot=int(what), index=index, make_env=make_env)

@@ -1,0 +1,235 @@
+"""How strong a run was at which step: its snapshots in a tournament.
+
+Each plays the named opponents, the snapshot before it and the last agent of
+the run; `ladder` makes ratings of all their games.
+"""
+
+import json
+import os
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from muzero_jax import agent as agent_lib
+from muzero_jax import envs, evaluate, ladder, matches, opponents, snapshots
+from muzero_jax.agent import Agent, MakeEnv
+from muzero_jax.opponents import AnyOpponent
+
+LADDER_FILE = 'ladder.json'
+PICTURE_FILE = 'ladder.png'
+
+
+class Tournament(NamedTuple):
+  """Who met whom, and what ratings follow."""
+
+  matches: tuple[ladder.Match, ...]
+  broken: tuple[int, ...]  # Games of each match that do not count.
+  ladder: ladder.Ladder
+  steps: dict[str, int]  # Of the run's agents, by name.
+  settings: dict[str, Any]  # What it takes to play it again.
+
+
+class _Players(NamedTuple):
+  """Everyone, by name."""
+
+  agents: dict[str, Agent]  # Of the run, oldest first.
+  opponents: dict[str, AnyOpponent]
+
+
+def run(
+  workdir: str | os.PathLike,
+  *,
+  opponent_names: Sequence[str] = ('random',),
+  num_games: int = 100,
+  opening_moves: int = evaluate.OPENING_MOVES,
+  seed: int = 0,
+  index: int = 0,
+  make_env: MakeEnv = envs.make,
+  report: Callable[[str], None] = print,
+) -> Tournament:
+  """Returns the ratings of a run's snapshots and of its newest checkpoint.
+
+  Agents play greedily: two that know each other would play one game again and
+  again, so each game opens with random moves, the same for both colours.
+
+  Args:
+    workdir: the run directory.
+    opponent_names: as `opponents.make` takes them. The first, or `random` if
+      it is among them, is rated 0.
+    num_games: of each match, even.
+    opening_moves: legal moves at random at the start of each game.
+    seed: of all matches.
+    index: which of the run's agents.
+    make_env: as it was given to `train.run`.
+    report: called with one line for each match.
+
+  Raises:
+    EngineError: an opponent is not installed; nothing was played then.
+    ValueError: the run has no snapshots or no such opponents; likewise.
+    RuntimeError: all games against who is rated 0 are broken.
+  """
+  if num_games < 2 or num_games % 2:
+    raise ValueError(
+      f'num_games = {num_games}: must be even, so that both colours play as '
+      'many games')
+  players = _load(workdir, opponent_names, index, make_env)
+  last = list(players.agents.values())[-1]
+  num_envs = evaluate.num_envs_of(last, num_games)
+  env = last.make_env(
+    last.config, num_envs=num_envs, evaluation=True, seed=seed)
+  sizes = dict(
+    num_envs=num_envs, num_games=num_games, opening_moves=opening_moves)
+  played: list[ladder.Match] = []
+  broken: list[int] = []
+  for group in _pairings(players):
+    # All agents of the run share what is compiled for the first of them.
+    match = matches.make_match(
+      last, env, _player(players, group[0][1]), **sizes)
+    for name, opponent in group:
+      score = match(
+        players.agents[name], _player(players, opponent), opponent, seed)
+      played.append(ladder.Match(name, opponent, *score.total))
+      broken.append(score.broken)
+      report(_line(played[-1], score.broken))
+  anchor = 'random' if 'random' in opponent_names else opponent_names[0]
+  counted = [match for match in played if sum(match[2:])]
+  if not any(match.opponent == anchor for match in counted):
+    raise RuntimeError(f'opponent {anchor}: all games against it are broken')
+  return Tournament(
+    matches=tuple(played),
+    broken=tuple(broken),
+    ladder=ladder.rate(counted, anchor=anchor),
+    steps={name: agent.step for name, agent in players.agents.items()},
+    settings=dict(
+      environment=last.spec.name, num_games=num_games,
+      opening_moves=opening_moves, seed=seed, index=index, anchor=anchor,
+      opponents=list(opponent_names),
+      num_simulations=(
+        last.config.eval_simulations or last.config.num_simulations)),
+  )
+
+
+def write(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
+  """Writes ladder.json into a run directory, in place of an older one."""
+  plays = [
+    dict(match._asdict(), broken=broken)
+    for match, broken in zip(tournament.matches, tournament.broken)
+  ]
+  ratings = [
+    dict(
+      player=name, elo=float(elo), low=float(low), high=float(high),
+      games=int(games), score=float(score), step=tournament.steps.get(name))
+    for name, elo, low, high, games, score in zip(*tournament.ladder)
+  ]
+  path = pathlib.Path(workdir) / LADDER_FILE
+  temporary = path.with_name(f'.{LADDER_FILE}-{os.getpid()}')
+  temporary.write_text(json.dumps(
+    dict(tournament.settings, ratings=ratings, matches=plays), indent=2,
+    allow_nan=False) + '\n', encoding='utf-8')
+  os.replace(temporary, path)
+  return path
+
+
+def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
+  """Draws ladder.png: Elo against steps, opponents as horizontal lines.
+
+  Raises:
+    ImportError: matplotlib is not installed.
+  """
+  # Not pyplot: it would take over the caller's figures and backend.
+  from matplotlib.backends.backend_agg import FigureCanvasAgg
+  from matplotlib.figure import Figure
+
+  rated = {row[0]: row[1:4] for row in zip(*tournament.ladder)}
+  steps = tournament.steps
+  elo = [rated[name][0] for name in steps]
+  below = [rated[name][0] - rated[name][1] for name in steps]
+  above = [rated[name][2] - rated[name][0] for name in steps]
+  figure = Figure(figsize=(7, 4.5), layout='constrained')
+  FigureCanvasAgg(figure)
+  axes = figure.add_subplot()
+  axes.errorbar(
+    list(steps.values()), elo, yerr=[below, above], marker='o', markersize=4,
+    linewidth=1, capsize=3, label='this run, with 95 % intervals')
+  others = [name for name in rated if name not in steps]
+  for i, name in enumerate(others, 1):
+    axes.axhline(
+      rated[name][0], color=f'C{i}', linestyle='--', linewidth=1, label=name)
+  settings = tournament.settings
+  axes.set_title(
+    f'{settings["environment"]}, {settings["num_games"]} games a match, each '
+    f'after {settings["opening_moves"]} random moves', fontsize=10)
+  axes.set_xlabel('environment steps')
+  axes.set_ylabel(f'Elo ({settings["anchor"]} = 0)')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)
+  path = pathlib.Path(workdir) / PICTURE_FILE
+  temporary = path.with_name(f'.{PICTURE_FILE}-{os.getpid()}')
+  figure.savefig(temporary, format='png', dpi=100)
+  os.replace(temporary, path)
+  return path
+
+
+def _load(
+  workdir: str | os.PathLike,
+  opponent_names: Sequence[str],
+  index: int,
+  make_env: MakeEnv,
+) -> _Players:
+  """Returns everyone; whoever is not there is refused before anyone plays."""
+  if not opponent_names:
+    raise ValueError('opponent: at least one is needed, to compare with')
+  newest = agent_lib.load(workdir, index=index, make_env=make_env)
+  if newest.spec.num_players != 2:
+    raise ValueError(
+      f'{newest.spec.name} has one player: there is no ladder')
+  others = {
+    name: opponents.make(
+      name, newest.spec.name, workdir=workdir, index=index, make_env=make_env)
+    for name in opponent_names
+  }
+  steps = snapshots.steps(workdir)
+  if not steps:
+    raise ValueError(
+      f'workdir {workdir} has no snapshots: train with --snapshot_period')
+  agents = {}
+  for step in steps:
+    found = agent_lib.load(
+      workdir, index=index, snapshot=step, make_env=make_env)
+    # Like the newest, so that all are compiled together.
+    agents[_name(step)] = newest.with_params(found.params, step)
+  # A snapshot of the last step is that same agent.
+  agents.setdefault(_name(newest.step), newest)
+  agents = dict(sorted(agents.items(), key=lambda item: item[1].step))
+  return _Players(agents, others)
+
+
+def _name(step: int) -> str:
+  return f'step {step}'
+
+
+def _player(players: _Players, name: str) -> AnyOpponent:
+  return players.agents.get(name) or players.opponents[name]
+
+
+def _pairings(players: _Players) -> list[list[tuple[str, str]]]:
+  """Returns agents and whom they meet, in groups that compile together.
+
+  Each agent meets each opponent, the agent before it and the last agent.
+  """
+  names = list(players.agents)
+  groups = [
+    [(name, opponent) for name in names] for opponent in players.opponents]
+  pairs = dict.fromkeys([
+    *((later, earlier) for earlier, later in zip(names, names[1:])),
+    *((names[-1], name) for name in names[:-1]),
+  ])
+  return [*groups, list(pairs)] if pairs else groups
+
+
+def _line(match: ladder.Match, broken: int) -> str:
+  """Returns a line on a match."""
+  text = (
+    f'{match.player} against {match.opponent}: {match.wins} won, '
+    f'{match.draws} drawn, {match.losses} lost')
+  return text + (f', {broken} broken' if broken else '')

@@ -1,0 +1,101 @@
+"""Tournaments: who meets whom, what is written, and what is refused."""
+
+import json
+import sys
+
+import fake_engine
+import pytest
+import tiny_game
+import tiny_run
+
+from muzero_jax import matches, opponents, tournament
+from muzero_jax.envs.base import GoRules
+from muzero_jax.opponents import Program
+
+
+def test_everyone_meets_and_is_rated(tmp_path):
+  tiny_game.store(
+    tmp_path, tiny_game.config(), snapshot_steps=(100, 200, 300), step=400)
+  before = tiny_run.snapshot(tmp_path)
+  done = tiny_run.call([
+    sys.executable, '-m', 'experiments.ladder', f'--workdir={tmp_path}',
+    '--opponent=one_ply,random', '--num_games=8', '--opening_moves=2'])
+  assert done.returncode == 0, done.stderr
+  lines = done.stdout.splitlines()
+  assert lines[0] == (
+    'each game opens with 2 random legal moves, each opening with both colours')
+  assert any(line.startswith('| random | 0 | 0 to 0 | 32 |') for line in lines)
+
+  found = json.loads((tmp_path / 'ladder.json').read_text())
+  met = [(m['player'], m['opponent']) for m in found['matches']]
+  names = [f'step {step}' for step in (100, 200, 300, 400)]
+  assert met == [
+    *((name, 'one_ply') for name in names),
+    *((name, 'random') for name in names),
+    ('step 200', 'step 100'), ('step 300', 'step 200'),
+    ('step 400', 'step 300'), ('step 400', 'step 100'),
+    ('step 400', 'step 200')]
+  for match in found['matches']:
+    assert match['wins'] + match['draws'] + match['losses'] == 8
+    assert match['broken'] == 0
+  ratings = {row['player']: row for row in found['ratings']}
+  assert set(ratings) == {'random', 'one_ply', *names}
+  assert ratings['random']['elo'] == 0 and ratings['random']['step'] is None
+  assert ratings['one_ply']['elo'] > 0
+  assert [ratings[name]['step'] for name in names] == [100, 200, 300, 400]
+  for row in ratings.values():
+    assert row['low'] <= row['elo'] <= row['high']
+  assert (found['opening_moves'], found['num_games'], found['anchor']) == (
+    2, 8, 'random')
+  assert (tmp_path / 'ladder.png').read_bytes().startswith(b'\x89PNG')
+  after = tiny_run.snapshot(tmp_path)
+  assert set(after) - set(before) == {'ladder.json', 'ladder.png'}
+  assert {k: after[k] for k in before} == before
+
+
+def test_the_last_snapshot_may_be_the_newest_checkpoint(tmp_path):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(5,), step=5)
+  lines = []
+  found = tournament.run(tmp_path, num_games=4, report=lines.append)
+  assert len(lines) == 1 and lines[0].startswith('step 5 against random: ')
+  assert found.steps == {'step 5': 5} and len(found.matches) == 1
+
+
+def test_broken_games_do_not_count(tmp_path, monkeypatch):
+  config = tiny_game.config(env_id='go_9x9', augment_symmetry=False)
+  tiny_game.store(tmp_path, config, snapshot_steps=(1,), step=1)
+  program = Program(
+    fake_engine.write(tmp_path, 'die', at=1), GoRules(9, 7.5))
+  real = opponents.make
+  monkeypatch.setattr(
+    opponents, 'make', lambda name, *args, **kwargs: (
+      program if name == 'gnugo' else real(name, *args, **kwargs)))
+  with pytest.raises(RuntimeError, match='opponent gnugo: all games against'):
+    tournament.run(tmp_path, opponent_names=['gnugo'], num_games=2)
+  monkeypatch.setattr(matches, 'make_match', lambda *args, **kwargs: (
+    lambda agent, opponent, name, seed: matches.MatchScore(
+      (0, 0, 0), (0, 0, 0), 2) if name == 'gnugo' else
+    matches.MatchScore((1, 0, 0), (0, 0, 1))))
+  lines = []
+  found = tournament.run(
+    tmp_path, opponent_names=['gnugo', 'random'], num_games=2,
+    report=lines.append)
+  assert found.broken == (2, 0) and lines[0].endswith('0 lost, 2 broken')
+  assert set(found.ladder.names) == {'step 1', 'random'}
+  assert (tmp_path / 'ladder.png') == tournament.plot(tmp_path, found)
+
+
+def test_what_cannot_be_rated_is_one_line(tmp_path):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(), step=5)
+  with pytest.raises(ValueError, match='num_games = 3: must be even'):
+    tournament.run(tmp_path, num_games=3)
+  with pytest.raises(ValueError, match='no snapshots: train with --snapshot_'):
+    tournament.run(tmp_path)
+  with pytest.raises(ValueError, match="opponent = 'gnugo' is not one of"):
+    tournament.run(tmp_path, opponent_names=['random', 'gnugo'])
+  with pytest.raises(ValueError, match='opponent: at least one is needed'):
+    tournament.run(tmp_path, opponent_names=[])
+  other = tmp_path / 'cartpole'
+  tiny_run.store(other, tiny_run.config(average_decay=0.0), steps=(64,))
+  with pytest.raises(ValueError, match='classic/cartpole has one player: the'):
+    tournament.run(other)

@@ -1,0 +1,39 @@
+"""A run directory of tic-tac-toe with snapshots, as training leaves it."""
+
+import functools
+
+import jax
+from helpers import random_params
+
+from muzero_jax import checkpoint, envs, factory, flags, snapshots
+from muzero_jax import config as config_lib
+
+
+def config(**changes):
+  """The game's Config."""
+  return config_lib.from_preset('tic_tac_toe', **{
+    **dict(num_blocks=0, num_channels=8, head_hidden=8, num_simulations=2,
+           eval_simulations=0, eval_envs=8),
+    **changes})
+
+
+@functools.cache
+def params(run_config, seed):
+  """Parameters in which no head is zero."""
+  spec = envs.make(run_config, num_envs=1).spec
+  init = factory.make_system(run_config, spec).model.init
+  key = jax.random.key(seed)
+  found = jax.jit(init)(key, factory.example_observation(run_config, spec))
+  return random_params(found, key)
+
+
+def store(workdir, run_config, *, snapshot_steps, step):
+  """Makes a run directory; the parameters of step S are those of seed S."""
+  spec = envs.make(run_config, num_envs=1).spec
+  system = factory.make_system(run_config, spec)
+  learner = factory.make_learner(run_config, spec, system)
+  flags.store(workdir, run_config)
+  checkpoint.save(
+    workdir, step, {'learner': learner.init(params(run_config, step))})
+  for each in snapshot_steps:
+    snapshots.save(workdir, each, params(run_config, each))
