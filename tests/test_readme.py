@@ -119,7 +119,7 @@ def _script_arguments(module, argv, monkeypatch):
                 'experiments.ladder'):
     importlib.import_module(module)
     # Scripts share names of flags, and here one process: each leaves it again.
-    for flag in absl_flags.FLAGS.flags_by_module_dict()[module]:
+    for flag in list(absl_flags.FLAGS.flags_by_module_dict()[module]):
       values[flag.name] = copy.deepcopy(flag)
       delattr(absl_flags.FLAGS, flag.name)
     del sys.modules[module]
