@@ -118,8 +118,11 @@ def _script_arguments(module, argv, monkeypatch):
   if module in ('experiments.diagnose', 'experiments.evaluate',
                 'experiments.ladder'):
     importlib.import_module(module)
-    for flag in absl_flags.FLAGS.flags_by_module_dict()[module]:
+    # Scripts share names of flags, and here one process: each leaves it again.
+    for flag in list(absl_flags.FLAGS.flags_by_module_dict()[module]):
       values[flag.name] = copy.deepcopy(flag)
+      delattr(absl_flags.FLAGS, flag.name)
+    del sys.modules[module]
     flags.define_workdir(flag_values=values)
   else:
     runpy.run_module(module, run_name='__main__')
