@@ -6,10 +6,11 @@ Plays matches against the opponents, both colours equally. Then takes positions
 from the 12th ply on, half from games of random play and half from games of
 tree search with 100 simulations, solves them, and counts how many of the
 agent's moves keep the game's value. Adds to
-benchmarks/results/connect_four.json.
+benchmarks/results/connect_four_strength.json.
 """
 
 import argparse
+import dataclasses
 import pathlib
 import time
 from typing import Any
@@ -21,7 +22,7 @@ from benchmarks import common
 from muzero_jax import agent as agent_lib
 from muzero_jax import connect_four, envs, evaluate, opponents
 
-_RESULTS = pathlib.Path(__file__).parent / 'results' / 'connect_four.json'
+_RESULTS = pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json'
 _FIRST_PLY = 12
 _MAX_NODES = 300_000  # Of one position; one that takes more is left out.
 
@@ -101,12 +102,20 @@ def main() -> None:
   parser.add_argument('--games', type=int, default=400)
   parser.add_argument('--positions', type=int, default=2000)
   parser.add_argument(
+    '--simulations', type=int, default=0, help='Of the agent; 0 for its own.')
+  parser.add_argument(
     '--opponents', default='random,one_ply,mcts:100,mcts:1000'
   )
   args = parser.parse_args()
   player = agent_lib.load(args.workdir)
+  if args.simulations:
+    config = dataclasses.replace(
+      player.config, eval_simulations=args.simulations)
+    player = agent_lib.Agent(config, player.spec, player.params, player.step)
   result: dict[str, Any] = dict(
     step=player.step,
+    num_simulations=(
+      player.config.eval_simulations or player.config.num_simulations),
     command='python -m benchmarks.connect_four ' + ' '.join(common.argv()),
     **common.machine(),
   )
@@ -127,7 +136,9 @@ def main() -> None:
     found = judge(player, positions(player, name, args.positions // 2, 1))
     result[f'moves in games of {name}'] = found
     print(f'moves in games of {name}', found, flush=True)
-  common.store(_RESULTS, f'agent of {player.step} steps', result)
+  common.store(
+    _RESULTS,
+    f'{player.step} steps, {result["num_simulations"]} simulations', result)
 
 
 if __name__ == '__main__':

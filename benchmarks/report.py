@@ -64,7 +64,7 @@ def page(results: Mapping[str, Any], template: str) -> str:
     'section': parts,
     'table': _tables(results),
     'ablations': _ablations(results),
-    'others': _chapter('13. Other environments', {
+    'others': _chapter('14. Other environments', {
       headings[name]: parts[name] for name in others}),
   })
   blocks = [_wrap(block) for block in re.split(r'\n{2,}', text.strip())]
@@ -98,6 +98,7 @@ def _tables(results: Mapping[str, Any]) -> dict[str, str | int]:
     throughput_machine=tables.machine(
       next(iter(results['throughput'].values()))),
     gradients=tables.gradients(results['conv']['gradients']),
+    strength=tables.strength(results['connect_four_strength']),
     search=tables.search(search),
     search_aims=tables.search_aims(
       search['table, cpu'], results['goals']['search']['aims']),
@@ -105,7 +106,7 @@ def _tables(results: Mapping[str, Any]) -> dict[str, str | int]:
 
 
 def _ablations(results: Mapping[str, Any]) -> str:
-  return _chapter('12. Ablations', {
+  return _chapter('13. Ablations', {
     name.removeprefix(_ABLATION).capitalize(): sections.ablation(name, record)
     for name, record in results.items() if name.startswith(_ABLATION)
   })

@@ -115,6 +115,30 @@ def throughput(records: dict[str, Any]) -> str:
      *(label for _, label in _PARTS)), rows)
 
 
+def strength(records: dict[str, Any]) -> str:
+  """Returns matches of a Connect Four agent and moves judged by the solver."""
+  rows = []
+  for record in records.values():
+    matches = [
+      f'{name}: {found["wins"]}, {found["draws"]}, {found["losses"]}'
+      for name, found in record.items()
+      if isinstance(found, dict) and 'wins' in found
+    ]
+    judged = [
+      f'{found["kept"]:.1%} of {found["positions"]:,} in '
+      + name.removeprefix('moves in ')
+      for name, found in record.items()
+      if isinstance(found, dict) and 'kept' in found
+    ]
+    rows.append([
+      f'{record["step"]:,}', str(record['num_simulations']),
+      '; '.join(matches), '; '.join(judged), f'`{record["command"]}`',
+    ])
+  return table(
+    ('Steps', 'Simulations', 'Won, drawn, lost', 'Moves that keep the value',
+     'Command'), rows)
+
+
 def gradients(record: dict[str, Any]) -> str:
   """Returns how much longer XLA's gradients of convolutions take than ours."""
   ratios = [
