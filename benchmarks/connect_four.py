@@ -22,7 +22,8 @@ from benchmarks import common
 from muzero_jax import agent as agent_lib
 from muzero_jax import connect_four, envs, evaluate, opponents
 
-_RESULTS = pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json'
+_RESULTS = (
+  pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json')
 _FIRST_PLY = 12
 _MAX_NODES = 300_000  # Of one position; one that takes more is left out.
 
