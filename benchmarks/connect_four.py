@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
-from muzero_jax import connect_four, envs, evaluate, opponents
+from muzero_jax import connect_four, envs, matches, opponents
 
 _RESULTS = (
   pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json')
@@ -123,13 +123,12 @@ def main() -> None:
   for name in args.opponents.split(','):
     start = time.monotonic()
     env = envs.make(player.config, num_envs=args.games, evaluation=True)
-    match = evaluate.play_match(
+    match = matches.play_match(
       player, env, opponents.make(name, env.spec.name), num_envs=args.games,
       num_games=args.games,
     )
-    wins, draws, losses = match.total
     result[name] = dict(
-      wins=wins, draws=draws, losses=losses, **match._asdict(),
+      matches.as_plain(match, name),
       seconds=round(time.monotonic() - start, 1),
     )
     print(name, result[name], flush=True)
