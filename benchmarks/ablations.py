@@ -1,7 +1,8 @@
 """What one part of the algorithm is worth: the same training with and without.
 
-python -m benchmarks.ablations --which=search|reanalyse|priority|targets \\
-  [--num_seeds=3] [--num_steps=...] [--minutes=...]
+python -m benchmarks.ablations \\
+  --which=search|reanalyse|priority|targets|prior [--num_seeds=3] \\
+  [--num_steps=...] [--minutes=...]
 
 Each variant trains `num_seeds` agents side by side and evaluates them without
 noise. One that is done is added at once to
@@ -83,6 +84,15 @@ ABLATIONS = {
       'n-step, n = 50': dict(value_target='n_step', td_steps=50),
       'lambda-return, lambda = 0.95': dict(
         value_target='td_lambda', td_lambda=0.95, td_steps=50),
+    },
+  ),
+  # Where a policy that is certain too early would show.
+  'prior': Ablation(
+    'Should the policy target keep all of the prior, as in the paper?',
+    'minatar', dict(num_steps=3_000_000, eval_episodes=64, eval_envs=64),
+    {
+      f'prior weight {weight:g}': dict(gumbel_prior_weight=weight)
+      for weight in (1.0, 0.9, 0.5)
     },
   ),
 }
