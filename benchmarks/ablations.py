@@ -173,7 +173,10 @@ def _write(
   variants: dict[str, dict[str, Any]],
 ) -> None:
   """Writes the JSON file, variants in the table's order."""
-  learnt = _read(path).get('learnt', '')
+  stored = _read(path)
+  # What was learnt of figures that are replaced is not learnt of the new ones.
+  kept = set(stored.get('variants', {})) <= set(variants)
+  learnt = stored.get('learnt', '') if kept else ''
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(dict(
     question=ablation.question,

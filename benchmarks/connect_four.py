@@ -128,7 +128,7 @@ def main() -> None:
       num_games=args.games,
     )
     result[name] = dict(
-      matches.as_plain(match, name),
+      matches.as_plain(match),
       seconds=round(time.monotonic() - start, 1),
     )
     print(name, result[name], flush=True)

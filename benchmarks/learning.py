@@ -45,7 +45,8 @@ MOST_POINTS = 200
 _FLAGFILES = 'experiments/flagfiles'
 # Fields that change neither what is learnt nor what is scored.
 _BOOKKEEPING = (
-  'log_period', 'checkpoint_period', 'max_checkpoints', 'env_threads'
+  'log_period', 'checkpoint_period', 'max_checkpoints', 'env_threads',
+  'snapshot_period',
 )
 _SCRIPTS = {'gymnax': 'classic'}  # Where it is not named like the family.
 _PACKAGES = {
@@ -221,10 +222,16 @@ def store(path: pathlib.Path, record: dict[str, Any]) -> None:
 
 def fingerprint(config: Config) -> str:
   """Returns a short digest of all that decides what a run learns and scores,
-  but the seed."""
-  fields = dataclasses.asdict(config)
-  for name in ('seed', *_BOOKKEEPING):
-    del fields[name]
+  but the seed.
+
+  Of what differs from the defaults: a field that is added later changes the
+  digest of no configuration that does not use it.
+  """
+  fields = {
+    name: ours for name, (ours, _) in
+    config_lib.diff(config, Config()).items()
+    if name not in ('seed', *_BOOKKEEPING)
+  }
   text = json.dumps(fields, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -121,6 +121,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
 
 def errors_above_random(row: Mapping[str, Any]) -> float:
   """Returns how many standard errors a score is above published random's."""
+  if not row['standard_error']:  # Of one episode, or of equal ones.
+    return float('inf') if row['mean'] > row['random'] else 0.0
   return (row['mean'] - row['random']) / row['standard_error']
 
 

@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-from benchmarks import common, learning
+from benchmarks import learning
 from muzero_jax.config import Config
 
 
@@ -58,30 +58,33 @@ def run_seed(
 
 def main() -> None:
   parser = argparse.ArgumentParser(
-    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+    allow_abbrev=False,  # --seed is the script's, not short for --seeds.
   )
   parser.add_argument('--script', required=True)
   parser.add_argument('--flagfile', required=True)
   parser.add_argument('--seeds', default='0,1,2')
+  parser.add_argument(
+    '--name', help='Of the result; by default the flagfile\'s.')
   parser.add_argument('--note', default='')
   parser.add_argument('--results', type=pathlib.Path, default=learning.RESULTS)
   args, extra = parser.parse_known_args()
   extra = [flag for flag in extra if flag != '--']
+  name = args.name or pathlib.Path(args.flagfile).stem
+  command = 'python -m benchmarks.seeds ' + shlex.join(
+    [f'--script={args.script}', f'--flagfile={args.flagfile}',
+     f'--seeds={args.seeds}', *extra])
   runs = []
   for seed in map(int, args.seeds.split(',')):
     runs.append(run_seed(args.script, args.flagfile, seed, extra))
     for row in runs[-1][1]:
       row = {k: v for k, v in row.items() if k != 'training_return_by_step'}
       print(json.dumps(row), flush=True)
-  name = pathlib.Path(args.flagfile).stem
-  command = 'python -m benchmarks.seeds ' + shlex.join(
-    word for word in common.argv()
-    if not word.startswith(('--note', '--results'))
-  )
-  learning.store(
-    args.results / f'{name}.json',
-    learning.make_record(runs, command=command, note=args.note),
-  )
+    # After each seed: what is done survives a later one that fails.
+    learning.store(
+      args.results / f'{name}.json',
+      learning.make_record(runs, command=command, note=args.note),
+    )
 
 
 if __name__ == '__main__':

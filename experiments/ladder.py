@@ -28,9 +28,6 @@ def main(arguments: flags.Arguments) -> int:
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import ladder, tournament
 
-  print(
-    f'each game opens with {_OPENING_MOVES.value} random legal moves, each '
-    'opening with both colours', flush=True)
   found = tournament.run(
     arguments.workdir,
     opponent_names=_OPPONENTS.value,

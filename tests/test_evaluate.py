@@ -1,17 +1,27 @@
 """Evaluation: equal shares, whole episodes, no noise, and who is compared."""
 
+import functools
 import json
 import sys
 
 import jax
 import numpy as np
 import pytest
+import tiny_game
 import tiny_run
 from helpers import counting_env
 from test_agent import counting_agent
 
 from muzero_jax import agent as agent_lib
-from muzero_jax import checkpoint, envs, evaluate, factory, flags
+from muzero_jax import (
+  checkpoint,
+  envs,
+  evaluate,
+  factory,
+  flags,
+  matches,
+  records,
+)
 from muzero_jax import config as config_lib
 
 
@@ -175,3 +185,34 @@ def test_numbers_that_do_not_fit():
   two = counting_env(3, num_players=2)
   with pytest.raises(ValueError, match='num_envs=3: must be even'):
     evaluate.play_match(player, two, None, num_envs=3, num_games=3)
+
+
+def test_broken_games_cost_no_other_match(tmp_path, monkeypatch):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(), step=5)
+  scores = {
+    'random': matches.MatchScore((1, 0, 0), (1, 0, 0)),
+    'one_ply': matches.MatchScore(
+      (0, 0, 0), (0, 0, 0), 2, (records.GameRecord(
+        game='board/tic_tac_toe', first='agent', second='one_ply', seed=0,
+        step=5, opening_moves=0, moves=(), result=records.BROKEN,
+        reason='died'),)),
+  }
+  monkeypatch.setattr(
+    evaluate, 'play_match',
+    lambda *args, opponent_name, **kwargs: scores[opponent_name])
+  report = functools.partial(
+    evaluate.report, agent_lib.load(tmp_path), num_episodes=2)
+  found = report(opponent_names=['random', 'one_ply'])
+  assert found['mean'] == 1.0 and found['one_ply']['broken'] == 2
+  assert 'died' in '\n'.join(evaluate.describe(found))
+  with pytest.raises(RuntimeError, match='all of 2 games are broken, the fir'):
+    report(opponent_names=['one_ply'])
+
+
+def test_records_need_a_folder(tmp_path):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(), step=5)
+  there = tmp_path / 'a_file'
+  there.write_text('')
+  with pytest.raises(ValueError, match='cannot be made a folder'):
+    evaluate.report(
+      agent_lib.load(tmp_path), num_episodes=2, records_folder=there)

@@ -24,7 +24,8 @@ def test_every_action_returns():
 
 
 @pytest.mark.parametrize('vertex', [
-  'I5', 'K1', 'A0', 'A10', 'A', '5', '', 'A-1', 'A1 B2', 'Z77', 'A٣'])
+  'I5', 'K1', 'A0', 'A10', 'A', '5', '', 'A-1', 'A1 B2', 'Z77', 'A٣',
+  'A' + '9' * 5000])
 def test_what_is_no_move_is_the_engines_error(vertex):
   with pytest.raises(gtp.EngineError, match='is no move on a board of 9x9'):
     gtp.to_action(vertex, 9)

@@ -714,3 +714,17 @@ def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   odds = np.log(found.policy[0, 0] / found.policy[0, 1])
   np.testing.assert_allclose(odds, 2 * weight, atol=1e-4)
   assert found.policy[0, 2] == 0
+
+
+def test_a_small_prior_weight_never_turns_a_policy_around():
+  """Logits where they settle, at sigma / (1 - w): far below what floats tell
+  apart as probabilities."""
+  found = search.make_search(
+    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
+    num_simulations=64, discount=0.5, max_depth=1, gumbel_value_scale=1.0,
+    max_considered_actions=2, gumbel_prior_weight=0.5,
+  )(
+    bandit([1.0, 0.0], [0.0, 0.0], [228.0, 0.0], 1.0), jax.random.key(0),
+    jnp.zeros(1), legal(1, 2), 0.0,
+  )
+  np.testing.assert_allclose(found.policy[0], [1.0, 0.0], atol=1e-6)

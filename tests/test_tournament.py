@@ -57,7 +57,7 @@ def test_the_last_snapshot_may_be_the_newest_checkpoint(tmp_path):
   tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(5,), step=5)
   lines = []
   found = tournament.run(tmp_path, num_games=4, report=lines.append)
-  assert len(lines) == 1 and lines[0].startswith('step 5 against random: ')
+  assert len(lines) == 2 and lines[1].startswith('step 5 against random: ')
   assert found.steps == {'step 5': 5} and len(found.matches) == 1
 
 
@@ -80,9 +80,19 @@ def test_broken_games_do_not_count(tmp_path, monkeypatch):
   found = tournament.run(
     tmp_path, opponent_names=['gnugo', 'random'], num_games=2,
     report=lines.append)
-  assert found.broken == (2, 0) and lines[0].endswith('0 lost, 2 broken')
+  assert found.broken == (2, 0) and lines[1].endswith('0 lost, 2 broken')
   assert set(found.ladder.names) == {'step 1', 'random'}
   assert (tmp_path / 'ladder.png') == tournament.plot(tmp_path, found)
+
+
+def test_a_damaged_snapshot_is_left_out(tmp_path):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(3, 5), step=5)
+  manifest = tmp_path / 'snapshots' / '000000000003' / 'manifest.json'
+  manifest.write_text(manifest.read_text().replace('3', '4'))
+  lines = []
+  found = tournament.run(tmp_path, num_games=4, report=lines.append)
+  assert lines[0].startswith('left out: ') and 'damaged' in lines[0]
+  assert found.steps == {'step 5': 5}
 
 
 def test_what_cannot_be_rated_is_one_line(tmp_path):

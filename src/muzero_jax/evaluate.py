@@ -108,7 +108,7 @@ def report(
   Raises:
     ValueError: if the episodes cannot be played evenly, an opponent does not
       exist, or there are records already.
-    RuntimeError: if an opponent that is a program ended no game.
+    RuntimeError: if no game of any match came to its end.
   """
   config, spec = agent.config, agent.spec
   players = _opponents(agent, opponent_names, workdir, index)
@@ -138,10 +138,15 @@ def report(
       seed=seed, opening_moves=opening, opponent_name=name)
     if paths:
       matches.write_games(paths[name], match.games)
-    result[name] = matches.as_plain(match, name)
+    result[name] = matches.as_plain(match)
     if opening:
       result[name]['opening_moves'] = opening
-    result['mean'] = result[name]['mean']
+    if result[name]['mean'] is not None:
+      result['mean'] = result[name]['mean']
+  if 'mean' not in result:
+    raise RuntimeError(
+      f'opponent {name}: all of {match.broken} games are broken, the first: '
+      f'{result[name]["reason"]}')
   return result
 
 
@@ -177,7 +182,8 @@ def _record_paths(
   """Returns where the games against each opponent go; {} for nowhere.
 
   Raises:
-    ValueError: if there are such files already, or no games of two.
+    ValueError: if there are such files already, no games of two, or no
+      folder can be made there.
   """
   if folder is None:
     return {}
@@ -193,6 +199,14 @@ def _record_paths(
     raise ValueError(
       f'records = {folder}: two opponents would share a file there; play them '
       'one by one')
+  try:
+    os.makedirs(folder, exist_ok=True)
+  except OSError as error:
+    raise ValueError(
+      f'records = {folder}: cannot be made a folder: {error.strerror}'
+    ) from None
+  if not os.access(folder, os.W_OK):
+    raise ValueError(f'records = {folder}: cannot be written to')
   for path in paths.values():
     for there in (path, path.with_suffix('.sgf')):
       if there.exists():

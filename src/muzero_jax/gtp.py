@@ -169,7 +169,7 @@ def to_action(vertex: str, size: int) -> int:
   if word == 'RESIGN':
     return RESIGN
   letter, number = word[:1], word[1:]
-  if number.isascii() and number.isdecimal() and letter:
+  if number.isascii() and number.isdecimal() and len(number) <= 2:
     column, row = _COLUMNS[:size].find(letter), size - int(number)
     if column >= 0 and 0 <= row < size:
       return row * size + column

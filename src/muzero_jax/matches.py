@@ -143,21 +143,13 @@ def write_games(
       path.with_suffix('.sgf'), games, size=go.size, komi=go.komi)
 
 
-def as_plain(match: MatchScore, name: str) -> dict[str, Any]:
-  """Returns a match as plain numbers.
-
-  Raises:
-    RuntimeError: if no game came to its end.
-  """
+def as_plain(match: MatchScore) -> dict[str, Any]:
+  """Returns a match as plain numbers; of broken games alone, no `mean`."""
   wins, draws, losses = match.total
   count = wins + draws + losses
-  if not count:
-    raise RuntimeError(
-      f'opponent {name}: all of {match.broken} games are broken, the first: '
-      f'{match.games[0].reason}')
   plain = dict(
     wins=wins, draws=draws, losses=losses, first=match.first,
-    second=match.second, mean=(wins - losses) / count)
+    second=match.second, mean=(wins - losses) / count if count else None)
   if match.broken:
     reasons = [game.reason for game in match.games if game.reason]
     plain |= dict(broken=match.broken, reason=reasons[0])

@@ -50,8 +50,8 @@ PRESETS: dict[str, dict[str, Any]] = {
   # Own choice: MinAtar's ten by ten planes through one convolution, then
   # small vectors, so that two cores play and learn fast. The prior's weight of
   # 0.5 keeps the policy open between actions of nearly equal value, so that
-  # play goes many ways. Uniform replay: with importance weights, few rows made
-  # all of the gradient.
+  # play goes many ways: at 1, Breakout stood still at 11 bricks. Uniform
+  # replay: with importance weights, few rows made all of the gradient.
   'minatar': dict(
     family='minatar', env_id='breakout', repeat_action_probability=0.1,
     network='mlp', stem_channels=16, num_blocks=1, num_channels=128,

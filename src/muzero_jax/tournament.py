@@ -72,7 +72,11 @@ def run(
     raise ValueError(
       f'num_games = {num_games}: must be even, so that both colours play as '
       'many games')
-  players = _load(workdir, opponent_names, index, make_env)
+  players = _load(workdir, opponent_names, index, make_env, report)
+  anchor = 'random' if 'random' in opponent_names else opponent_names[0]
+  report(
+    f'each game opens with {opening_moves} random legal moves, each opening '
+    'with both colours')
   last = list(players.agents.values())[-1]
   num_envs = evaluate.num_envs_of(last, num_games)
   env = last.make_env(
@@ -91,10 +95,10 @@ def run(
       played.append(ladder.Match(name, opponent, *score.total))
       broken.append(score.broken)
       report(_line(played[-1], score.broken))
-  anchor = 'random' if 'random' in opponent_names else opponent_names[0]
-  counted = [match for match in played if sum(match[2:])]
-  if not any(match.opponent == anchor for match in counted):
-    raise RuntimeError(f'opponent {anchor}: all games against it are broken')
+    counted = [match for match in played if sum(match[2:])]
+    if group[0][1] == anchor and not any(
+        match.opponent == anchor for match in counted):
+      raise RuntimeError(f'opponent {anchor}: all games against it are broken')
   return Tournament(
     matches=tuple(played),
     broken=tuple(broken),
@@ -175,8 +179,12 @@ def _load(
   opponent_names: Sequence[str],
   index: int,
   make_env: MakeEnv,
+  report: Callable[[str], None],
 ) -> _Players:
-  """Returns everyone; whoever is not there is refused before anyone plays."""
+  """Returns everyone; whoever is not there is refused before anyone plays.
+
+  Snapshots that are damaged are told of and left out.
+  """
   if not opponent_names:
     raise ValueError('opponent: at least one is needed, to compare with')
   newest = agent_lib.load(workdir, index=index, make_env=make_env)
@@ -194,8 +202,12 @@ def _load(
       f'workdir {workdir} has no snapshots: train with --snapshot_period')
   agents = {}
   for step in steps:
-    found = agent_lib.load(
-      workdir, index=index, snapshot=step, make_env=make_env)
+    try:
+      found = agent_lib.load(
+        workdir, index=index, snapshot=step, make_env=make_env)
+    except ValueError as error:
+      report(f'left out: {error}')
+      continue
     # Like the newest, so that all are compiled together.
     agents[_name(step)] = newest.with_params(found.params, step)
   # A snapshot of the last step is that same agent.

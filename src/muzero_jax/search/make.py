@@ -266,12 +266,13 @@ def _gumbel_policy(
   )
   policy = output.action_weights
   if prior_weight != 1:
-    # The improved policy's logits are logits + sigma(q).
+    # The improved policy's logits are logits + sigma(q). Both have the same
+    # floor, or the less likely action of two could become the likelier one;
+    # and illegal actions, masked below, are not the largest number here.
     tiny = jnp.finfo(policy.dtype).tiny
     improved = jnp.log(jnp.maximum(policy, tiny))
-    # Illegal actions, masked below, must not be the largest number here.
-    prior = jnp.where(
-      legal_actions, jax.nn.log_softmax(root.prior_logits), 0.0
+    prior = jnp.maximum(
+      jax.nn.log_softmax(root.prior_logits), jnp.log(tiny)
     )
     policy = jax.nn.softmax(policies.mask_logits(
       improved - (1 - prior_weight) * prior, ~legal_actions
