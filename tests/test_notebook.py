@@ -203,7 +203,7 @@ def test_minatar_is_set_up_and_drawn(monkeypatch, capsys):
   shown, names = show_in(monkeypatch), {'__name__': '__main__'}
   run_cells(monkeypatch, names, 'parameters', 'install', 'accelerator')
   assert [c.env_id for c in names['configs']] == ['asterix'] * 3
-  assert names['configs'][0].num_steps == 3_000_000
+  assert names['configs'][0].num_steps == 5_000_000
   # Whoever stands still; training is the same for every environment.
   names['players'] = [types.SimpleNamespace(
     config=names['configs'][0], make_env=envs.make, reset=lambda seed: None,
