@@ -45,7 +45,7 @@ class Config:
 
   # Environment.
   family: str = _field('classic', 'Environment family.', choices=(
-    'atari', 'classic', 'board', 'minatar', 'gymnax'))
+    'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax'))
   env_id: str = _field('cartpole', 'Environment within the family.')
   frame_size: int = _field(96, 'Atari: pixels per side.', low=36, high=210)
   grayscale: bool = _field(True, 'Atari: grey frames, else RGB.')
@@ -86,6 +86,9 @@ class Config:
     16, 'Planes of the 1x1 convolution before a head.', low=1, high=1024)
   head_hidden: int = _field(
     32, 'Units of the hidden layer of a head.', low=1, high=4096)
+  chance_codes: int = _field(
+    0, 'mlp: codes of what chance does between two rows, of Stochastic MuZero '
+    '(32 there); 0 for a deterministic model.', low=0, high=4096)
   head: str = _field('categorical', 'Value and reward heads.', choices=(
     'categorical', 'scalar'))
   support_bins: int = _field(
@@ -171,6 +174,11 @@ class Config:
   policy_weight: float = _field(1.0, 'Weight of the policy loss.', low=0)
   value_weight: float = _field(0.25, 'Weight of the value loss.', low=0)
   reward_weight: float = _field(1.0, 'Weight of the reward loss.', low=0)
+  chance_weight: float = _field(
+    1.0, 'chance_codes: weight of the loss of their distribution.', low=0)
+  commitment_weight: float = _field(
+    1.0, 'chance_codes: weight of the encoder\'s commitment to its codes.',
+    low=0)
 
   # Optimiser.
   batch_size: int = _field(256, 'Sequences per update.', low=1, high=1 << 20)
@@ -433,6 +441,14 @@ def _check_network(config: Config) -> None:
     raise ValueError(
       f'stem_channels = {config.stem_channels} needs network = \'mlp\', not '
       f'{config.network!r}, which is convolutional itself')
+  if config.chance_codes and config.network != 'mlp':
+    raise ValueError(
+      f'chance_codes = {config.chance_codes} needs network = \'mlp\', not '
+      f'{config.network!r}')
+  if config.chance_codes == 1:
+    raise ValueError(
+      'chance_codes = 1 tells nothing apart: allowed are 0, for a '
+      'deterministic model, and 2 or more')
   if len(config.stage_blocks) != 3:
     raise ValueError(
       f'stage_blocks = {config.stage_blocks!r} must have 3 entries')

@@ -4,6 +4,7 @@ Drivers, evaluation and the agent all build from here, so that what is
 evaluated is what was trained.
 """
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -62,8 +63,18 @@ def _make_network(
     head_hidden=config.head_hidden,
     dtype=dtype,
   )
+  make_mlp: Any = functools.partial(
+    networks.MLPNetwork, width=config.num_channels, **common
+  )
+  if config.chance_codes:
+    make_mlp = functools.partial(
+      networks.StochasticMLPNetwork,
+      width=config.num_channels,
+      num_codes=config.chance_codes,
+      **common,
+    )
   if config.network == 'mlp' and not config.stem_channels:
-    return networks.MLPNetwork(width=config.num_channels, **common)
+    return make_mlp()
   if len(spec.observation_shape) != 3:
     wanted = f'network={config.network!r}'
     if config.stem_channels:
@@ -74,9 +85,7 @@ def _make_network(
       'with stem_channels=0'
     )
   if config.network == 'mlp':
-    return networks.MLPNetwork(
-      width=config.num_channels, stem_channels=config.stem_channels, **common
-    )
+    return make_mlp(stem_channels=config.stem_channels)
   common.update(
     channels=config.num_channels, head_channels=config.head_channels
   )
@@ -177,6 +186,8 @@ def make_learner(
     policy_weight=config.policy_weight,
     value_weight=config.value_weight,
     reward_weight=config.reward_weight,
+    chance_weight=config.chance_weight,
+    commitment_weight=config.commitment_weight,
     target_period=config.target_period,
     average_decay=config.average_decay,
     priority_alpha=config.priority_alpha,

@@ -9,11 +9,19 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import losses, reanalyse, replay, symmetry, targets
+from muzero_jax import (
+  losses,
+  reanalyse,
+  replay,
+  stochastic,
+  symmetry,
+  targets,
+)
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput
 from muzero_jax.replay import ReplayState, Sample
 from muzero_jax.search import Search
+from muzero_jax.stochastic import ChanceLoss, ChanceOutput
 from muzero_jax.symmetry import Symmetries
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
@@ -61,6 +69,11 @@ class Metrics(NamedTuple):
   update_norm: Array  # [] of the optimiser's change, also if it is skipped.
   sample_age: Array  # [] environment steps since the samples were played.
   weight_min: Array  # [] smallest importance weight.
+  # Of stochastic models only.
+  afterstate_loss: Array | None = None  # [] of the afterstates' values.
+  chance_loss: Array | None = None  # [] of the distribution over codes.
+  commitment_loss: Array | None = None  # [] of the encoder's outputs.
+  codes_in_use: Array | None = None  # [] perplexity of the batch's codes.
 
 
 class Learner(NamedTuple):
@@ -93,6 +106,8 @@ def make_learner(
   policy_weight: float = 1.0,
   value_weight: float = 0.25,
   reward_weight: float = 1.0,
+  chance_weight: float = 1.0,
+  commitment_weight: float = 1.0,
   target_period: int = 200,
   average_decay: float = 0.0,
   priority_alpha: float = 0.0,
@@ -121,6 +136,8 @@ def make_learner(
     policy_weight: of the policy loss.
     value_weight: of the value loss.
     reward_weight: of the reward loss.
+    chance_weight: of the loss of the chance codes; of models with such.
+    commitment_weight: of the encoder's commitment; likewise.
     target_period: updates between refreshes of the target network.
     average_decay: per update, of the running mean of the parameters; 0 keeps
       none.
@@ -155,13 +172,22 @@ def make_learner(
   def value_fn(params: Params, observation: Array) -> Array:
     return value_transform.invert(model.root(params, observation).value_logits)
 
+  chance_fn = None
+  if model.afterstate is not None:
+    chance_fn = functools.partial(
+      stochastic.chance_loss,
+      value_transform=value_transform,
+      value_weight=value_weight,
+      chance_weight=chance_weight,
+      commitment_weight=commitment_weight,
+    )
   sample_fn = functools.partial(
     replay.sample,
     batch_size=batch_size,
     window=window,
     stacked_frames=stacked_frames,
     stack_actions=stack_actions,
-    observed_rows=window if num_fresh else 1,
+    observed_rows=window if num_fresh else unroll_steps + 1 if chance_fn else 1,
     alpha=priority_alpha,
   )
   refresh_fn = None
@@ -196,7 +222,7 @@ def make_learner(
     )
   )
   loss_fn = functools.partial(
-    _loss, model, value_transform, reward_transform, sequence_loss
+    _loss, model, value_transform, reward_transform, sequence_loss, chance_fn
   )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
@@ -316,16 +342,25 @@ def _loss(
   value_transform: Transform,
   reward_transform: Transform,
   sequence_loss: Callable[[ModelOutput, Target], LossOutput],
+  chance_fn: Callable[[ChanceOutput, Target], ChanceLoss] | None,
   params: Params,
   sequence: Sequence,
   target: Target,
   weights: Array,
 ) -> tuple[Array, Metrics]:
   """Returns the batch's loss and everything worth knowing about it."""
-  output = model_lib.unroll(
-    model, params, sequence.observation[:, 0], target.action
-  )
-  loss = jax.vmap(sequence_loss)(output, target)
+  if chance_fn is None:
+    output = model_lib.unroll(
+      model, params, sequence.observation[:, 0], target.action
+    )
+    loss = jax.vmap(sequence_loss)(output, target)
+  else:
+    output, chance = stochastic.unroll(
+      model, params, sequence.observation, target.action
+    )
+    loss = jax.vmap(sequence_loss)(output, target)
+    of_chance = jax.vmap(chance_fn)(chance, target)
+    loss = loss._replace(total=loss.total + of_chance.total)
   # Two-hot targets would clip an infinity and, compiled, lose a NaN.
   is_finite = jnp.stack([
     jnp.isfinite(x).all() for x in (target.value, target.reward, target.policy)
@@ -370,6 +405,13 @@ def _loss(
     sample_age=jnp.zeros(()),
     weight_min=jnp.min(weights),
   )
+  if chance_fn is not None:
+    metrics = metrics._replace(
+      afterstate_loss=mean(of_chance.afterstate, of_chance.mask),
+      chance_loss=mean(of_chance.chance, of_chance.mask),
+      commitment_loss=mean(of_chance.commitment, of_chance.mask),
+      codes_in_use=stochastic.codes_in_use(chance.code, of_chance.mask),
+    )
   return total, metrics
 
 

@@ -1,4 +1,8 @@
-"""MuZero's three functions h, g and f as one record of pure functions."""
+"""MuZero's functions as one record of pure functions, and their unroll.
+
+h, g and f; for Stochastic MuZero also the afterstate's phi and psi and the
+encoder e, which `stochastic` unrolls.
+"""
 
 from typing import Any
 
@@ -8,7 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from muzero_jax import losses
-from muzero_jax.types import Array, Model, ModelOutput, Params
+from muzero_jax.types import (
+  AfterstateOutput,
+  Array,
+  Model,
+  ModelOutput,
+  Params,
+)
 
 # The states along an unroll are of no use once their heads are read.
 _NO_STATE: Any = None
@@ -19,7 +29,9 @@ def make_model(network: nn.Module) -> Model:
 
   Args:
     network: a module with methods `root(observation [B, ...])` and
-      `step(state [B, ...], action [B])`, both returning a `ModelOutput`.
+      `step(state [B, ...], action [B])`, both returning a `ModelOutput`. With
+      an attribute `num_codes` above 0 it has Stochastic MuZero's methods too:
+      see `networks.StochasticMLPNetwork`.
   """
 
   def init(rng_key: Array, observation: Array) -> Params:
@@ -33,12 +45,34 @@ def make_model(network: nn.Module) -> Model:
     output: Any = network.apply(params, state, action, method='step')
     return output
 
-  return Model(init=init, root=root, step=step)
+  num_codes = getattr(network, 'num_codes', 0)
+  if not num_codes:
+    return Model(init=init, root=root, step=step)
+
+  def afterstate(
+    params: Params, state: Array, action: Array
+  ) -> AfterstateOutput:
+    output: Any = network.apply(params, state, action, method='afterstate')
+    return output
+
+  def chance(params: Params, state: Array, code: Array) -> ModelOutput:
+    output: Any = network.apply(params, state, code, method='chance')
+    return output
+
+  def encode(params: Params, previous: Array, observation: Array) -> Array:
+    output: Any = network.apply(
+      params, previous, observation, method='encode'
+    )
+    return output
+
+  return Model(init, root, step, afterstate, chance, encode, num_codes)
 
 
 def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
-  """Runs h, g and f once, so that `init` creates every parameter."""
+  """Runs all functions once, so that `init` creates every parameter."""
   state = network.root(observation).state
+  if getattr(network, 'num_codes', 0):
+    network.encode(observation, observation)
   return network.step(state, jnp.zeros(observation.shape[0], jnp.int32))
 
 
@@ -72,14 +106,24 @@ def unroll(
   ) -> tuple[Array, ModelOutput]:
     state = losses.scale_gradient(state, state_gradient_scale)
     output = model.step(params, state, action_k)
-    return output.state, output._replace(state=_NO_STATE)
+    return output.state, without_state(output)
 
   root = model.root(params, observation)
   _, steps = jax.lax.scan(body, root.state, action.T)
+  return join(root, steps)
+
+
+def without_state(output: ModelOutput) -> ModelOutput:
+  """Returns an output of which only the heads are left."""
+  return output._replace(state=_NO_STATE)
+
+
+def join(root: ModelOutput, steps: ModelOutput) -> ModelOutput:
+  """Returns root [B, ...] and steps [K, B, ...] as one [B, K + 1, ...]."""
   return jax.tree.map(
     lambda first, rest: jnp.moveaxis(
       jnp.concatenate([first[None], rest]), 0, 1
     ),
-    root._replace(state=_NO_STATE),
+    without_state(root),
     steps,
   )

@@ -1,4 +1,4 @@
-"""Symmetries of board games: a sequence in, its mirror image or rotation out.
+"""Symmetries of games on a board: a sequence in, its mirror image or rotation out.
 
 A turned position has the same value and the turned policy, so that a network
 without built-in symmetry learns from one game as from up to eight (AlphaGo
@@ -26,7 +26,12 @@ _GROUPS = {
   'board/go_19x19': _SQUARE,
   'board/othello': _DIAGONALS,
   'board/connect_four': _MIRROR,
+  'stochastic/2048': _SQUARE,
 }
+# Games whose actions are left, up, right and down, and where those go with a
+# turn and with a mirror.
+_DIRECTIONAL = ('stochastic/2048',)
+_TURNED, _MIRRORED = np.array([3, 0, 1, 2]), np.array([2, 1, 0, 3])
 
 
 class Symmetries(NamedTuple):
@@ -64,7 +69,12 @@ def make(spec: EnvSpec) -> Symmetries:
     turned = np.rot90(grid, turns)
     turned = turned[:, ::-1] if flip else turned
     squares.append(turned.reshape(-1))
-    if spec.num_actions == width:  # One action per column.
+    if spec.name in _DIRECTIONAL:
+      goes_to = np.arange(len(_TURNED))
+      for _ in range(turns):
+        goes_to = _TURNED[goes_to]
+      moved = np.argsort(_MIRRORED[goes_to] if flip else goes_to)
+    elif spec.num_actions == width:  # One action per column.
       moved = turned[0]
     else:  # One per square, and perhaps a pass that stays what it is.
       rest = np.arange(height * width, spec.num_actions)

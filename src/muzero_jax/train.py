@@ -361,6 +361,8 @@ class _Means:
     row: dict[str, float] = {}
     if learnt:
       for name in learnt[0]._fields:
+        if getattr(learnt[0], name) is None:  # Of models that have no such.
+          continue
         mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
         if mean.ndim:
           row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}

@@ -5,6 +5,7 @@ Axes, used in every shape comment of this package:
   T  time: consecutive rows of one environment
   L  rows of a training window, K + 1 + n
   K  unroll steps; states have K + 1 rows, rewards K
+  M  chance codes of a stochastic model
   A  actions
   D  outputs of a value or reward head (support bins, or 1 for a scalar head)
   S  stacked frames of an observation
@@ -71,12 +72,31 @@ class ModelOutput(NamedTuple):
   policy_logits: Array  # [B, A]
 
 
+class AfterstateOutput(NamedTuple):
+  """What Stochastic MuZero's phi and psi return."""
+
+  state: Array  # [B, ...] hidden afterstate phi(s, a).
+  value_logits: Array  # [B, D] of Q, the value of the action.
+  chance_logits: Array  # [B, M] of the codes that may follow.
+
+
 class Model(NamedTuple):
-  """MuZero's three functions; see `model.py`."""
+  """MuZero's three functions; see `model.py`.
+
+  The last three are Stochastic MuZero's, and None in a deterministic model.
+  """
 
   init: Callable[..., Params]  # rng_key, observation -> params.
   root: Callable[..., ModelOutput]  # params, observation: f(h(o)).
   step: Callable[..., ModelOutput]  # params, state, action: f(g(s, a)).
+  # params, state, action: psi(phi(s, a)).
+  afterstate: Callable[..., AfterstateOutput] | None = None
+  # params, afterstate, code [B, M]: f(g(as, c)).
+  chance: Callable[..., ModelOutput] | None = None
+  # params, observations of two rows -> [B, M], e(o_t, o_{t+1}), of which the
+  # largest is the code.
+  encode: Callable[..., Array] | None = None
+  num_codes: int = 0  # M
 
 
 class SearchOutput(NamedTuple):

@@ -18,6 +18,7 @@ _FAMILIES = {
   'classic': ('classic', '', ''),
   'gymnax': ('gymnax', 'gymnax', 'classic'),
   'minatar': ('pgx_games', 'pgx', 'games'),
+  'stochastic': ('pgx_games', 'pgx', 'games'),
 }
 
 
@@ -49,6 +50,8 @@ def names(family: str) -> tuple[str, ...]:
     return module.BOARD_GAMES
   if family == 'minatar':
     return module.MINATAR_GAMES
+  if family == 'stochastic':
+    return module.STOCHASTIC_GAMES
   if family == 'classic':
     return module.NAMES
   return module.names()
@@ -89,6 +92,8 @@ def make(
   module = _module(config.family)
   if config.family == 'board':
     return module.make_board(env_id, num_envs)
+  if config.family == 'stochastic':
+    return module.make_stochastic(env_id, num_envs)
   if config.family == 'minatar':
     return module.make_minatar(
       env_id,

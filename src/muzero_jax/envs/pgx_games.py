@@ -1,4 +1,4 @@
-"""Board games and MinAtar on pgx, behind `envs.make`.
+"""Board games, games of chance and MinAtar on pgx, behind `envs.make`.
 
 pgx's `step` is used without its `auto_reset`, which would replace the final
 observation of an episode.
@@ -22,6 +22,9 @@ BOARD_GAMES = (
   'go_9x9', 'hex', 'othello', 'shogi', 'tic_tac_toe',
 )
 GO_GAMES = ('go_19x19', 'go_9x9')
+# Games of chance for one player.
+STOCHASTIC_GAMES = ('2048',)
+_2048_ACTIONS = ('left', 'up', 'right', 'down')
 _MINATAR_ACTIONS = {
   'asterix': ('noop', 'left', 'up', 'right', 'down'),
   'breakout': ('noop', 'left', 'right'),
@@ -79,6 +82,26 @@ def go_rules(name: str) -> base.GoRules:
   """
   game = pgx.make(name)._game
   return base.GoRules(size=game.size, komi=game.komi)
+
+
+def make_stochastic(name: str, num_envs: int) -> types.Environment:
+  """Returns B games of chance with the rules of pgx.
+
+  2048: the reward of a move is the sum of the tiles that it makes, so that the
+  return is the game's score; a new tile, 2 or (one time in ten) 4, then
+  appears on a free square.
+
+  Args:
+    name: one of STOCHASTIC_GAMES.
+    num_envs: B.
+
+  Raises:
+    ValueError: no such game; names the nearest.
+  """
+  name = base.resolve_name('stochastic', name, STOCHASTIC_GAMES)
+  return _make(
+    f'stochastic/{name}', pgx.make(name), num_envs, _2048_ACTIONS
+  )
 
 
 def make_minatar(
@@ -150,7 +173,8 @@ def _step(
   game: pgx.Env, state: Any, action: jax.Array, rng_key: jax.Array
 ) -> base.Transition:
   mover = state.current_player
-  # MinAtar draws its spawns and sticky actions from the key, boards ignore it.
+  # MinAtar draws its spawns and sticky actions from the key, games of chance
+  # what falls; boards ignore it.
   state = game.step(state, action, rng_key)
   return base.Transition(
     state=state,

@@ -2,7 +2,14 @@
 
 from muzero_jax.networks.mlp import MLPNetwork
 from muzero_jax.networks.resnet import AtariResNet, BoardResNet
+from muzero_jax.networks.stochastic import StochasticMLPNetwork
 
 Network = MLPNetwork | BoardResNet | AtariResNet
 
-__all__ = ['AtariResNet', 'BoardResNet', 'MLPNetwork', 'Network']
+__all__ = [
+  'AtariResNet',
+  'BoardResNet',
+  'MLPNetwork',
+  'Network',
+  'StochasticMLPNetwork',
+]

@@ -10,7 +10,7 @@ from muzero_jax.networks import conv, heads
 from muzero_jax.types import Array, ModelOutput
 
 
-class _Block(nn.Module):
+class Block(nn.Module):
   """Pre-activation residual layer."""
 
   dtype: Any
@@ -52,18 +52,15 @@ class MLPNetwork(nn.Module):
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
-    self.encoder_blocks = [_Block(self.dtype) for _ in range(self.num_blocks)]
+    self.encoder_blocks = [Block(self.dtype) for _ in range(self.num_blocks)]
     self.transition = nn.Dense(self.width, dtype=self.dtype)
     self.transition_blocks = [
-      _Block(self.dtype) for _ in range(self.num_blocks)
+      Block(self.dtype) for _ in range(self.num_blocks)
     ]
 
   def root(self, observation: Array) -> ModelOutput:
     """Returns f(h(o)) for observations [B, ...]."""
-    x = heads.to_input(observation, self.dtype)
-    if self.stem_channels:
-      x = nn.relu(self.stem(x))
-    x = self.encoder(x.reshape(x.shape[0], -1))
+    x = self.encoder(self.embed(observation))
     for block in self.encoder_blocks:
       x = block(x)
     state = heads.normalise_state(x)
@@ -74,8 +71,18 @@ class MLPNetwork(nn.Module):
 
   def step(self, state: Array, action: Array) -> ModelOutput:
     """Returns f(g(s, a)) for states [B, width] and actions [B]."""
-    one_hot = jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)
-    x = jnp.concatenate([state.astype(self.dtype), one_hot], axis=-1)
+    return self.advance(state, jax.nn.one_hot(action, self.num_actions))
+
+  def embed(self, observation: Array) -> Array:
+    """Returns what the first dense layer sees [B, X] of [B, ...]."""
+    x = heads.to_input(observation, self.dtype)
+    if self.stem_channels:
+      x = nn.relu(self.stem(x))
+    return x.reshape(x.shape[0], -1)
+
+  def advance(self, state: Array, cause: Array) -> ModelOutput:
+    """Returns f and g of states [B, width] and one-hot causes [B, X]."""
+    x = jnp.concatenate([state, cause], axis=-1, dtype=self.dtype)
     x = state + self.transition(x)
     for block in self.transition_blocks:
       x = block(x)

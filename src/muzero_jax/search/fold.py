@@ -5,6 +5,7 @@ trees at every turn. Instead, B roots of each of S agents become S B roots, and
 only the model is vmapped, over the agents' parameters.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -12,27 +13,32 @@ import jax
 
 from muzero_jax.types import Array
 
-# root_fn, recurrent_fn -> search; as `make` binds them.
-Build = Callable[[Callable[..., Any], Callable[..., Any]], Callable[..., Any]]
+# root_fn, recurrent functions -> search; as `make` binds them.
+Build = Callable[..., Callable[..., Any]]
 
 
 def foldable(
-  build: Build, root_fn: Callable[..., Any], recurrent_fn: Callable[..., Any]
+  build: Build,
+  root_fn: Callable[..., Any],
+  *recurrent_fns: Callable[..., Any],
 ) -> Callable[..., Any]:
-  """Returns build(root_fn, recurrent_fn), with a `vmap` of its own.
+  """Returns build(root_fn, *recurrent_fns), with a `vmap` of its own.
 
   Args:
     build: makes a function of (params, rng_key, observation [B, ...],
       legal_actions [B, A], temperature [B]) whose outputs have an axis B.
     root_fn: (params, observation) -> root.
-    recurrent_fn: (params, rng_key, action, embedding) -> output, embedding;
-      under `vmap` all agents share the key.
+    *recurrent_fns: one, or one of decisions and one of chance: (params,
+      rng_key, action, embedding) -> output, embedding; under `vmap` all agents
+      share the key.
 
   Returns:
     The function. Under `vmap` it draws all noise from the first agent's key,
     row by row, so that agents do not repeat each other.
   """
-  search = jax.custom_batching.custom_vmap(build(root_fn, recurrent_fn))
+  search = jax.custom_batching.custom_vmap(
+    build(root_fn, *recurrent_fns)
+  )
 
   def fold(axis_size: int, in_batched: Any, *args: Any) -> tuple[Any, Any]:
     params, rng_key, *arrays = jax.tree.map(
@@ -50,14 +56,19 @@ def foldable(
       return jax.tree.map(flat, found)
 
     def step(
-      params: Any, rng_key: Array, action: Array, embedding: Any
+      recurrent_fn: Callable[..., Any],
+      params: Any,
+      rng_key: Array,
+      action: Array,
+      embedding: Any,
     ) -> Any:
       found = jax.vmap(recurrent_fn, in_axes=(0, None, 0, 0))(
         params, rng_key, split(action), jax.tree.map(split, embedding)
       )
       return jax.tree.map(flat, found)
 
-    found = build(roots, step)(params, rng_key[0], *map(flat, arrays))
+    steps = [functools.partial(step, fn) for fn in recurrent_fns]
+    found = build(roots, *steps)(params, rng_key[0], *map(flat, arrays))
     return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)
 
   search.def_vmap(fold)

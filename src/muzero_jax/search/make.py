@@ -1,4 +1,4 @@
-"""MuZero's and Gumbel MuZero's search over a learned model.
+"""MuZero's and Gumbel MuZero's search over a learned model, and Stochastic's.
 
 Derives the inputs of `policies` from a `Model`, and returns a `SearchOutput`
 for the actor, for Reanalyse and for evaluation alike.
@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import fold, policies, selection
+from muzero_jax.search import fold, policies, selection, stochastic
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, SearchOutput
 
@@ -59,7 +59,7 @@ def make_search(
   """Returns a search function built from a model.
 
   Args:
-    model: functions h, g and f.
+    model: functions h, g and f; with afterstates, trees have chance nodes.
     value_transform: turns the value head's outputs into scalars.
     reward_transform: turns the reward head's outputs into scalars.
     policy: 'muzero' (pUCT and visit counts, MuZero appendix B) or 'gumbel'
@@ -109,15 +109,19 @@ def make_search(
     )
   sign = -1.0 if num_players == 2 else 1.0
   root_fn = functools.partial(_root, model, value_transform)
-  recurrent_fn = functools.partial(
-    _recurrent_fn, model, value_transform, reward_transform, sign * discount
+  steps = _recurrent_fns(
+    model, value_transform, reward_transform, sign * discount
   )
+  is_stochastic = model.afterstate is not None
   common: dict[str, Any] = dict(
     num_simulations=num_simulations, max_depth=max_depth
   )
   if policy == 'gumbel':
     run = functools.partial(
       _gumbel_policy,
+      stochastic.gumbel_stochastic_muzero_policy
+      if is_stochastic
+      else policies.gumbel_muzero_policy,
       noise=noise,
       prior_weight=gumbel_prior_weight,
       max_num_considered_actions=max_considered_actions,
@@ -132,6 +136,9 @@ def make_search(
   else:
     run = functools.partial(
       _muzero_policy,
+      stochastic.stochastic_muzero_policy
+      if is_stochastic
+      else policies.muzero_policy,
       alpha=dirichlet_alpha,
       fraction=dirichlet_fraction if noise else 0.0,
       noise=noise,
@@ -144,11 +151,11 @@ def make_search(
       ),
       **common,
     )
-  bind = lambda root_fn, recurrent_fn: functools.partial(
-    _search, root_fn, functools.partial(run, recurrent_fn=recurrent_fn)
+  bind = lambda root_fn, *fns: functools.partial(
+    _search, root_fn, functools.partial(run, **dict(zip(steps, fns)))
   )
   return functools.partial(
-    _checked, fold.foldable(bind, root_fn, recurrent_fn)
+    _checked, fold.foldable(bind, root_fn, *steps.values())
   )
 
 
@@ -211,6 +218,27 @@ def _root(
   )
 
 
+def _recurrent_fns(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  discount: float,
+) -> dict[str, Callable[..., Any]]:
+  """Returns mctx's recurrent functions of a model, by their names there."""
+  if model.afterstate is None:
+    return {'recurrent_fn': functools.partial(
+      _recurrent_fn, model, value_transform, reward_transform, discount
+    )}
+  return {
+    'decision_recurrent_fn': functools.partial(
+      _decision_fn, model, value_transform
+    ),
+    'chance_recurrent_fn': functools.partial(
+      _chance_fn, model, value_transform, reward_transform, discount
+    ),
+  }
+
+
 def _recurrent_fn(
   model: Model,
   value_transform: Transform,
@@ -233,7 +261,51 @@ def _recurrent_fn(
   ), output.state
 
 
+def _decision_fn(
+  model: Model,
+  value_transform: Transform,
+  params: Params,
+  rng_key: Array,
+  action: Array,
+  state: Array,
+) -> tuple[mctx.DecisionRecurrentFnOutput, Array]:
+  """Returns mctx's view of psi(phi(s, a))."""
+  del rng_key
+  assert model.afterstate is not None
+  output = model.afterstate(params, state, action)
+  return mctx.DecisionRecurrentFnOutput(
+    chance_logits=output.chance_logits,
+    afterstate_value=value_transform.invert(output.value_logits),
+  ), output.state
+
+
+def _chance_fn(
+  model: Model,
+  value_transform: Transform,
+  reward_transform: Transform,
+  discount: float,
+  params: Params,
+  rng_key: Array,
+  outcome: Array,
+  afterstate: Array,
+) -> tuple[mctx.ChanceRecurrentFnOutput, Array]:
+  """Returns mctx's view of f(g(as, c)): the reward belongs to chance."""
+  del rng_key
+  assert model.chance is not None
+  output = model.chance(
+    params, afterstate, jax.nn.one_hot(outcome, model.num_codes)
+  )
+  value = value_transform.invert(output.value_logits)
+  return mctx.ChanceRecurrentFnOutput(
+    action_logits=output.policy_logits,
+    value=value,
+    reward=reward_transform.invert(output.reward_logits),
+    discount=jnp.full_like(value, discount),
+  ), output.state
+
+
 def _gumbel_policy(
+  policy_fn: Callable[..., mctx.PolicyOutput],
   params: Params,
   rng_key: Array,
   root: mctx.RootFnOutput,
@@ -248,7 +320,7 @@ def _gumbel_policy(
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
-  output = policies.gumbel_muzero_policy(
+  output = policy_fn(
     params,
     rng_key,
     root,
@@ -281,6 +353,7 @@ def _gumbel_policy(
 
 
 def _muzero_policy(
+  policy_fn: Callable[..., mctx.PolicyOutput],
   params: Params,
   rng_key: Array,
   root: mctx.RootFnOutput,
@@ -293,7 +366,7 @@ def _muzero_policy(
   **kwargs: Any,
 ) -> tuple[Array, Array, Array]:
   search_key, action_key = jax.random.split(rng_key)
-  output = policies.muzero_policy(
+  output = policy_fn(
     params,
     search_key,
     root,

@@ -14,6 +14,7 @@ import mctx
 
 from muzero_jax.search import selection
 from muzero_jax.search.engine import search_with_root
+from muzero_jax.search.selection import Nodes
 from muzero_jax.types import Array, Params
 
 TIE_BREAKS = ('search', 'node')
@@ -160,19 +161,41 @@ def gumbel_muzero_policy(
     loop_fn=loop_fn,
     interior_masks=interior_masks,
   )
+  return act_by_improved(
+    tree, top, gumbel, root.prior_logits, invalid_actions, qtransform
+  )
+
+
+def act_by_improved(
+  tree: mctx.Tree,
+  top: Nodes,
+  gumbel: Array,
+  logits: Array,
+  invalid_actions: Array | None,
+  qtransform: Any,
+) -> mctx.PolicyOutput:
+  """Returns Gumbel MuZero's action and improved policy after a search.
+
+  Args:
+    tree: of the search.
+    top: its roots.
+    gumbel: [B, A] the search's noise.
+    logits: [B, A] of the roots.
+    invalid_actions: [B, A] or None.
+    qtransform: completes and scales q-values.
+  """
   completed = selection.batched_qtransform(qtransform).scale(top)
   # The best of those that the last round left.
   score = selection.score_considered(
-    top.visits.max(axis=-1, keepdims=True), gumbel, root.prior_logits,
-    completed, top.visits,
+    top.visits.max(axis=-1, keepdims=True), gumbel, logits, completed,
+    top.visits,
   )
-  improved = root.prior_logits + completed
   if invalid_actions is not None:
     score = jnp.where(invalid_actions, -jnp.inf, score)
-  weights = jax.nn.softmax(mask_logits(improved, invalid_actions))
+  weights = jax.nn.softmax(mask_logits(logits + completed, invalid_actions))
   return mctx.PolicyOutput(  # type: ignore[call-arg]
     action=selection.argmax(score),
-    action_weights=weights.astype(root.prior_logits.dtype),
+    action_weights=weights.astype(logits.dtype),
     search_tree=tree,
   )
 

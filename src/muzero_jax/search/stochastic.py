@@ -1,7 +1,7 @@
 """Stochastic MuZero's search: decision and chance nodes in one tree.
 
 `stochastic_muzero_policy` takes what mctx's function of that name takes, and
-options of its own behind (Antonoglou et al. 2022).
+options of its own behind (Antonoglou et al. 2022); its Gumbel form is ours.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,9 @@ import mctx
 from muzero_jax.search import selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.policies import (
+  act_by_improved,
   act_by_visits,
+  mask_logits,
   noisy_root,
   tie_break_noise,
 )
@@ -96,8 +98,130 @@ def stochastic_muzero_policy(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
   )
+  root, recurrent_fn, num_outcomes = _with_chance(
+    params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
+  )
+  decide = _over_actions(
+    selection.puct(
+      qtransform,
+      pb_c_init=pb_c_init,
+      pb_c_base=pb_c_base,
+      tie_break=tie_break_noise(
+        tie_break, search_key, (batch_size, num_actions)
+      ),
+    ),
+    num_actions,
+  )
+  select = _decision_or_chance(decide, num_actions)
+  tree, top = search_with_root(
+    params,
+    search_key,
+    root=root,
+    recurrent_fn=recurrent_fn,
+    root_action_selection_fn=select,
+    interior_action_selection_fn=select,
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=_without_outcomes(invalid_actions, num_outcomes),
+    loop_fn=loop_fn,
+    interior_masks=False,
+  )
+  return act_by_visits(
+    action_key, _actions_of(tree, num_actions), top.visits[:, :num_actions],
+    temperature,
+  )
+
+
+def gumbel_stochastic_muzero_policy(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  decision_recurrent_fn: Callable[..., Any],
+  chance_recurrent_fn: Callable[..., Any],
+  num_simulations: int,
+  invalid_actions: Array | None = None,
+  max_depth: int | None = None,
+  loop_fn: Callable[..., Any] = jax.lax.fori_loop,
+  *,
+  qtransform: Any = mctx.qtransform_completed_by_mix_value,
+  max_num_considered_actions: int = 16,
+  gumbel_scale: Any = 1.0,
+) -> mctx.PolicyOutput:
+  """Returns actions and improved policies of a stochastic Gumbel search.
+
+  Stochastic MuZero's trees with the rules of Gumbel MuZero at their decision
+  nodes: Sequential Halving at the root, the improved policy below, so that few
+  simulations suffice. Neither paper has this combination. The value of an
+  action is that of its afterstate: the network's Q at its first visit, then
+  the mean over the outcomes that were looked at.
+
+  Args:
+    params: as for `stochastic_muzero_policy`, and so are the next seven.
+    rng_key: consumed.
+    root: prior logits [B, A], value [B], embedding [B, ...].
+    decision_recurrent_fn: likewise.
+    chance_recurrent_fn: likewise.
+    num_simulations: S.
+    invalid_actions: [B, A] true where an action is illegal at the root.
+    max_depth: most edges from the root to a leaf, two for each move.
+    loop_fn: `jax.lax.fori_loop` or alike.
+    qtransform: completes and scales q-values.
+    max_num_considered_actions: m of Sequential Halving.
+    gumbel_scale: of the noise, scalar or [B, 1]; 0 for none.
+  """
+  root = root.replace(  # type: ignore[attr-defined]
+    prior_logits=mask_logits(root.prior_logits, invalid_actions)
+  )
+  logits = root.prior_logits
+  num_actions = logits.shape[-1]
+  search_key, gumbel_key = jax.random.split(rng_key)
+  gumbel = gumbel_scale * jax.random.gumbel(
+    gumbel_key, logits.shape, logits.dtype
+  )
+  root, recurrent_fn, num_outcomes = _with_chance(
+    params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
+  )
+  over_actions = lambda rule: _over_actions(rule, num_actions)
+  tree, top = search_with_root(
+    params,
+    search_key,
+    root=root,
+    recurrent_fn=recurrent_fn,
+    root_action_selection_fn=over_actions(selection.gumbel_root(
+      qtransform,
+      num_simulations=num_simulations,
+      max_num_considered_actions=max_num_considered_actions,
+      all_legal=invalid_actions is None,
+    )),
+    interior_action_selection_fn=_decision_or_chance(
+      over_actions(selection.gumbel_interior(qtransform)), num_actions
+    ),
+    num_simulations=num_simulations,
+    max_depth=max_depth,
+    invalid_actions=_without_outcomes(invalid_actions, num_outcomes),
+    extra_data=mctx.GumbelMuZeroExtraData(  # type: ignore[call-arg]
+      root_gumbel=gumbel
+    ),
+    loop_fn=loop_fn,
+    interior_masks=False,
+  )
+  return act_by_improved(
+    _actions_of(tree, num_actions), _actions_at(top, num_actions), gumbel,
+    logits, invalid_actions, qtransform,
+  )
+
+
+def _with_chance(
+  params: Params,
+  rng_key: Array,
+  root: mctx.RootFnOutput,
+  decision_fn: Callable[..., Any],
+  chance_fn: Callable[..., Any],
+) -> tuple[mctx.RootFnOutput, Callable[..., Any], int]:
+  """Returns root and recurrent function over A actions and C outcomes; C."""
+  batch_size, num_actions = root.prior_logits.shape
   output, afterstate = jax.eval_shape(
-    decision_recurrent_fn, params, rng_key,
+    decision_fn, params, rng_key,
     jax.ShapeDtypeStruct((batch_size,), jnp.int32), root.embedding,
   )
   num_outcomes = output.chance_logits.shape[-1]
@@ -111,44 +235,21 @@ def stochastic_muzero_policy(
       is_decision_node=jnp.ones(batch_size, bool),
     ),
   )
-  select = _decision_or_chance(
-    selection.puct(
-      qtransform,
-      pb_c_init=pb_c_init,
-      pb_c_base=pb_c_base,
-      tie_break=tie_break_noise(
-        tie_break, search_key, (batch_size, num_actions)
-      ),
-    ),
-    num_actions,
+  recurrent_fn = _stochastic_fn(
+    decision_fn, chance_fn, num_actions, num_outcomes
   )
-  tree, top = search_with_root(
-    params,
-    search_key,
-    root=root,
-    recurrent_fn=_stochastic_fn(
-      decision_recurrent_fn, chance_recurrent_fn, num_actions, num_outcomes
-    ),
-    root_action_selection_fn=select,
-    interior_action_selection_fn=select,
-    num_simulations=num_simulations,
-    max_depth=max_depth,
-    invalid_actions=None if invalid_actions is None else jnp.concatenate(
-      [
-        jnp.asarray(invalid_actions),
-        jnp.ones(
-          (batch_size, num_outcomes), jnp.asarray(invalid_actions).dtype
-        ),
-      ],
-      axis=-1,
-    ),
-    loop_fn=loop_fn,
-    interior_masks=False,
-  )
-  return act_by_visits(
-    action_key, _actions_of(tree, num_actions), top.visits[:, :num_actions],
-    temperature,
-  )
+  return root, recurrent_fn, num_outcomes
+
+
+def _without_outcomes(
+  invalid_actions: Array | None, num_outcomes: int
+) -> Array | None:
+  """Returns a mask [B, A + C] of a root, where no outcome can be chosen."""
+  if invalid_actions is None:
+    return None
+  mask = jnp.asarray(invalid_actions)
+  outcomes = jnp.ones((mask.shape[0], num_outcomes), mask.dtype)
+  return jnp.concatenate([mask, outcomes], axis=-1)
 
 
 def _with_outcomes(action_logits: Array, num_outcomes: int) -> Array:
@@ -169,23 +270,38 @@ def _actions_of(tree: mctx.Tree, num_actions: int) -> mctx.Tree:
   )
 
 
+def _actions_at(nodes: Nodes, num_actions: int) -> Nodes:
+  """Returns what a rule sees of decision nodes, without chance outcomes."""
+  edges = ('qvalues', 'visits', 'prior', 'logits', 'root_invalid_actions')
+  of_actions: dict[str, Any] = {
+    name: None if (x := getattr(nodes, name)) is None else x[:, :num_actions]
+    for name in edges
+  }
+  tree = nodes.tree
+  return nodes._replace(
+    tree=None if tree is None else _actions_of(tree, num_actions),
+    **of_actions,
+  )
+
+
+def _over_actions(rule: Selection, num_actions: int) -> Selection:
+  """Returns a rule for actions as one for edges of actions and outcomes."""
+  opening = rule.opening
+  return rule._replace(
+    select=lambda keys, nodes: rule.select(
+      keys, _actions_at(nodes, num_actions)
+    ),
+    opening=None if opening is None else (
+      lambda nodes: opening(_actions_at(nodes, num_actions))
+    ),
+  )
+
+
 def _decision_or_chance(decide: Selection, num_actions: int) -> Selection:
   """Returns a rule for trees whose edges are A actions and C outcomes.
 
   Decisions and chance alternate, so that the depth tells which it is.
   """
-
-  def choose(keys: Array | None, nodes: Nodes) -> Array:
-    edges = ('qvalues', 'visits', 'prior', 'logits', 'root_invalid_actions')
-    of_actions: dict[str, Any] = {
-      name: None if (x := getattr(nodes, name)) is None else x[:, :num_actions]
-      for name in edges
-    }
-    tree = nodes.tree
-    return decide.select(keys, nodes._replace(
-      tree=None if tree is None else _actions_of(tree, num_actions),
-      **of_actions,
-    ))
 
   def happen(keys: Array | None, nodes: Nodes) -> Array:
     del keys
@@ -194,7 +310,7 @@ def _decision_or_chance(decide: Selection, num_actions: int) -> Selection:
 
   def select(keys: Array | None, nodes: Nodes) -> Array:
     is_decision = nodes.depth % 2 == 0
-    return jax.lax.cond(is_decision, choose, happen, keys, nodes)
+    return jax.lax.cond(is_decision, decide.select, happen, keys, nodes)
 
   return decide._replace(select=select)
 
