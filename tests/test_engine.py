@@ -504,21 +504,27 @@ def test_stochastic_trees_are_mctxs():
   assert (kinds.any(axis=0) & ~kinds.all(axis=0)).any()
 
 
+@pytest.mark.parametrize('policy', ['muzero', 'gumbel'])
 @pytest.mark.parametrize('likely, best', [(0.75, 1), (0.65, 0)])
-def test_the_optimum_where_chance_decides(likely, best):
+def test_the_optimum_where_chance_decides(policy, likely, best):
   """0.4 for sure, or a bet of 1 against -1; two such rounds, then the end.
 
-  With the paper's scaling: over siblings, a difference of 0.1 looks like one
-  of everything, and the first bad luck decides for good (in mctx as well).
+  pUCT with the paper's scaling: over siblings, a difference of 0.1 looks like
+  one of everything, and the first bad luck decides for good (in mctx as well).
+  The Gumbel rule does not look again at what it takes for bad: it is given
+  true values.
   """
   batch_size, sure = 2, 0.4
+  exact = float(policy == 'gumbel')
+  round_value = exact * max(sure, 2 * likely - 1)
 
   def decide(params, rng_key, action, state):
     del rng_key
     chance = jnp.log(jnp.array([params, 1 - params]))
+    now = exact * jnp.where(action == 1, 2 * params - 1, sure)
     return mctx.DecisionRecurrentFnOutput(
       chance_logits=jnp.broadcast_to(chance, (batch_size, 2)),
-      afterstate_value=jnp.zeros(batch_size),
+      afterstate_value=(now + (1 - state) * round_value) * (state < 2),
     ), (state, action)
 
   def happen(params, rng_key, outcome, after):
@@ -527,7 +533,8 @@ def test_the_optimum_where_chance_decides(likely, best):
     bet = jnp.where(outcome == 0, 1.0, -1.0)
     reward = jnp.where(action == 1, bet, sure) * (state < 2)
     return mctx.ChanceRecurrentFnOutput(
-      action_logits=jnp.zeros((batch_size, 2)), value=jnp.zeros(batch_size),
+      action_logits=jnp.zeros((batch_size, 2)),
+      value=(1 - state) * round_value,
       reward=reward, discount=jnp.where(state < 1, 1.0, 0.0),
     ), state + 1
 
@@ -535,10 +542,21 @@ def test_the_optimum_where_chance_decides(likely, best):
     prior_logits=jnp.zeros((batch_size, 2)), value=jnp.zeros(batch_size),
     embedding=jnp.zeros(batch_size, jnp.int32),
   )
-  found = jax.jit(lambda params: search.stochastic_muzero_policy(
-    params, jax.random.key(0), root, decide, happen, 1_500,
-    dirichlet_fraction=0.0, temperature=0.0,
-    qtransform=search.qtransform_by_tree,
+  if policy == 'muzero':
+    plan = functools.partial(
+      search.stochastic_muzero_policy,
+      dirichlet_fraction=0.0, temperature=0.0,
+      qtransform=search.qtransform_by_tree,
+    )
+  else:
+    plan = functools.partial(
+      search.gumbel_stochastic_muzero_policy,
+      gumbel_scale=0.0, qtransform=functools.partial(
+        mctx.qtransform_completed_by_mix_value, epsilon=1.0
+      ),
+    )
+  found = jax.jit(lambda params: plan(
+    params, jax.random.key(0), root, decide, happen, 1_500
   ))(jnp.float32(likely))
   np.testing.assert_array_equal(found.action, best)
   qvalues = found.search_tree.summary().qvalues[:, best]

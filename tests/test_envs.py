@@ -15,7 +15,8 @@ from muzero_jax import atari_scores, config, envs, types
 from muzero_jax.envs import base, classic
 
 PACKAGES = {
-  'atari': 'ale_py', 'board': 'pgx', 'minatar': 'pgx', 'gymnax': 'gymnax'}
+  'atari': 'ale_py', 'board': 'pgx', 'minatar': 'pgx', 'stochastic': 'pgx',
+  'gymnax': 'gymnax'}
 
 
 def _needs(family: str) -> None:
@@ -48,6 +49,7 @@ CASES = (
   Case('minatar', 'freeway', 2, 20, False),
   Case('minatar', 'seaquest', 4, 250, True),
   Case('minatar', 'space_invaders', 4, 250, True),
+  Case('stochastic', '2048', 2, 200, True),
   Case('atari', 'breakout', 3, 90, True),
   Case('atari', 'pong', 2, 20, False),
   Case('gymnax', 'Acrobot-v1', 2, 600, True),

@@ -8,8 +8,16 @@ import numpy as np
 import pytest
 from helpers import TRANSFORM, random_params
 
-from muzero_jax import anakin, config, factory, learner, model
-from muzero_jax import networks, stochastic, targets
+from muzero_jax import (
+  anakin,
+  config,
+  factory,
+  learner,
+  model,
+  networks,
+  stochastic,
+  targets,
+)
 from muzero_jax.envs import base
 from muzero_jax.types import EnvSpec, Sequence
 
@@ -175,7 +183,7 @@ SPEC = EnvSpec('test/gamble', (3,), np.float32, 2)
 
 
 def make_gamble(num_envs):
-  """0.7 at once, or a coin: to claim pays 1 after heads and costs 1 after tails.
+  """0.7 at once, or a coin, to claim which pays 1 or costs 1.
 
   The gamble is worth 0.5, since a loss is not claimed; so 0.7 is optimal. In
   what is played, claims are paid: a model without chance takes the claim for
@@ -207,7 +215,7 @@ def trained(chance_codes):
   settings = config.from_fields(dict(
     network='mlp', num_channels=16, num_blocks=0, head_hidden=16,
     chance_codes=chance_codes, support_bins=11, support_max=1.0,
-    search='gumbel', num_simulations=16, gumbel_min_range=0.5,
+    search='gumbel', num_simulations=16, gumbel_min_range=1.0,
     temperature=(1.0,), temperature_at=(0.0,), discount=1.0, num_envs=32,
     rollout_length=4, replay_capacity=8_192, min_replay=512, td_steps=2,
     unroll_steps=2, value_weight=1.0, batch_size=64,
@@ -218,7 +226,7 @@ def trained(chance_codes):
     settings, env, num_devices=1, rows_per_env=settings.capacity_rows_per_env
   )
   state = driver.init(jax.random.key(0))
-  for _ in range(150):
+  for _ in range(80):
     state, metrics = driver.step(state)
   system = factory.make_system(settings, SPEC)
   found = factory.make_search(settings, SPEC, system, training=False)(

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pgx
 import pytest
 
 from muzero_jax import config, envs, symmetry
@@ -62,6 +63,31 @@ def test_the_first_symmetry_changes_nothing(game):
   assert (turned.actions[0] == np.arange(turned.actions.shape[1])).all()
   count = {'connect_four': 2, 'othello': 4}.get(game, 8)
   assert len({tuple(x) for x in turned.squares}) == count
+
+
+def test_a_turned_board_of_2048_pays_for_turned_moves():
+  spec = EnvSpec('stochastic/2048', (4, 4, 31), np.bool_, 4, 1)
+  turned = symmetry.make(spec)
+  game = pgx.make('2048')
+  boards = np.random.default_rng(0).integers(0, 4, (16, 16))
+  states = jax.vmap(game.init)(jax.random.split(jax.random.key(0), 16))
+
+  @jax.jit
+  @functools.partial(jax.vmap, in_axes=(0, None))
+  def play(board, action):  # [16 boards], [16] -> rewards.
+    keys = jax.random.split(jax.random.key(1), 16)
+    new = jax.vmap(game.step)(states.replace(_board=board), action, keys)
+    return new.rewards[:, 0]
+
+  assert len({tuple(x) for x in turned.squares}) == 8
+  for action in range(4):
+    paid = [
+      play(boards[None][:, :, squares], jnp.full(16, goes_to[action]))[0]
+      for squares, goes_to in zip(turned.squares, turned.inverse_actions)
+    ]
+    for other in paid[1:]:
+      np.testing.assert_array_equal(other, paid[0])
+    assert len(set(paid[0].tolist())) > 3
 
 
 @pytest.mark.parametrize('game', ('tic_tac_toe', 'connect_four'))

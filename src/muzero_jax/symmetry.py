@@ -1,4 +1,4 @@
-"""Symmetries of games on a board: a sequence in, its mirror image or rotation out.
+"""Symmetries of boards: a sequence in, its mirror image or rotation out.
 
 A turned position has the same value and the turned policy, so that a network
 without built-in symmetry learns from one game as from up to eight (AlphaGo

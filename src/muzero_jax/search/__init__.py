@@ -17,7 +17,10 @@ from muzero_jax.search.selection import (
   puct,
   qtransform_by_tree,
 )
-from muzero_jax.search.stochastic import stochastic_muzero_policy
+from muzero_jax.search.stochastic import (
+  gumbel_stochastic_muzero_policy,
+  stochastic_muzero_policy,
+)
 from muzero_jax.search.trees import num_bytes
 
 __all__ = [
@@ -26,6 +29,7 @@ __all__ = [
   'Selection',
   'add_dirichlet_noise',
   'gumbel_muzero_policy',
+  'gumbel_stochastic_muzero_policy',
   'make_search',
   'mixed_value',
   'muzero_policy',
