@@ -76,7 +76,10 @@ def test_a_turned_board_of_2048_pays_for_turned_moves():
   @functools.partial(jax.vmap, in_axes=(0, None))
   def play(board, action):  # [16 boards], [16] -> rewards.
     keys = jax.random.split(jax.random.key(1), 16)
-    new = jax.vmap(game.step)(states.replace(_board=board), action, keys)
+    before = states.replace(
+      _board=board, legal_action_mask=jnp.ones((16, 4), bool)
+    )
+    new = jax.vmap(game.step)(before, action, keys)
     return new.rewards[:, 0]
 
   assert len({tuple(x) for x in turned.squares}) == 8
