@@ -107,14 +107,14 @@ def make_target(is_last, discount):
   )
 
 
-@pytest.mark.parametrize('is_last, discount, live', [
-  ([0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1]),
-  ([0, 1, 0, 0, 0], [1, 0, 1, 1, 1], [1, 0]),  # Terminated.
-  ([0, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0]),  # Truncated.
-  ([0, 0, 1, 0, 0], [1, 1, 0, 1, 1], [1, 1]),
-  ([1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0]),
+@pytest.mark.parametrize('is_last, discount, live, trained', [
+  ([0, 0, 0, 0, 0], [1, 1, 1, 1, 1], [1, 1], [1, 1]),
+  ([0, 1, 0, 0, 0], [1, 0, 1, 1, 1], [1, 0], [1, 1]),  # Terminated.
+  ([0, 1, 0, 0, 0], [1, 1, 1, 1, 1], [1, 0], [1, 0]),  # Truncated.
+  ([0, 0, 1, 0, 0], [1, 1, 0, 1, 1], [1, 1], [1, 1]),
+  ([1, 0, 0, 0, 0], [0, 1, 1, 1, 1], [0, 0], [1, 1]),
 ])
-def test_loss_of_chance_equals_an_oracle(is_last, discount, live):
+def test_loss_of_chance_equals_an_oracle(is_last, discount, live, trained):
   rng = np.random.default_rng(1)
   f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
   encoding = f32(K, M)
@@ -127,7 +127,8 @@ def test_loss_of_chance_equals_an_oracle(is_last, discount, live):
     output, target, value_transform=TRANSFORM, value_weight=0.5,
     chance_weight=2.0, commitment_weight=3.0,
   )
-  np.testing.assert_array_equal(found.mask, live)
+  np.testing.assert_array_equal(found.chance_mask, live)
+  np.testing.assert_array_equal(found.afterstate_mask, trained)
   total = 0.0
   for k in range(K):
     two_hot = np.asarray(TRANSFORM.apply(target.value[k]))
@@ -135,9 +136,12 @@ def test_loss_of_chance_equals_an_oracle(is_last, discount, live):
     value = -(two_hot * log_softmax(output.value_logits[k])).sum()
     chance = -log_softmax(output.chance_logits[k])[encoding[k].argmax()]
     commitment = ((output.code[k] - encoding[k]) ** 2).sum()
-    np.testing.assert_allclose(found.afterstate[k], live[k] * value, rtol=1e-5)
+    np.testing.assert_allclose(
+      found.afterstate[k], trained[k] * value, rtol=1e-5
+    )
     np.testing.assert_allclose(found.chance[k], live[k] * chance, rtol=1e-5)
-    total += live[k] / K * (0.5 * value + 2 * chance + 3 * commitment)
+    total += trained[k] / K * 0.5 * value
+    total += live[k] / K * (2 * chance + 3 * commitment)
   np.testing.assert_allclose(found.total, total, rtol=1e-5)
 
 
@@ -215,7 +219,8 @@ def trained(chance_codes):
   settings = config.from_fields(dict(
     network='mlp', num_channels=16, num_blocks=0, head_hidden=16,
     chance_codes=chance_codes, support_bins=11, support_max=1.0,
-    search='gumbel', num_simulations=16, gumbel_min_range=1.0,
+    search='gumbel', num_simulations=16, gumbel_min_range=2.0,
+    gumbel_prior_weight=0.5,
     temperature=(1.0,), temperature_at=(0.0,), discount=1.0, num_envs=32,
     rollout_length=4, replay_capacity=8_192, min_replay=512, td_steps=2,
     unroll_steps=2, value_weight=1.0, batch_size=64,
@@ -226,7 +231,7 @@ def trained(chance_codes):
     settings, env, num_devices=1, rows_per_env=settings.capacity_rows_per_env
   )
   state = driver.init(jax.random.key(0))
-  for _ in range(80):
+  for _ in range(160):
     state, metrics = driver.step(state)
   system = factory.make_system(settings, SPEC)
   found = factory.make_search(settings, SPEC, system, training=False)(
@@ -239,12 +244,14 @@ def trained(chance_codes):
 def test_it_learns_what_a_model_without_chance_cannot():
   found, metrics = trained(4)
   assert found.action.tolist() == [SAFE, CLAIM, PASS]
-  assert float(found.value[START]) == pytest.approx(0.7, abs=0.1)
-  assert metrics.codes_in_use is not None
+  assert float(found.policy[START, SAFE]) > 0.75
+  np.testing.assert_allclose(found.value, [0.7, 1.0, 0.0], atol=0.1)
+  assert 1.1 < float(metrics.codes_in_use) < 3
   plain, metrics = trained(0)
   assert metrics.codes_in_use is None
-  assert plain.action.tolist() == [GAMBLE, CLAIM, PASS]
-  assert float(plain.value[START]) > 0.75
+  assert plain.action.tolist()[WON:] == [CLAIM, PASS]
+  # It is drawn to the gamble, although that pays less.
+  assert float(plain.policy[START, SAFE]) < 0.65
 
 
 def test_only_an_mlp_has_codes():

@@ -407,10 +407,12 @@ def _loss(
   )
   if chance_fn is not None:
     metrics = metrics._replace(
-      afterstate_loss=mean(of_chance.afterstate, of_chance.mask),
-      chance_loss=mean(of_chance.chance, of_chance.mask),
-      commitment_loss=mean(of_chance.commitment, of_chance.mask),
-      codes_in_use=stochastic.codes_in_use(chance.code, of_chance.mask),
+      afterstate_loss=mean(of_chance.afterstate, of_chance.afterstate_mask),
+      chance_loss=mean(of_chance.chance, of_chance.chance_mask),
+      commitment_loss=mean(of_chance.commitment, of_chance.chance_mask),
+      codes_in_use=stochastic.codes_in_use(
+        chance.code, of_chance.chance_mask
+      ),
     )
   return total, metrics
 

@@ -32,7 +32,8 @@ class ChanceLoss(NamedTuple):
   afterstate: Array  # [K] of the afterstates' values.
   chance: Array  # [K] of the distribution over codes.
   commitment: Array  # [K] of the encoder's output to its code.
-  mask: Array  # [K] 1 for transitions of the episode.
+  afterstate_mask: Array  # [K] 1 where the first is trained.
+  chance_mask: Array  # [K] 1 for transitions of the episode.
 
 
 def quantise(encoding: Array) -> tuple[Array, Array]:
@@ -125,7 +126,9 @@ def chance_loss(
   sum_{k=0}^{K-1} w_{k+1} (c_v l^v(z_k, Q_k) + c_c l^p(c_{k+1}, sigma_k)
   + beta ||c_{k+1} - e_{k+1}||^2), with w from `losses.unroll_weights`
   (Stochastic MuZero, equation 6; the reward is part of z_k, since it belongs
-  to the chance transition). Transitions after the end train nothing.
+  to the chance transition). After the end of an episode nothing happens by
+  chance; but the afterstates of absorbing states have value 0, or a search
+  would find there whatever it likes.
 
   Args:
     output: [K, ...] of the unroll.
@@ -137,22 +140,24 @@ def chance_loss(
   """
   num_steps = target.reward.shape[0]
   # At the end of an episode one of the two is masked: see `make_targets`.
-  mask = target.policy_mask[:num_steps] * target.value_mask[:num_steps]
-  value = jnp.where(mask == 0, 0.0, target.value[:num_steps])
+  live = target.policy_mask[:num_steps] * target.value_mask[:num_steps]
+  value = jnp.where(target.reward_mask == 0, 0.0, target.value[:num_steps])
   value = jax.lax.stop_gradient(value)
-  afterstate = mask * value_transform.loss(
+  afterstate = target.reward_mask * value_transform.loss(
     output.value_logits, value_transform.apply(value)
   )
-  chance = mask * losses.policy_loss(output.chance_logits, output.code)
+  chance = live * losses.policy_loss(output.chance_logits, output.code)
   distance = jnp.sum((output.code - output.encoding) ** 2, axis=-1)
-  commitment = mask * distance
+  commitment = live * distance
   weights = losses.unroll_weights(num_steps)[1:]
   total = jnp.sum(weights * (
     value_weight * afterstate
     + chance_weight * chance
     + commitment_weight * commitment
   ))
-  return ChanceLoss(total, afterstate, chance, commitment, mask)
+  return ChanceLoss(
+    total, afterstate, chance, commitment, target.reward_mask, live
+  )
 
 
 def codes_in_use(code: Array, mask: Array) -> Array:
