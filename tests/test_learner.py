@@ -176,7 +176,7 @@ def test_update_is_sample_targets_and_step():
     metrics.loss, expected_metrics.loss, rtol=1e-5
   )
   np.testing.assert_allclose(
-    metrics.sample_age, replay.mean_age(buffer, batch)
+    metrics.sample_age, replay.ages(buffer, batch).mean()
   )
   # |search value - n-step return| + epsilon, at the rows drawn and only there.
   priority = np.array(buffer.priority)
@@ -224,10 +224,10 @@ def test_age_of_samples_counts_environment_steps():
   sample = replay.sample(
     buffer, jax.random.key(0), batch_size=N, window=L
   )._replace(slot=jnp.array([15, 14, 15, 14]))
-  assert replay.mean_age(buffer, sample) == 2.0
+  assert replay.ages(buffer, sample).mean() == 2.0
   # The ring goes on: what was newest is now four rows old.
   more = jax.tree.map(lambda x: x[:4], buffer.rows)
-  assert replay.mean_age(replay.add(buffer, more), sample) == 2.0 + 4 * 4
+  assert replay.ages(replay.add(buffer, more), sample).mean() == 2.0 + 4 * 4
 
 
 def make_buffer(capacity=16, num_envs=4):

@@ -89,6 +89,8 @@ class Config:
   chance_codes: int = _field(
     0, 'mlp: codes of what chance does between two rows, of Stochastic MuZero '
     '(32 there); 0 for a deterministic model.', low=0, high=4096)
+  projection_size: int = _field(
+    256, 'consistency_weight: units of the projection.', low=2, high=8192)
   head: str = _field('categorical', 'Value and reward heads.', choices=(
     'categorical', 'scalar'))
   support_bins: int = _field(
@@ -180,6 +182,19 @@ class Config:
     1.0, 'chance_codes: weight of the encoder\'s commitment to its codes.',
     low=0)
 
+  consistency_weight: float = _field(
+    0.0, 'Weight of EfficientZero\'s consistency loss (2 there); 0 for none.',
+    low=0)
+  td_correction: int = _field(
+    0, 'Steps of age that shorten a sample\'s td_steps by one, for data that '
+    'older policies played; 0 for none.', low=0)
+  shift_pixels: int = _field(
+    0, 'Images are shifted at random by up to so many pixels when they are '
+    'trained (4 in EfficientZero).', low=0, high=32)
+  intensity_scale: float = _field(
+    0.0, 'Images are brightened at random by this share when they are trained '
+    '(0.05 in EfficientZero).', low=0, high=1)
+
   # Optimiser.
   batch_size: int = _field(256, 'Sequences per update.', low=1, high=1 << 20)
   updates_per_iteration: int = _field(
@@ -233,6 +248,7 @@ class Config:
     _check_temperature(self)
     _check_sizes(self)
     _check_network(self)
+    _check_targets(self)
     _check_symmetry(self)
 
   @property
@@ -456,6 +472,14 @@ def _check_network(config: Config) -> None:
     raise ValueError(
       "network = 'atari_resnet' needs images of family = 'atari', not "
       f'{config.family!r}; take mlp or board_resnet')
+
+
+def _check_targets(config: Config) -> None:
+  """Raises ValueError where a correction has nothing to correct."""
+  if config.td_correction and config.value_target == 'monte_carlo':
+    raise ValueError(
+      f'td_correction = {config.td_correction} shortens td_steps, which '
+      "value_target = 'monte_carlo' does not stop at; allowed is 0")
 
 
 def _check_symmetry(config: Config) -> None:

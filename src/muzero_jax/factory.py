@@ -55,12 +55,21 @@ def _make_transform(config: Config) -> Transform:
 def _make_network(
   config: Config, spec: EnvSpec, num_outputs: int
 ) -> networks.Network:
+  if (
+    config.shift_pixels or config.intensity_scale
+  ) and len(spec.observation_shape) != 3:
+    raise ValueError(
+      f'shift_pixels={config.shift_pixels}, '
+      f'intensity_scale={config.intensity_scale}: images are needed, but '
+      f'observations of {spec.name} have shape {spec.observation_shape}'
+    )
   dtype = jnp.dtype(config.compute_dtype)
   common: dict[str, Any] = dict(
     num_actions=spec.num_actions,
     num_outputs=num_outputs,
     num_blocks=config.num_blocks,
     head_hidden=config.head_hidden,
+    projection=config.projection_size if config.consistency_weight else 0,
     dtype=dtype,
   )
   make_mlp: Any = functools.partial(
@@ -188,6 +197,10 @@ def make_learner(
     reward_weight=config.reward_weight,
     chance_weight=config.chance_weight,
     commitment_weight=config.commitment_weight,
+    consistency_weight=config.consistency_weight,
+    td_correction=config.td_correction,
+    shift_pixels=config.shift_pixels,
+    intensity_scale=config.intensity_scale,
     target_period=config.target_period,
     average_decay=config.average_decay,
     priority_alpha=config.priority_alpha,

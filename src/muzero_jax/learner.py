@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 
 from muzero_jax import (
+  augment,
+  consistency,
   losses,
   reanalyse,
   replay,
@@ -74,6 +76,8 @@ class Metrics(NamedTuple):
   chance_loss: Array | None = None  # [] of the distribution over codes.
   commitment_loss: Array | None = None  # [] of the encoder's outputs.
   codes_in_use: Array | None = None  # [] perplexity of the batch's codes.
+  # With a consistency loss only: 0 agrees, 1 is unrelated.
+  consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
 
 
 class Learner(NamedTuple):
@@ -108,6 +112,10 @@ def make_learner(
   reward_weight: float = 1.0,
   chance_weight: float = 1.0,
   commitment_weight: float = 1.0,
+  consistency_weight: float = 0.0,
+  td_correction: float = 0.0,
+  shift_pixels: int = 0,
+  intensity_scale: float = 0.0,
   target_period: int = 200,
   average_decay: float = 0.0,
   priority_alpha: float = 0.0,
@@ -138,6 +146,12 @@ def make_learner(
     reward_weight: of the reward loss.
     chance_weight: of the loss of the chance codes; of models with such.
     commitment_weight: of the encoder's commitment; likewise.
+    consistency_weight: of EfficientZero's consistency loss; above 0 only with
+      models that can project.
+    td_correction: environment steps of age that shorten a sample's n by one;
+      0 for none (`targets.td_limits`).
+    shift_pixels: observations are shifted at random by up to so many.
+    intensity_scale: and brightened at random by so much.
     target_period: updates between refreshes of the target network.
     average_decay: per update, of the running mean of the parameters; 0 keeps
       none.
@@ -181,13 +195,20 @@ def make_learner(
       chance_weight=chance_weight,
       commitment_weight=commitment_weight,
     )
+  augment_fn = None
+  if shift_pixels or intensity_scale:
+    augment_fn = functools.partial(
+      augment.augment, pixels=shift_pixels, scale=intensity_scale
+    )
+  # Encoder and consistency loss look at all rows of the unroll.
+  seen_rows = unroll_steps + 1 if chance_fn or consistency_weight else 1
   sample_fn = functools.partial(
     replay.sample,
     batch_size=batch_size,
     window=window,
     stacked_frames=stacked_frames,
     stack_actions=stack_actions,
-    observed_rows=window if num_fresh else unroll_steps + 1 if chance_fn else 1,
+    observed_rows=window if num_fresh else seen_rows,
     alpha=priority_alpha,
   )
   refresh_fn = None
@@ -222,11 +243,14 @@ def make_learner(
     )
   )
   loss_fn = functools.partial(
-    _loss, model, value_transform, reward_transform, sequence_loss, chance_fn
+    _loss, model, value_transform, reward_transform, sequence_loss, chance_fn,
+    consistency_weight,
   )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
   )
+
+  num_devices = lambda: 1 if axis_name is None else jax.lax.psum(1, axis_name)
 
   def update(
     state: LearnerState, buffer: ReplayState, rng_key: Array
@@ -240,8 +264,19 @@ def make_learner(
       sequence = refresh_fn(state.target_params, reanalyse_key, sequence)
     if symmetries is not None:
       sequence = symmetry.augment(symmetries, turn_key, sequence)
+    if augment_fn is not None:
+      # One more key only where it is used: others keep their draws.
+      sequence = sequence._replace(observation=augment_fn(
+        jax.random.fold_in(rng_key, 0), sequence.observation
+      ))
+    limits = None
+    if td_correction:
+      limits = targets.td_limits(
+        replay.ages(buffer, batch) * num_devices(), td_steps=td_steps,
+        period=td_correction,
+      )
     target = jax.vmap(target_fn)(
-      jax.random.split(target_key, batch_size), sequence
+      jax.random.split(target_key, batch_size), sequence, td_limit=limits
     )
     if priority_alpha:
       weights, buffer = _prioritise(
@@ -251,7 +286,7 @@ def make_learner(
     else:
       weights = jnp.ones(batch_size)
     state, metrics = step(state, sequence, target, weights)
-    age = replay.mean_age(buffer, batch)
+    age = replay.ages(buffer, batch).mean()
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
     return state, buffer, metrics._replace(sample_age=age)
@@ -343,24 +378,39 @@ def _loss(
   reward_transform: Transform,
   sequence_loss: Callable[[ModelOutput, Target], LossOutput],
   chance_fn: Callable[[ChanceOutput, Target], ChanceLoss] | None,
+  consistency_weight: float,
   params: Params,
   sequence: Sequence,
   target: Target,
   weights: Array,
 ) -> tuple[Array, Metrics]:
   """Returns the batch's loss and everything worth knowing about it."""
+  keep_states = consistency_weight > 0
   if chance_fn is None:
     output = model_lib.unroll(
-      model, params, sequence.observation[:, 0], target.action
+      model, params, sequence.observation[:, 0], target.action,
+      keep_states=keep_states,
     )
-    loss = jax.vmap(sequence_loss)(output, target)
   else:
     output, chance = stochastic.unroll(
-      model, params, sequence.observation, target.action
+      model, params, sequence.observation, target.action,
+      keep_states=keep_states,
     )
-    loss = jax.vmap(sequence_loss)(output, target)
+  loss = jax.vmap(sequence_loss)(model_lib.without_state(output), target)
+  if chance_fn is not None:
     of_chance = jax.vmap(chance_fn)(chance, target)
     loss = loss._replace(total=loss.total + of_chance.total)
+  if keep_states:
+    num_steps = target.reward.shape[1]
+    live = targets.live_transitions(target)
+    consistent = consistency.consistency_loss(
+      model, params, jax.tree.map(lambda x: x[:, 1:], output.state),
+      sequence.observation[:, 1 : num_steps + 1], live,
+    )
+    weighted = losses.unroll_weights(num_steps)[1:] * consistent
+    loss = loss._replace(
+      total=loss.total + consistency_weight * weighted.sum(axis=1)
+    )
   # Two-hot targets would clip an infinity and, compiled, lose a NaN.
   is_finite = jnp.stack([
     jnp.isfinite(x).all() for x in (target.value, target.reward, target.policy)
@@ -405,6 +455,8 @@ def _loss(
     sample_age=jnp.zeros(()),
     weight_min=jnp.min(weights),
   )
+  if keep_states:
+    metrics = metrics._replace(consistency_loss=mean(consistent, live))
   if chance_fn is not None:
     metrics = metrics._replace(
       afterstate_loss=mean(of_chance.afterstate, of_chance.afterstate_mask),

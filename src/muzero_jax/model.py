@@ -4,6 +4,7 @@ h, g and f; for Stochastic MuZero also the afterstate's phi and psi and the
 encoder e, which `stochastic` unrolls.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import chex
@@ -12,13 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from muzero_jax import losses
-from muzero_jax.types import (
-  AfterstateOutput,
-  Array,
-  Model,
-  ModelOutput,
-  Params,
-)
+from muzero_jax.types import Array, Model, ModelOutput, Params
 
 # The states along an unroll are of no use once their heads are read.
 _NO_STATE: Any = None
@@ -30,50 +25,51 @@ def make_model(network: nn.Module) -> Model:
   Args:
     network: a module with methods `root(observation [B, ...])` and
       `step(state [B, ...], action [B])`, both returning a `ModelOutput`. With
-      an attribute `num_codes` above 0 it has Stochastic MuZero's methods too:
-      see `networks.StochasticMLPNetwork`.
+      an attribute `num_codes` above 0 it has Stochastic MuZero's methods too
+      (see `networks.StochasticMLPNetwork`), with `projection` above 0 those
+      of `networks.projection.Projecting`.
   """
 
   def init(rng_key: Array, observation: Array) -> Params:
     return network.init(rng_key, observation, method=_touch_all)
 
-  def root(params: Params, observation: Array) -> ModelOutput:
-    output: Any = network.apply(params, observation, method='root')
-    return output
-
-  def step(params: Params, state: Array, action: Array) -> ModelOutput:
-    output: Any = network.apply(params, state, action, method='step')
-    return output
-
+  functions = Model(
+    init=init, root=_method(network, 'root'), step=_method(network, 'step')
+  )
   num_codes = getattr(network, 'num_codes', 0)
-  if not num_codes:
-    return Model(init=init, root=root, step=step)
-
-  def afterstate(
-    params: Params, state: Array, action: Array
-  ) -> AfterstateOutput:
-    output: Any = network.apply(params, state, action, method='afterstate')
-    return output
-
-  def chance(params: Params, state: Array, code: Array) -> ModelOutput:
-    output: Any = network.apply(params, state, code, method='chance')
-    return output
-
-  def encode(params: Params, previous: Array, observation: Array) -> Array:
-    output: Any = network.apply(
-      params, previous, observation, method='encode'
+  if num_codes:
+    functions = functions._replace(
+      afterstate=_method(network, 'afterstate'),
+      chance=_method(network, 'chance'),
+      encode=_method(network, 'encode'),
+      num_codes=num_codes,
     )
-    return output
+  if getattr(network, 'projection', 0):
+    functions = functions._replace(
+      project=_method(network, 'project'),
+      predict=_method(network, 'predict'),
+    )
+  return functions
 
-  return Model(init, root, step, afterstate, chance, encode, num_codes)
+
+def _method(network: nn.Module, name: str) -> Callable[..., Any]:
+  """Returns a network's method as a function of its parameters."""
+
+  def function(params: Params, *inputs: Array) -> Any:
+    return network.apply(params, *inputs, method=name)
+
+  return function
 
 
 def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
   """Runs all functions once, so that `init` creates every parameter."""
-  state = network.root(observation).state
+  made: Any = network
+  state = made.root(observation).state
   if getattr(network, 'num_codes', 0):
-    network.encode(observation, observation)
-  return network.step(state, jnp.zeros(observation.shape[0], jnp.int32))
+    made.encode(observation, observation)
+  if getattr(network, 'projection', 0):
+    made.predict(state)
+  return made.step(state, jnp.zeros(observation.shape[0], jnp.int32))
 
 
 def unroll(
@@ -83,6 +79,7 @@ def unroll(
   action: Array,
   *,
   state_gradient_scale: float = 0.5,
+  keep_states: bool = False,
 ) -> ModelOutput:
   """Returns the model's outputs along K actions (MuZero equation 1).
 
@@ -95,9 +92,11 @@ def unroll(
     observation: [B, ...] of unroll step 0.
     action: [B, K]
     state_gradient_scale: factor of the gradient between dynamics calls.
+    keep_states: whether the hidden states are wanted.
 
   Returns:
-    A `ModelOutput` with axes [B, K + 1, ...]; its states are None.
+    A `ModelOutput` with axes [B, K + 1, ...]; its states are None unless
+    kept.
   """
   chex.assert_equal_shape_prefix([observation, action], 1)
 
@@ -106,7 +105,7 @@ def unroll(
   ) -> tuple[Array, ModelOutput]:
     state = losses.scale_gradient(state, state_gradient_scale)
     output = model.step(params, state, action_k)
-    return output.state, without_state(output)
+    return output.state, output if keep_states else without_state(output)
 
   root = model.root(params, observation)
   _, steps = jax.lax.scan(body, root.state, action.T)
@@ -119,11 +118,16 @@ def without_state(output: ModelOutput) -> ModelOutput:
 
 
 def join(root: ModelOutput, steps: ModelOutput) -> ModelOutput:
-  """Returns root [B, ...] and steps [K, B, ...] as one [B, K + 1, ...]."""
+  """Returns root [B, ...] and steps [K, B, ...] as one [B, K + 1, ...].
+
+  Without the root's state where the steps have none.
+  """
+  if steps.state is None:
+    root = without_state(root)
   return jax.tree.map(
     lambda first, rest: jnp.moveaxis(
       jnp.concatenate([first[None], rest]), 0, 1
     ),
-    without_state(root),
+    root,
     steps,
   )

@@ -282,14 +282,13 @@ def set_priority(
   )
 
 
-def mean_age(state: ReplayState, batch: Sample) -> Array:
-  """Returns how many environment steps ago samples were played, in the mean.
+def ages(state: ReplayState, batch: Sample) -> Array:
+  """Returns [N] how many environment steps ago samples were played.
 
   Counted over all environments of this ring.
   """
   capacity, num_envs = state.priority.shape
-  rows = (state.num_added - 1 - batch.slot) % capacity
-  return rows.mean() * num_envs
+  return (state.num_added - 1 - batch.slot) % capacity * num_envs
 
 
 def num_rows(state: ReplayState) -> Array:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from muzero_jax import losses
+from muzero_jax import losses, targets
 from muzero_jax import model as model_lib
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, ModelOutput, Params, Target
@@ -62,6 +62,7 @@ def unroll(
   action: Array,
   *,
   state_gradient_scale: float = 0.5,
+  keep_states: bool = False,
 ) -> tuple[ModelOutput, ChanceOutput]:
   """Returns the model's outputs along K actions and what followed them.
 
@@ -76,10 +77,11 @@ def unroll(
     observation: [B, K + 1, ...] of the rows.
     action: [B, K]
     state_gradient_scale: factor of the gradient between transitions.
+    keep_states: whether the hidden states are wanted.
 
   Returns:
-    A `ModelOutput` with axes [B, K + 1, ...] whose states are None, and a
-    `ChanceOutput` with axes [B, K, ...].
+    A `ModelOutput` with axes [B, K + 1, ...] whose states are None unless
+    kept, and a `ChanceOutput` with axes [B, K, ...].
   """
   assert model.afterstate is not None and model.encode is not None
   num_steps = action.shape[1]
@@ -97,7 +99,7 @@ def unroll(
     state = losses.scale_gradient(state, state_gradient_scale)
     after = model.afterstate(params, state, action_k)
     output = model.chance(params, after.state, code_k)
-    made = model_lib.without_state(output)
+    made = output if keep_states else model_lib.without_state(output)
     return output.state, (made, after.value_logits, after.chance_logits)
 
   root = model.root(params, observation[:, 0])
@@ -139,8 +141,7 @@ def chance_loss(
     commitment_weight: beta.
   """
   num_steps = target.reward.shape[0]
-  # At the end of an episode one of the two is masked: see `make_targets`.
-  live = target.policy_mask[:num_steps] * target.value_mask[:num_steps]
+  live = targets.live_transitions(target)
   value = jnp.where(target.reward_mask == 0, 0.0, target.value[:num_steps])
   value = jax.lax.stop_gradient(value)
   afterstate = target.reward_mask * value_transform.loss(

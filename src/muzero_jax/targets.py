@@ -50,6 +50,7 @@ def n_step_returns(
   *,
   td_steps: int,
   num_targets: int,
+  td_limit: Array | None = None,
 ) -> Array:
   """Returns the n-step returns of the first rows.
 
@@ -67,6 +68,8 @@ def n_step_returns(
     value: [L] to bootstrap from.
     td_steps: n.
     num_targets: K + 1, rows to compute; at most L.
+    td_limit: [] a smaller n of this sequence, from 1 to `td_steps`; None for
+      `td_steps`.
 
   Returns:
     [K+1] returns; 0 at and after row e.
@@ -83,10 +86,16 @@ def n_step_returns(
   step = k[:, None] + jnp.arange(td_steps)  # [K+1, n]
   reward = reward.at[step].get(mode='fill', fill_value=0.0)
   discount = discount.at[step].get(mode='fill', fill_value=1.0)
+  last = k + td_steps
+  if td_limit is not None:
+    within = jnp.arange(td_steps) < td_limit
+    reward = jnp.where(within, reward, 0.0)
+    discount = jnp.where(within, discount, 1.0)
+    last = k + td_limit
   after = jnp.cumprod(discount, axis=1)
   before = jnp.concatenate([jnp.ones_like(after[:, :1]), after[:, :-1]], 1)
   bootstrap = _discounted(
-    after[:, -1], value[jnp.minimum(k + td_steps, end)])
+    after[:, -1], value[jnp.minimum(last, end)])
   returns = jnp.sum(before * reward, axis=1) + bootstrap
   return jnp.where(k < end, returns, 0.0)
 
@@ -100,6 +109,7 @@ def lambda_returns(
   td_steps: int,
   num_targets: int,
   td_lambda: float = 0.95,
+  td_limit: Array | None = None,
 ) -> Array:
   """Returns the truncated lambda returns of the first rows.
 
@@ -115,6 +125,7 @@ def lambda_returns(
     td_steps: n, the longest return that is mixed in.
     num_targets: K + 1.
     td_lambda: 0 gives one-step returns, 1 n-step returns.
+    td_limit: as for `n_step_returns`.
 
   Returns:
     [K+1] returns; 0 at and after row e.
@@ -129,6 +140,7 @@ def lambda_returns(
     value,
     td_steps=td_steps,
     num_targets=num_targets,
+    td_limit=td_limit,
   )
 
 
@@ -175,6 +187,7 @@ def make_targets(
   discount: float,
   value_target: str = 'n_step',
   td_lambda: float = 0.95,
+  td_limit: Array | None = None,
 ) -> Target:
   """Returns what an unroll of K steps from row 0 is trained towards.
 
@@ -195,6 +208,8 @@ def make_targets(
     discount: gamma per step.
     value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
     td_lambda: lambda of 'td_lambda'.
+    td_limit: [] a smaller `td_steps` of this sequence, see `td_limits`; not of
+      'monte_carlo'.
 
   Returns:
     A `Target`; every masked entry is finite (0).
@@ -217,7 +232,8 @@ def make_targets(
     rng_key, (unroll_steps,), 0, num_actions, jnp.int32)
   return Target(
     value=_value_targets(
-      sequence, unroll_steps, td_steps, discount, value_target, td_lambda),
+      sequence, unroll_steps, td_steps, discount, value_target, td_lambda,
+      td_limit),
     reward=jnp.where(is_live[:-1], sequence.reward[1 : unroll_steps + 1], 0.0),
     policy=jnp.where(
       trains_policy[:, None], sequence.policy[: unroll_steps + 1], 0.0),
@@ -236,6 +252,7 @@ def _value_targets(
   discount: float,
   value_target: str,
   td_lambda: float,
+  td_limit: Array | None,
 ) -> Array:
   """Returns the [K+1] value targets of the kind `value_target`."""
   rows = (
@@ -250,8 +267,34 @@ def _value_targets(
     return monte_carlo_returns(*rows, num_targets=num_targets)
   if value_target == 'td_lambda':
     return lambda_returns(
-      *rows, td_steps=td_steps, num_targets=num_targets, td_lambda=td_lambda)
-  return n_step_returns(*rows, td_steps=td_steps, num_targets=num_targets)
+      *rows, td_steps=td_steps, num_targets=num_targets, td_lambda=td_lambda,
+      td_limit=td_limit)
+  return n_step_returns(
+    *rows, td_steps=td_steps, num_targets=num_targets, td_limit=td_limit)
+
+
+def live_transitions(target: Target) -> Array:
+  """Returns [..., K] 1 for transitions of the episode, 0 from its end on."""
+  num_steps = target.reward.shape[-1]
+  # The last row has its policy masked if terminated, its value if truncated.
+  masks = target.policy_mask * target.value_mask
+  return masks[..., :num_steps]
+
+
+def td_limits(age: Array, *, td_steps: int, period: float) -> Array:
+  """Returns the n of sequences by their age: the older, the shorter.
+
+  n = clip(td_steps - floor(age / period), 1, td_steps). What an older policy
+  did counts for less, and the newest network's values for more (EfficientZero,
+  section 4.3, off-policy correction).
+
+  Args:
+    age: [N] environment steps since they were played.
+    td_steps: n of fresh data.
+    period: steps of age that shorten n by one.
+  """
+  shorter = jnp.floor(age / period).astype(jnp.int32)
+  return jnp.clip(td_steps - shorter, 1, td_steps)
 
 
 def _end_row(is_last: Array) -> Array:

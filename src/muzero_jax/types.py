@@ -83,13 +83,13 @@ class AfterstateOutput(NamedTuple):
 class Model(NamedTuple):
   """MuZero's three functions; see `model.py`.
 
-  The last three are Stochastic MuZero's, and None in a deterministic model.
+  The others belong to variants, and are None in models without them.
   """
 
   init: Callable[..., Params]  # rng_key, observation -> params.
   root: Callable[..., ModelOutput]  # params, observation: f(h(o)).
   step: Callable[..., ModelOutput]  # params, state, action: f(g(s, a)).
-  # params, state, action: psi(phi(s, a)).
+  # Stochastic MuZero. params, state, action: psi(phi(s, a)).
   afterstate: Callable[..., AfterstateOutput] | None = None
   # params, afterstate, code [B, M]: f(g(as, c)).
   chance: Callable[..., ModelOutput] | None = None
@@ -97,6 +97,10 @@ class Model(NamedTuple):
   # largest is the code.
   encode: Callable[..., Array] | None = None
   num_codes: int = 0  # M
+  # EfficientZero. params, states [B, ...] -> projections [B, P], and what the
+  # predictor makes of them.
+  project: Callable[..., Array] | None = None
+  predict: Callable[..., Array] | None = None
 
 
 class SearchOutput(NamedTuple):

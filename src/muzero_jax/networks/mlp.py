@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, heads
+from muzero_jax.networks import conv, heads, projection
 from muzero_jax.types import Array, ModelOutput
 
 
@@ -21,7 +21,7 @@ class Block(nn.Module):
     return x + nn.Dense(x.shape[-1], dtype=self.dtype)(y)
 
 
-class MLPNetwork(nn.Module):
+class MLPNetwork(projection.Projecting, nn.Module):
   """h, g and f as residual MLPs; observations of any shape are flattened.
 
   Attributes:
@@ -33,6 +33,7 @@ class MLPNetwork(nn.Module):
     stem_channels: planes of a 3x3 convolution before h's first layer, for
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
+    projection: P of the consistency loss; 0 for none.
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -42,9 +43,12 @@ class MLPNetwork(nn.Module):
   num_blocks: int = 1
   head_hidden: int = 64
   stem_channels: int = 0
+  projection: int = 0
   dtype: Any = jnp.float32
 
   def setup(self) -> None:
+    if self.projection:
+      self.projector = projection.Projection(self.projection, self.dtype)
     head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
     self.value_head = head(self.num_outputs)
     self.reward_head = head(self.num_outputs)

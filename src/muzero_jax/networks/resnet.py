@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, heads
+from muzero_jax.networks import conv, heads, projection
 from muzero_jax.types import Array, ModelOutput
 
 # Atari frames are halved until the hidden state is at most this wide (MuZero
@@ -105,7 +105,7 @@ def action_planes(
   return jnp.concatenate([board, rest], axis=-1)
 
 
-class _ResNet(nn.Module):
+class _ResNet(projection.Projecting, nn.Module):
   """g and f, common to boards and Atari; subclasses define `encode`.
 
   Attributes:
@@ -115,6 +115,7 @@ class _ResNet(nn.Module):
     num_blocks: residual blocks of h and of g.
     head_channels: planes of each head's 1x1 convolution.
     head_hidden: units of each head's hidden layer.
+    projection: P of the consistency loss; 0 for none.
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -124,11 +125,14 @@ class _ResNet(nn.Module):
   num_blocks: int = 1
   head_channels: int = 16
   head_hidden: int = 32
+  projection: int = 0
   dtype: Any = jnp.float32
 
   spatial_actions = False  # True if an action may name a square of the state.
 
   def setup(self) -> None:
+    if self.projection:
+      self.projector = projection.Projection(self.projection, self.dtype)
     head = lambda n: heads.ConvHead(
       self.head_channels, self.head_hidden, n, self.dtype
     )
