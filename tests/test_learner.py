@@ -11,7 +11,7 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from muzero_jax import learner, model, replay, targets
+from muzero_jax import learner, model, networks, replay, targets
 from muzero_jax.types import (
   EnvSpec,
   Model,
@@ -128,6 +128,55 @@ def test_overfits_one_batch_down_to_the_entropy_of_its_targets():
   assert 0 <= end < 0.03 * start
   assert state.num_updates == 600
   assert metrics.value_error[-1] < 0.1 * metrics.value_error[0]
+
+
+@pytest.mark.parametrize('variant', ['consistency', 'stochastic'])
+def test_variants_overfit_one_batch(variant):
+  common = dict(
+    num_actions=A, num_outputs=TRANSFORM.num_outputs, width=32, num_blocks=0,
+    head_hidden=32,
+  )
+  network = {
+    'consistency': lambda: networks.MLPNetwork(projection=8, **common),
+    'stochastic': lambda: networks.StochasticMLPNetwork(
+      num_codes=4, **common
+    ),
+  }[variant]()
+  learn = learner.make_learner(
+    model.make_model(network), TRANSFORM, TRANSFORM, optax.adam(3e-3),
+    batch_size=N, unroll_steps=K, td_steps=TD, discount=0.9,
+    consistency_weight=2.0 if variant == 'consistency' else 0.0,
+  )
+  batch = make_batch()
+  seen = np.random.default_rng(1).normal(size=(N, K + 1, 4))
+  batch = batch._replace(observation=seen.astype(np.float32))
+  target = make_targets(jax.random.key(0), batch)
+  state = learn.init(
+    jax.jit(model.make_model(network).init)(
+      jax.random.key(0), jnp.zeros((1, 4))
+    )
+  )
+
+  @jax.jit
+  def train(state):
+    step = lambda state, _: learn.step(state, batch, target, jnp.ones(N))
+    return jax.lax.scan(step, state, length=800)
+
+  _, metrics = train(state)
+  floor = entropy_floor(target)
+  assert float(metrics.loss[0]) > floor + 1
+  if variant == 'consistency':
+    assert metrics.chance_loss is None
+    assert float(metrics.consistency_loss[0]) > 0.5
+    assert float(metrics.consistency_loss[-1]) < 0.05
+  else:
+    assert metrics.consistency_loss is None
+    assert float(metrics.commitment_loss[-1]) < 0.3
+    assert float(metrics.chance_loss[-1]) < 0.1
+    assert float(metrics.codes_in_use[-1]) > 1.5
+    # Afterstates have the targets of their states.
+    floor = floor + 0.25 * float(metrics.afterstate_loss[-1])
+  assert float(metrics.loss[-1]) < floor + 0.25
 
 
 def test_weights_scale_each_sequence():

@@ -264,6 +264,48 @@ def test_agrees_with_oracle(unroll_steps, td_steps, value_target):
         assert 0 <= target.action[k] < NUM_ACTIONS
 
 
+def test_the_older_the_shorter():
+  age = jnp.array([0.0, 29.0, 30.0, 61.0, 1e6])
+  limits = targets.td_limits(age, td_steps=3, period=30.0)
+  np.testing.assert_array_equal(limits, [3, 3, 2, 1, 1])
+  assert limits.dtype == jnp.int32
+
+
+@pytest.mark.parametrize('value_target', ['n_step', 'td_lambda'])
+def test_a_limit_is_a_smaller_td_steps(value_target):
+  rng = np.random.default_rng(5)
+  sequences = [make_sequence(rng, 6)] + [
+    make_sequence(rng, 6, end, terminated)
+    for end in range(6) for terminated in (False, True)
+  ]
+  keys = jax.random.split(jax.random.key(0), len(sequences))
+  found = {
+    limit: jax.jit(jax.vmap(functools.partial(
+      targets.make_targets, unroll_steps=1, td_steps=4, discount=0.9,
+      value_target=value_target, td_lambda=0.7,
+    )))(keys, stack(sequences), td_limit=jnp.full(len(sequences), limit))
+    for limit in (1, 3, 4)
+  }
+  for limit, target in found.items():
+    for i, sequence in enumerate(sequences):
+      for k in range(2):
+        expected = oracle_value(
+          sequence, k, limit, 0.9, 0.7 if value_target == 'td_lambda' else 1
+        )
+        np.testing.assert_allclose(
+          target.value[i, k], expected, rtol=1e-4, atol=1e-5
+        )
+
+
+def test_live_transitions_end_with_the_episode():
+  ends = {(None, False): [1, 1, 1], (1, True): [1, 0, 0],
+          (1, False): [1, 0, 0], (3, True): [1, 1, 1], (0, True): [0, 0, 0]}
+  for (end, terminated), expected in ends.items():
+    sequence = make_sequence(np.random.default_rng(1), 6, end, terminated)
+    target = make(sequence, unroll_steps=3)
+    np.testing.assert_array_equal(targets.live_transitions(target), expected)
+
+
 def test_without_jit():
   sequence = literal_sequence(5, is_last={1: True}, discount={1: 0.0})
   target = targets.make_targets(
