@@ -11,7 +11,14 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
-from muzero_jax import learner, model, networks, replay, targets
+from muzero_jax import (
+  learner,
+  model,
+  networks,
+  replay,
+  targets,
+  value_prefix,
+)
 from muzero_jax.types import (
   EnvSpec,
   Model,
@@ -130,7 +137,7 @@ def test_overfits_one_batch_down_to_the_entropy_of_its_targets():
   assert metrics.value_error[-1] < 0.1 * metrics.value_error[0]
 
 
-@pytest.mark.parametrize('variant', ['consistency', 'stochastic'])
+@pytest.mark.parametrize('variant', ['consistency', 'prefix', 'stochastic'])
 def test_variants_overfit_one_batch(variant):
   common = dict(
     num_actions=A, num_outputs=TRANSFORM.num_outputs, width=32, num_blocks=0,
@@ -138,6 +145,7 @@ def test_variants_overfit_one_batch(variant):
   )
   network = {
     'consistency': lambda: networks.MLPNetwork(projection=8, **common),
+    'prefix': lambda: networks.MLPNetwork(prefix_steps=2, **common),
     'stochastic': lambda: networks.StochasticMLPNetwork(
       num_codes=4, **common
     ),
@@ -163,9 +171,14 @@ def test_variants_overfit_one_batch(variant):
     return jax.lax.scan(step, state, length=800)
 
   _, metrics = train(state)
-  floor = entropy_floor(target)
-  assert float(metrics.loss[0]) > floor + 1
-  if variant == 'consistency':
+  steps = 2 if variant == 'prefix' else 0
+  floor = entropy_floor(target._replace(
+    reward=value_prefix.sums(target.reward, steps=steps)
+  ))
+  assert float(metrics.loss[0]) > floor + 0.5
+  if variant == 'prefix':
+    assert metrics.chance_loss is None and metrics.consistency_loss is None
+  elif variant == 'consistency':
     assert metrics.chance_loss is None
     assert float(metrics.consistency_loss[0]) > 0.5
     assert float(metrics.consistency_loss[-1]) < 0.05

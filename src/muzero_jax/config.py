@@ -91,6 +91,13 @@ class Config:
     '(32 there); 0 for a deterministic model.', low=0, high=4096)
   projection_size: int = _field(
     256, 'consistency_weight: units of the projection.', low=2, high=8192)
+  prefix_steps: int = _field(
+    0, 'Rewards are predicted as sums (EfficientZero\'s value prefix) that '
+    'start anew after so many transitions (5 there); 0 for single rewards.',
+    low=0, high=1_000)
+  prefix_units: int = _field(
+    64, 'prefix_steps: units of the LSTM (512 in EfficientZero).', low=1,
+    high=4096)
   head: str = _field('categorical', 'Value and reward heads.', choices=(
     'categorical', 'scalar'))
   support_bins: int = _field(
@@ -461,6 +468,10 @@ def _check_network(config: Config) -> None:
     raise ValueError(
       f'chance_codes = {config.chance_codes} needs network = \'mlp\', not '
       f'{config.network!r}')
+  if config.chance_codes and config.prefix_steps:
+    raise ValueError(
+      f'prefix_steps = {config.prefix_steps} needs chance_codes = 0, not '
+      f'{config.chance_codes}: chance makes each reward')
   if config.chance_codes == 1:
     raise ValueError(
       'chance_codes = 1 tells nothing apart: allowed are 0, for a '

@@ -8,6 +8,7 @@ and He 2021). The learner adds this loss where a model can project.
 import jax
 import jax.numpy as jnp
 
+from muzero_jax import model as model_lib
 from muzero_jax.types import Array, Model, Params
 
 
@@ -37,7 +38,7 @@ def consistency_loss(
   Args:
     model: with projections.
     params: of the model.
-    state: [B, K, ...] of unroll steps 1 to K.
+    state: [B, K, ...] hidden states of unroll steps 1 to K.
     observation: [B, K, ...] of the same rows.
     mask: [B, K] 1 for rows of the episode.
 
@@ -46,7 +47,7 @@ def consistency_loss(
   """
   assert model.project is not None and model.predict is not None
   flat = lambda x: x.reshape(-1, *x.shape[2:])
-  observed = model.root(params, flat(observation)).state
+  observed = model_lib.hidden_of(model.root(params, flat(observation)).state)
   # The real side is the target: no gradient flows there, or all states would
   # agree on being the same.
   target = model.project(params, jax.lax.stop_gradient(observed))

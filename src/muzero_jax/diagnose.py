@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import actor, factory, model, replay
+from muzero_jax import actor, factory, model, replay, value_prefix
 from muzero_jax.agent import Agent
 from muzero_jax.types import Array, Environment, Params, Trajectory
 
@@ -138,9 +138,13 @@ def _imagine(
 
   def run(params: Params, observation: Array, action: Array) -> Any:
     output = model.unroll(system.model, params, observation, action)
+    reward = system.reward_transform.invert(output.reward_logits)
+    into = value_prefix.differences(
+      reward[:, 1:], steps=system.model.prefix_steps
+    )
     return (
       system.value_transform.invert(output.value_logits),
-      system.reward_transform.invert(output.reward_logits),
+      reward.at[:, 1:].set(into),
       jax.nn.softmax(
         jnp.where(legal_actions, output.policy_logits[:, 0], -jnp.inf)
       ),

@@ -69,6 +69,8 @@ def _make_network(
     num_outputs=num_outputs,
     num_blocks=config.num_blocks,
     head_hidden=config.head_hidden,
+    prefix_steps=config.prefix_steps,
+    prefix_units=config.prefix_units,
     projection=config.projection_size if config.consistency_weight else 0,
     dtype=dtype,
   )

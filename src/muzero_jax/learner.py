@@ -18,6 +18,7 @@ from muzero_jax import (
   stochastic,
   symmetry,
   targets,
+  value_prefix,
 )
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput
@@ -385,6 +386,9 @@ def _loss(
   weights: Array,
 ) -> tuple[Array, Metrics]:
   """Returns the batch's loss and everything worth knowing about it."""
+  target = target._replace(
+    reward=value_prefix.sums(target.reward, steps=model.prefix_steps)
+  )
   keep_states = consistency_weight > 0
   if chance_fn is None:
     output = model_lib.unroll(
@@ -404,7 +408,7 @@ def _loss(
     num_steps = target.reward.shape[1]
     live = targets.live_transitions(target)
     consistent = consistency.consistency_loss(
-      model, params, jax.tree.map(lambda x: x[:, 1:], output.state),
+      model, params, model_lib.hidden_of(output.state)[:, 1:],
       sequence.observation[:, 1 : num_steps + 1], live,
     )
     weighted = losses.unroll_weights(num_steps)[1:] * consistent

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from muzero_jax import losses
-from muzero_jax.types import Array, Model, ModelOutput, Params
+from muzero_jax.types import Array, Model, ModelOutput, Params, PrefixState
 
 # The states along an unroll are of no use once their heads are read.
 _NO_STATE: Any = None
@@ -49,7 +49,12 @@ def make_model(network: nn.Module) -> Model:
       project=_method(network, 'project'),
       predict=_method(network, 'predict'),
     )
-  return functions
+  return functions._replace(prefix_steps=getattr(network, 'prefix_steps', 0))
+
+
+def hidden_of(state: Any) -> Array:
+  """Returns what h and g made of a state, without a value prefix's memory."""
+  return state.hidden if isinstance(state, PrefixState) else state
 
 
 def _method(network: nn.Module, name: str) -> Callable[..., Any]:
@@ -68,7 +73,7 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
   if getattr(network, 'num_codes', 0):
     made.encode(observation, observation)
   if getattr(network, 'projection', 0):
-    made.predict(state)
+    made.predict(hidden_of(state))
   return made.step(state, jnp.zeros(observation.shape[0], jnp.int32))
 
 
@@ -101,15 +106,27 @@ def unroll(
   chex.assert_equal_shape_prefix([observation, action], 1)
 
   def body(
-    state: Array, action_k: Array
-  ) -> tuple[Array, ModelOutput]:
-    state = losses.scale_gradient(state, state_gradient_scale)
+    state: Any, action_k: Array
+  ) -> tuple[Any, ModelOutput]:
+    state = scale_state_gradient(state, state_gradient_scale)
     output = model.step(params, state, action_k)
     return output.state, output if keep_states else without_state(output)
 
   root = model.root(params, observation)
   _, steps = jax.lax.scan(body, root.state, action.T)
   return join(root, steps)
+
+
+def scale_state_gradient(state: Any, scale: float) -> Any:
+  """Returns a state of which the gradient is scaled, its memory's too."""
+  return jax.tree.map(
+    lambda x: (
+      losses.scale_gradient(x, scale)
+      if jnp.issubdtype(x.dtype, jnp.floating)
+      else x
+    ),
+    state,
+  )
 
 
 def without_state(output: ModelOutput) -> ModelOutput:

@@ -66,10 +66,20 @@ class Environment(NamedTuple):
 class ModelOutput(NamedTuple):
   """What h and f, or g and f, return."""
 
-  state: Array  # [B, ...] hidden state.
-  reward_logits: Array  # [B, D] of the transition into `state`; 0 at the root.
+  state: Any  # [B, ...] hidden state.
+  # [B, D] of the transition into `state`, or of its value prefix; 0 at the
+  # root.
+  reward_logits: Array
   value_logits: Array  # [B, D]
   policy_logits: Array  # [B, A]
+
+
+class PrefixState(NamedTuple):
+  """The hidden state of a model that predicts sums of rewards."""
+
+  hidden: Array  # [B, ...] what h and g make.
+  memory: tuple[Array, Array]  # [B, R] twice, of the LSTM.
+  num_steps: Array  # [B] i32, transitions since the root.
 
 
 class AfterstateOutput(NamedTuple):
@@ -101,6 +111,9 @@ class Model(NamedTuple):
   # predictor makes of them.
   project: Callable[..., Array] | None = None
   predict: Callable[..., Array] | None = None
+  # EfficientZero. Rewards are predicted as sums that start anew after so many
+  # transitions, and states are `PrefixState`; 0 where each is predicted.
+  prefix_steps: int = 0
 
 
 class SearchOutput(NamedTuple):

@@ -113,13 +113,22 @@ class GroupNorm(nn.Module):
 def predict(
   value_head: nn.Module,
   policy_head: nn.Module,
-  state: Array,
+  hidden: Array,
   reward_logits: Array,
+  state: Any = None,
 ) -> ModelOutput:
-  """Returns f of a hidden state [B, ...] beside the reward [B, D] into it."""
+  """Returns f of a hidden state [B, ...] beside the reward [B, D] into it.
+
+  Args:
+    value_head: of values.
+    policy_head: of policies.
+    hidden: [B, ...]
+    reward_logits: [B, D]
+    state: that the output carries on; None for `hidden` itself.
+  """
   return ModelOutput(
-    state=state,
+    state=hidden if state is None else state,
     reward_logits=reward_logits,
-    value_logits=value_head(state),
-    policy_logits=policy_head(state),
+    value_logits=value_head(hidden),
+    policy_logits=policy_head(hidden),
   )

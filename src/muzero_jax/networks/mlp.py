@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, heads, projection
+from muzero_jax.networks import conv, heads, prefix, projection
 from muzero_jax.types import Array, ModelOutput
 
 
@@ -34,6 +34,9 @@ class MLPNetwork(projection.Projecting, nn.Module):
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
     projection: P of the consistency loss; 0 for none.
+    prefix_steps: transitions after which value prefixes start anew; 0 for
+      single rewards.
+    prefix_units: of the value prefix's LSTM.
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -44,6 +47,8 @@ class MLPNetwork(projection.Projecting, nn.Module):
   head_hidden: int = 64
   stem_channels: int = 0
   projection: int = 0
+  prefix_steps: int = 0
+  prefix_units: int = 64
   dtype: Any = jnp.float32
 
   def setup(self) -> None:
@@ -51,7 +56,13 @@ class MLPNetwork(projection.Projecting, nn.Module):
       self.projector = projection.Projection(self.projection, self.dtype)
     head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
     self.value_head = head(self.num_outputs)
-    self.reward_head = head(self.num_outputs)
+    if self.prefix_steps:
+      self.prefix_head = prefix.PrefixHead(
+        self.prefix_steps, self.prefix_units, self.head_hidden,
+        self.num_outputs, dtype=self.dtype,
+      )
+    else:
+      self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
@@ -67,13 +78,16 @@ class MLPNetwork(projection.Projecting, nn.Module):
     x = self.encoder(self.embed(observation))
     for block in self.encoder_blocks:
       x = block(x)
-    state = heads.normalise_state(x)
-    no_reward = jnp.zeros((state.shape[0], self.num_outputs), jnp.float32)
+    hidden = heads.normalise_state(x)
+    no_reward = jnp.zeros((hidden.shape[0], self.num_outputs), jnp.float32)
+    state = None
+    if self.prefix_steps:
+      state = prefix.start(hidden, self.prefix_units)
     return heads.predict(
-      self.value_head, self.policy_head, state, no_reward
+      self.value_head, self.policy_head, hidden, no_reward, state
     )
 
-  def step(self, state: Array, action: Array) -> ModelOutput:
+  def step(self, state: Any, action: Array) -> ModelOutput:
     """Returns f(g(s, a)) for states [B, width] and actions [B]."""
     return self.advance(state, jax.nn.one_hot(action, self.num_actions))
 
@@ -84,13 +98,18 @@ class MLPNetwork(projection.Projecting, nn.Module):
       x = nn.relu(self.stem(x))
     return x.reshape(x.shape[0], -1)
 
-  def advance(self, state: Array, cause: Array) -> ModelOutput:
+  def advance(self, state: Any, cause: Array) -> ModelOutput:
     """Returns f and g of states [B, width] and one-hot causes [B, X]."""
-    x = jnp.concatenate([state, cause], axis=-1, dtype=self.dtype)
-    x = state + self.transition(x)
+    hidden = state.hidden if self.prefix_steps else state
+    x = jnp.concatenate([hidden, cause], axis=-1, dtype=self.dtype)
+    x = hidden + self.transition(x)
     for block in self.transition_blocks:
       x = block(x)
-    state = heads.normalise_state(x)
+    hidden = heads.normalise_state(x)
+    if self.prefix_steps:
+      new_state, reward = self.prefix_head(state, hidden)
+    else:
+      new_state, reward = None, self.reward_head(hidden)
     return heads.predict(
-      self.value_head, self.policy_head, state, self.reward_head(state)
+      self.value_head, self.policy_head, hidden, reward, new_state
     )

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, heads, projection
+from muzero_jax.networks import conv, heads, prefix, projection
 from muzero_jax.types import Array, ModelOutput
 
 # Atari frames are halved until the hidden state is at most this wide (MuZero
@@ -116,6 +116,9 @@ class _ResNet(projection.Projecting, nn.Module):
     head_channels: planes of each head's 1x1 convolution.
     head_hidden: units of each head's hidden layer.
     projection: P of the consistency loss; 0 for none.
+    prefix_steps: transitions after which value prefixes start anew; 0 for
+      single rewards.
+    prefix_units: of the value prefix's LSTM.
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -126,6 +129,8 @@ class _ResNet(projection.Projecting, nn.Module):
   head_channels: int = 16
   head_hidden: int = 32
   projection: int = 0
+  prefix_steps: int = 0
+  prefix_units: int = 64
   dtype: Any = jnp.float32
 
   spatial_actions = False  # True if an action may name a square of the state.
@@ -137,7 +142,13 @@ class _ResNet(projection.Projecting, nn.Module):
       self.head_channels, self.head_hidden, n, self.dtype
     )
     self.value_head = head(self.num_outputs)
-    self.reward_head = head(self.num_outputs)
+    if self.prefix_steps:
+      self.prefix_head = prefix.PrefixHead(
+        self.prefix_steps, self.prefix_units, self.head_hidden,
+        self.num_outputs, self.head_channels, self.dtype,
+      )
+    else:
+      self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
     self.encoder = self.make_encoder()
     self.transition = conv.Conv(self.channels, dtype=self.dtype)
@@ -151,20 +162,24 @@ class _ResNet(projection.Projecting, nn.Module):
   def root(self, observation: Array) -> ModelOutput:
     """Returns f(h(o)) for observations [B, H, W, C]."""
     x = self.encoder(heads.to_input(observation, self.dtype))
-    state = heads.normalise_state(x)
-    no_reward = jnp.zeros((state.shape[0], self.num_outputs), jnp.float32)
+    hidden = heads.normalise_state(x)
+    no_reward = jnp.zeros((hidden.shape[0], self.num_outputs), jnp.float32)
+    state = None
+    if self.prefix_steps:
+      state = prefix.start(hidden, self.prefix_units)
     return heads.predict(
-      self.value_head, self.policy_head, state, no_reward
+      self.value_head, self.policy_head, hidden, no_reward, state
     )
 
-  def step(self, state: Array, action: Array) -> ModelOutput:
+  def step(self, state: Any, action: Array) -> ModelOutput:
     """Returns f(g(s, a)) for states [B, h, w, channels], actions [B]."""
+    hidden = state.hidden if self.prefix_steps else state
     if self.spatial_actions:
       planes = action_planes(
         action,
         self.num_actions,
-        state.shape[1],
-        state.shape[2],
+        hidden.shape[1],
+        hidden.shape[2],
         self.dtype,
       )
     else:
@@ -172,15 +187,19 @@ class _ResNet(projection.Projecting, nn.Module):
         jax.nn.one_hot(action, self.num_actions, dtype=self.dtype)[
           :, None, None, :
         ],
-        (*state.shape[:3], self.num_actions),
+        (*hidden.shape[:3], self.num_actions),
       )
-    x = jnp.concatenate([state.astype(self.dtype), planes], axis=-1)
-    x = state + self.transition(x)
+    x = jnp.concatenate([hidden.astype(self.dtype), planes], axis=-1)
+    x = hidden + self.transition(x)
     for block in self.transition_blocks:
       x = block(x)
-    state = heads.normalise_state(x)
+    hidden = heads.normalise_state(x)
+    if self.prefix_steps:
+      new_state, reward = self.prefix_head(state, hidden)
+    else:
+      new_state, reward = None, self.reward_head(hidden)
     return heads.predict(
-      self.value_head, self.policy_head, state, self.reward_head(state)
+      self.value_head, self.policy_head, hidden, reward, new_state
     )
 
 

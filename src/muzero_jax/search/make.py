@@ -6,7 +6,7 @@ for the actor, for Reanalyse and for evaluation alike.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -15,10 +15,23 @@ import mctx
 
 from muzero_jax.search import fold, policies, selection, stochastic
 from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, Model, Params, SearchOutput
+from muzero_jax.types import (
+  Array,
+  Model,
+  Params,
+  PrefixState,
+  SearchOutput,
+)
 
 POLICIES = ('gumbel', 'muzero')
 Q_NORMALISATIONS = ('siblings', 'tree')
+
+
+class _Embedding(NamedTuple):
+  """What a node holds where rewards are differences of value prefixes."""
+
+  state: PrefixState
+  prefix: Array  # [B] sum of the rewards up to this node.
 
 
 class Search(Protocol):
@@ -214,7 +227,9 @@ def _root(
   return mctx.RootFnOutput(
     prior_logits=output.policy_logits,
     value=value_transform.invert(output.value_logits),
-    embedding=output.state,
+    embedding=_Embedding(output.state, jnp.zeros(len(output.value_logits)))
+    if model.prefix_steps
+    else output.state,
   )
 
 
@@ -247,18 +262,27 @@ def _recurrent_fn(
   params: Params,
   rng_key: Array,
   action: Array,
-  state: Array,
-) -> tuple[mctx.RecurrentFnOutput, Array]:
+  state: Any,
+) -> tuple[mctx.RecurrentFnOutput, Any]:
   """Returns mctx's view of f(g(s, a)); `discount` carries the players' sign."""
   del rng_key  # The model is deterministic.
+  before = state
+  if model.prefix_steps:
+    state = before.state
   output = model.step(params, state, action)
   value = value_transform.invert(output.value_logits)
+  reward = reward_transform.invert(output.reward_logits)
+  embedding = output.state
+  if model.prefix_steps:
+    embedding = _Embedding(output.state, reward)
+    starts = state.num_steps % model.prefix_steps == 0
+    reward = reward - jnp.where(starts, 0.0, before.prefix)
   return mctx.RecurrentFnOutput(
-    reward=reward_transform.invert(output.reward_logits),
+    reward=reward,
     discount=jnp.full_like(value, discount),
     prior_logits=output.policy_logits,
     value=value,
-  ), output.state
+  ), embedding
 
 
 def _decision_fn(
