@@ -68,7 +68,7 @@ QUICK = 2  # The first so many cases, with fewer repeats.
 
 _NETWORKS = {
   'atari': dict(
-    fields=dict(presets.PRESETS['atari_efficientzero'], grayscale=True,
+    fields=dict(presets.PRESETS['atari_100k'], prefix_steps=0, grayscale=True,
                 stacked_frames=4),
     shape=(96, 96, 1), dtype='uint8', stack=4,
   ),

@@ -97,7 +97,7 @@ def test_presets_give_the_published_ratio_of_updates_to_steps():
     return config.num_steps * config.updates_per_iteration / rows
 
   preset = config_lib.from_preset
-  assert updates(preset('atari_efficientzero')) == 120_000
+  assert updates(preset('atari_100k')) == 120_000
   assert updates(preset('atari_muzero')) == 100_000
   assert updates(preset('board_muzero')) == 1_000_000
 

@@ -260,9 +260,11 @@ def conv_kernels(tree):
 
 
 def test_efficientzero_preset():
-  observation, params, root = preset_shapes('atari_efficientzero', 6)
+  observation, params, root = preset_shapes('atari_100k', 6)
   assert observation.shape == (1, 96, 96, 4 * 3)
-  assert root.state.shape == (1, 6, 6, 64)
+  assert root.state.hidden.shape == (1, 6, 6, 64)
+  assert root.state.memory[0].shape == (1, 512)
+  assert params['projector']['hidden']['kernel'].shape == (6 * 6 * 64, 1024)
   assert root.value_logits.shape == (1, 601)
   kernels = conv_kernels(params['encoder'])
   # 12 -> 32 -> 64 planes; two convolutions in each of four residual blocks.

@@ -94,25 +94,28 @@ PRESETS: dict[str, dict[str, Any]] = {
     batch_size=256, updates_per_iteration=16, learning_rate=2e-3,
     average_decay=0.999, num_steps=1_400_000),
   # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
-  # optimiser, replay, priorities, targets, network, search, 120k updates for
-  # 100k steps. There the rate drops tenfold once, after 100k updates; here it
-  # decays to the same end. Without its consistency loss and value prefix.
-  'atari_efficientzero': dict(
+  # optimiser, replay, priorities, targets and their correction, losses,
+  # augmentation, network, search, 120k updates for 100k steps. There the rate
+  # drops tenfold once, after 100k updates; here it decays to the same end.
+  # Layer norm stands for batch norm.
+  'atari_100k': dict(
     family='atari', env_id='pong', frame_size=96, grayscale=False,
     stacked_frames=4, episodic_life=True, reward_clip=1.0, noop_max=30,
     network='atari_resnet', num_blocks=1, num_channels=64, head_channels=16,
-    head_hidden=32, support_bins=601, support_max=300.0, search='muzero',
+    head_hidden=32, support_bins=601, support_max=300.0, prefix_steps=5,
+    prefix_units=512, projection_size=1_024, search='muzero',
     num_simulations=50, q_normalisation='tree', dirichlet_alpha=0.3,
     dirichlet_fraction=0.25, temperature=(1.0, 0.5, 0.25),
     temperature_at=(0.0, 0.5, 0.75), discount=0.997**4, unroll_steps=5,
-    td_steps=5, policy_weight=1.0, value_weight=0.25, reward_weight=1.0,
-    num_envs=8, rollout_length=5, updates_per_iteration=48,
-    replay_capacity=100_000, min_replay=2_000, priority_alpha=0.6,
-    priority_beta=0.4, reanalyse_fraction=0.99, batch_size=256,
-    optimiser='sgd', learning_rate=0.2, learning_rate_schedule='exponential',
-    learning_rate_end=0.1, warmup_updates=1_000, momentum=0.9,
-    weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
-    num_steps=100_000),
+    td_steps=5, td_correction=30_000, policy_weight=1.0, value_weight=0.25,
+    reward_weight=1.0, consistency_weight=2.0, shift_pixels=4,
+    intensity_scale=0.05, num_envs=8, rollout_length=5,
+    updates_per_iteration=48, replay_capacity=100_000, min_replay=2_000,
+    priority_alpha=0.6, priority_beta=0.4, reanalyse_fraction=0.99,
+    batch_size=256, optimiser='sgd', learning_rate=0.2,
+    learning_rate_schedule='exponential', learning_rate_end=0.1,
+    warmup_updates=1_000, momentum=0.9, weight_decay=1e-4, max_grad_norm=5.0,
+    target_period=200, num_steps=100_000),
   # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: network,
   # search, targets, replay, batch and a rate of 0.05 that falls tenfold every
   # 350k updates. Published: 20 billion frames and 1M updates; here, as its
