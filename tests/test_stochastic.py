@@ -55,13 +55,22 @@ def test_unroll_goes_through_afterstates_by_the_codes_that_followed():
   output, chance = jax.jit(functools.partial(stochastic.unroll, functions))(
     params, seen, action
   )
+  flat = lambda rows: rows.reshape(-1, 4)  # noqa: E731
+  encodings = functions.encode(
+    params, flat(seen[:, :K]), flat(seen[:, 1:])
+  ).reshape(4, K, M)
+  # As many codes, equally common, would have them.
+  np.testing.assert_allclose(encodings.mean(axis=(0, 1)), 1 / M, rtol=1e-5)
+  np.testing.assert_allclose(
+    encodings.var(axis=(0, 1)), (1 - 1 / M) / M, rtol=1e-3
+  )
   step = functions.root(params, seen[:, 0])
   for k in range(K):
     np.testing.assert_allclose(
       output.value_logits[:, k], step.value_logits, atol=1e-4
     )
     after = functions.afterstate(params, step.state, action[:, k])
-    encoding = functions.encode(params, seen[:, k], seen[:, k + 1])
+    encoding = encodings[:, k]
     code = jax.nn.one_hot(encoding.argmax(-1), M)
     np.testing.assert_array_equal(chance.code[:, k], code)
     np.testing.assert_allclose(chance.encoding[:, k], encoding, atol=1e-4)

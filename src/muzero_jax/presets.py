@@ -97,7 +97,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # optimiser, replay, priorities, targets and their correction, losses,
   # augmentation, network, search, 120k updates for 100k steps. There the rate
   # drops tenfold once, after 100k updates; here it decays to the same end.
-  # Layer norm stands for batch norm.
+  # h, g and f have group norm and layer norm in place of batch norm.
   'atari_100k': dict(
     family='atari', env_id='pong', frame_size=96, grayscale=False,
     stacked_frames=4, episodic_life=True, reward_clip=1.0, noop_max=30,

@@ -110,6 +110,18 @@ class GroupNorm(nn.Module):
     return wide.astype(self.dtype)
 
 
+def standardise(x: Array) -> Array:
+  """Returns [B, X] with mean 0 and variance 1 of each unit over this batch.
+
+  Batch norm without running statistics: only for what the learner alone
+  computes, never for what a search evaluates. On several devices, each takes
+  its own share of the batch.
+  """
+  centred = x - x.mean(axis=0)
+  variance = jnp.mean(centred * centred, axis=0)
+  return centred * jax.lax.rsqrt(variance + _EPSILON)
+
+
 def predict(
   value_head: nn.Module,
   policy_head: nn.Module,
