@@ -1,5 +1,6 @@
 """Driver: the whole step, on one device and on eight."""
 
+import dataclasses
 import functools
 import math
 import re
@@ -65,6 +66,28 @@ def test_samples_per_row_is_exact():
   # Five of the six iterations learnt.
   samples = int(state.learner.num_updates) * CONFIG.batch_size
   assert samples == driver.samples_per_row * 5 * 8 * 4
+
+
+def test_what_is_switched_off_changes_nothing():
+  """The settings of variants that are off do not reach the program."""
+  variants = dict(
+    chance_weight=3.0, commitment_weight=3.0, projection_size=7,
+    prefix_units=3,
+  )
+  programs = [
+    anakin.make_anakin(
+      dataclasses.replace(CONFIG, **changes),
+      helpers.counting_env(CONFIG.num_envs),
+      rows_per_env=CONFIG.capacity_rows_per_env,
+    )
+    for changes in ({}, variants, dict(reward_weight=3.0))
+  ]
+  plain, off, other = (
+    driver.step.lower(driver.abstract()).as_text() for driver in programs
+  )
+  assert off == plain
+  # And what is on does.
+  assert other != plain
 
 
 def test_nothing_is_learnt_before_min_replay():

@@ -239,6 +239,19 @@ def test_options_of_the_mixed_value(kwargs):
   )
 
 
+def test_a_floor_by_value_is_the_same_for_one_tree_and_for_many():
+  kwargs = dict(
+    num_simulations=20, max_num_considered_actions=3, gumbel_scale=0.5,
+    qtransform=functools.partial(
+      search.qtransform_above_noise, epsilon=0.1, min_share=0.7
+    ),
+  )
+  assert_same(
+    run(search.gumbel_muzero_policy, 2, (3, 5), **kwargs),
+    run(mctx.gumbel_muzero_policy, 2, (3, 5), **kwargs),
+  )
+
+
 def test_search_takes_functions_of_one_tree():
   """A swap of `mctx.search` for ours, with mctx's own rules."""
   params, root, mask = case(4, 4, 5)

@@ -701,6 +701,23 @@ def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=1e-3)
 
 
+@pytest.mark.parametrize('value, gap', [
+  (0.0, 0.05), (2.0, 0.01), (-8.0, 0.0025)])
+def test_the_floor_grows_with_the_nodes_value(value, gap):
+  """A difference of 0.01 over max(0.2, 0.5 |v|)."""
+  found = search.make_search(
+    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
+    num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
+    gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=0.2,
+    gumbel_min_share=0.5,
+  )(
+    bandit([value, value + 0.01], [0.0, 0.0], root_value=value),
+    jax.random.key(0), jnp.zeros(1), legal(1, 2), 0.0,
+  )
+  odds = np.log(found.policy[0, 1] / found.policy[0, 0])
+  np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=0.02)
+
+
 @pytest.mark.parametrize('weight', [1.0, 0.5, 0.0])
 def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   """Equal q-values: the target's logits are w times the prior's."""

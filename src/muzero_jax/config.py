@@ -122,6 +122,9 @@ class Config:
   gumbel_min_range: float = _field(
     1e-8, 'Gumbel: q-values of a node are scaled to [0, 1], but never by less '
     'than this: what differs less is noise and must not decide.', low=1e-8)
+  gumbel_min_share: float = _field(
+    0.0, 'Gumbel: nor by less than this share of the node\'s value, whose '
+    'error grows with it.', low=0)
   gumbel_prior_weight: float = _field(
     1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
     '1 the policy stays open between actions of nearly equal value.',

@@ -150,6 +150,7 @@ def _make_search(
     max_considered_actions=config.max_considered_actions,
     gumbel_value_scale=config.gumbel_value_scale,
     gumbel_min_range=config.gumbel_min_range,
+    gumbel_min_share=config.gumbel_min_share,
     gumbel_prior_weight=config.gumbel_prior_weight,
     gumbel_maxvisit_init=config.gumbel_maxvisit_init,
     q_normalisation=config.q_normalisation,

@@ -15,6 +15,7 @@ from muzero_jax.search.selection import (
   Selection,
   mixed_value,
   puct,
+  qtransform_above_noise,
   qtransform_by_tree,
 )
 from muzero_jax.search.stochastic import (
@@ -35,6 +36,7 @@ __all__ = [
   'muzero_policy',
   'num_bytes',
   'puct',
+  'qtransform_above_noise',
   'qtransform_by_tree',
   'sample_action',
   'search',

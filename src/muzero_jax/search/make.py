@@ -62,6 +62,7 @@ def make_search(
   gumbel_value_scale: float = 0.1,
   gumbel_maxvisit_init: float = 50.0,
   gumbel_min_range: float = 1e-8,
+  gumbel_min_share: float = 0.0,
   gumbel_prior_weight: float = 1.0,
   q_normalisation: str = 'siblings',
   pb_c_init: float = 1.25,
@@ -91,6 +92,8 @@ def make_search(
       range or by this, whichever is larger, so that differences that are mere
       noise are not stretched to a decision (EfficientZero's code has such a
       floor, of 0.01).
+    gumbel_min_share: Gumbel only; nor are they stretched where their range is
+      a smaller share of the node's value than this.
     gumbel_prior_weight: Gumbel only, w of the policy target softmax(w logits +
       sigma(completed q)); 1 is the paper's. Trained towards it again and
       again, logits grow without end at 1, so that any lasting difference of
@@ -139,10 +142,11 @@ def make_search(
       prior_weight=gumbel_prior_weight,
       max_num_considered_actions=max_considered_actions,
       qtransform=functools.partial(
-        mctx.qtransform_completed_by_mix_value,
+        selection.qtransform_above_noise,
         value_scale=gumbel_value_scale,
         maxvisit_init=gumbel_maxvisit_init,
         epsilon=gumbel_min_range,
+        min_share=gumbel_min_share,
       ),
       **common,
     )

@@ -305,11 +305,12 @@ def batched_qtransform(qtransform: Any) -> QTransform:
     mctx.qtransform_by_min_max: _by_min_max,
     mctx.qtransform_by_parent_and_siblings: _by_parent_and_siblings,
     mctx.qtransform_completed_by_mix_value: _completed_by_mix_value,
+    qtransform_above_noise: _completed_by_mix_value,
   }
   if function in known:
     return QTransform(
       functools.partial(known[function], **keywords),
-      completes_alike=function is mctx.qtransform_completed_by_mix_value
+      completes_alike=known[function] is _completed_by_mix_value
       and keywords.get('rescale_values', True) is True,
     )
   return QTransform(
@@ -342,6 +343,50 @@ def qtransform_by_tree(tree: mctx.Tree, node_index: Array) -> Array:
   high = jnp.max(qvalues, where=visited, initial=-jnp.inf)
   scaled = (qvalues[node_index] - low) / jnp.maximum(high - low, 1e-8)
   return jnp.where(visited[node_index], scaled, 0.0)
+
+
+def qtransform_above_noise(
+  tree: mctx.Tree,
+  node_index: Array,
+  *,
+  value_scale: float = 0.1,
+  maxvisit_init: float = 50.0,
+  epsilon: float = 1e-8,
+  min_share: float = 0.0,
+) -> Array:
+  """Returns mctx's completed q-values, scaled with regard to their noise.
+
+  As `mctx.qtransform_completed_by_mix_value`, but a node's q-values are
+  divided by their range only if that is larger than `epsilon` and than
+  `min_share` |v_mix|, else by the largest of the two. An estimate errs in
+  proportion to its size: what differs by less is noise where values are large,
+  and may decide where they are small.
+
+  Args:
+    tree: unbatched.
+    node_index: of the node whose q-values are wanted.
+    value_scale: c_scale of sigma(q).
+    maxvisit_init: c_visit of sigma(q).
+    epsilon: least range.
+    min_share: least range as a share of the node's value.
+
+  Returns:
+    [A] sigma(completed q).
+  """
+  row = lambda x: x[node_index][None]
+  nodes: Any = Nodes(*[None] * len(Nodes._fields))
+  return _completed_by_mix_value(
+    nodes._replace(
+      qvalues=tree.qvalues(node_index)[None],
+      visits=row(tree.children_visits),
+      prior=jax.nn.softmax(row(tree.children_prior_logits)),
+      raw_values=row(tree.raw_values),
+    ),
+    value_scale=value_scale,
+    maxvisit_init=maxvisit_init,
+    epsilon=epsilon,
+    min_share=min_share,
+  )[0]
 
 
 def _by_extremes(nodes: Nodes) -> Array:
@@ -377,6 +422,7 @@ def _completed_by_mix_value(
   rescale_values: bool = True,
   use_mixed_value: bool = True,
   epsilon: Any = 1e-8,
+  min_share: Any = 0.0,
 ) -> Array:
   """Returns sigma(completed q) [B, A] (Gumbel MuZero, equations 8 and 10)."""
   value = nodes.raw_values
@@ -386,7 +432,10 @@ def _completed_by_mix_value(
   if rescale_values:
     low = completed.min(axis=-1, keepdims=True)
     high = completed.max(axis=-1, keepdims=True)
-    completed = (completed - low) / jnp.maximum(high - low, epsilon)
+    floor = epsilon
+    if min_share:
+      floor = jnp.maximum(epsilon, min_share * jnp.abs(value))[:, None]
+    completed = (completed - low) / jnp.maximum(high - low, floor)
   scale = (maxvisit_init + nodes.visits.max(axis=-1)) * value_scale
   return scale[:, None] * completed
 
