@@ -31,6 +31,9 @@ __all__ = [
   'manifest',
   'checkpoint',
   'snapshots',
+  'dataset_rules',
+  'dataset',
+  'offline',
   'progress',
   'agent',
   'gtp',
@@ -44,6 +47,7 @@ __all__ = [
   'ladder',
   'tournament',
   'connect_four',
+  'memory',
   'train',
   'atari_scores',
 ]

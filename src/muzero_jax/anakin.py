@@ -18,10 +18,10 @@ from muzero_jax.config import Config
 from muzero_jax.learner import LearnerState
 from muzero_jax.replay import ReplayState
 from muzero_jax.search import Search
-from muzero_jax.types import Array, Environment
+from muzero_jax.types import Array, Environment, EnvSpec
 
 AXIS = 'devices'
-_AGENTS = 'agents'
+AGENTS = 'agents'
 
 
 class TrainState(NamedTuple):
@@ -31,20 +31,20 @@ class TrainState(NamedTuple):
   """
 
   learner: LearnerState  # Replicated.
-  actor: ActorState  # [B, ...] sharded.
-  replay: ReplayState  # [T, B, ...] sharded over B.
+  actor: ActorState  # [B, ...] sharded; None offline.
+  replay: ReplayState  # [T, B, ...] sharded over B; offline without rows.
   rng_key: Array  # [devices] keys, one of each device.
-  num_steps: Array  # [] i32, environment steps so far.
+  num_steps: Array  # [] i32, environment steps so far; offline, updates.
   num_iterations: Array  # [] i32
 
 
 class IterationMetrics(NamedTuple):
   """Of one iteration, over all devices."""
 
-  rollout: RolloutStats
+  rollout: RolloutStats | None  # None offline.
   learner: learner.Metrics  # Means over the iteration's updates.
   has_learnt: Array  # [] bool, False while the replay fills.
-  num_steps: Array  # [] i32, so far.
+  num_steps: Array  # [] i32, so far; offline, updates.
   num_updates: Array  # [] i32, so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
@@ -53,25 +53,33 @@ class IterationMetrics(NamedTuple):
 class Anakin(NamedTuple):
   """The driver's functions; `step` is jitted and donates its argument."""
 
+  spec: EnvSpec
+  restorable: bool  # False where a checkpoint cannot keep the actors.
   init: Callable[[Array], TrainState]  # rng_key -> state.
   init_actors: Callable[[Array], ActorState]  # rng_key -> fresh actors.
   # () -> shapes, types and shardings of a state; allocates nothing.
   abstract: Callable[[], TrainState]
   step: Any  # jax.jit of TrainState -> (TrainState, IterationMetrics).
+  # state -> `step`, compiled for it; runs nothing.
+  compile: Callable[[TrainState], Any]
   mesh: Mesh
   samples_per_row: float  # Sequences trained per row played, exactly.
 
 
-def choose_num_devices(config: Config, restorable: bool = True) -> int:
+def choose_num_devices(
+  config: Config, restorable: bool = True, num_envs: int = 0
+) -> int:
   """Returns how many devices to use.
 
   Args:
     config: `num_devices` 0 takes the most that divide environments and batch.
     restorable: False for environments behind a pointer, which run on one.
+    num_envs: B where it is not the configuration's; 0 where it is.
 
   Raises:
     ValueError: if a stated number is not available or does not divide.
   """
+  num_envs = num_envs or config.num_envs
   available = len(jax.devices())
   wanted = config.num_devices
   if not restorable and wanted > 1:
@@ -84,11 +92,11 @@ def choose_num_devices(config: Config, restorable: bool = True) -> int:
     )
 
   def fits(count: int) -> bool:
-    return config.num_envs % count == 0 and config.batch_size % count == 0
+    return num_envs % count == 0 and config.batch_size % count == 0
 
   if wanted and not fits(wanted):
     raise ValueError(
-      f'num_devices={wanted}: must divide num_envs={config.num_envs} and '
+      f'num_devices={wanted}: must divide num_envs={num_envs} and '
       f'batch_size={config.batch_size}'
     )
   if wanted:
@@ -132,7 +140,7 @@ def make_anakin(
     config, env.spec, system, num_devices=num_devices, axis_name=axis_name
   )
   search = factory.make_search(config, env.spec, system, training=True)
-  specs = _partition_specs(many)
+  specs = partition_specs(many)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
   local_envs = config.num_envs // num_devices
 
@@ -156,7 +164,7 @@ def make_anakin(
     _iterate, config, env, search, learn, axis_name
   )
   if many:
-    step = jax.vmap(step, axis_name=_AGENTS)
+    step = jax.vmap(step, axis_name=AGENTS)
   init_shards, init_replays = over(init_shard), over(init_replay)
   if num_devices > 1:
     shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -178,7 +186,7 @@ def make_anakin(
     if many:
       rng_key = jax.random.split(rng_key, config.num_seeds)
     keys = over(functools.partial(jax.random.split, num=3))(rng_key)
-    return _place(shardings, TrainState(
+    return place(shardings, TrainState(
       learner=jax.jit(over(init_learner))(keys[..., 0]),
       actor=init_actors(keys[..., 1]),
       replay=jax.jit(init_replays)(rng_key),
@@ -189,20 +197,24 @@ def make_anakin(
     ))
 
   def abstract() -> TrainState:
-    return _abstract(shardings, jax.eval_shape(init, jax.random.key(0)))
+    return abstract_like(shardings, jax.eval_shape(init, jax.random.key(0)))
 
   rows = config.num_envs * config.rollout_length
+  jitted = jax.jit(step, donate_argnums=0)
   return Anakin(
+    spec=env.spec,
+    restorable=env.restorable,
     init=init,
     init_actors=init_actors,
     abstract=abstract,
-    step=jax.jit(step, donate_argnums=0),
+    step=jitted,
+    compile=lambda state: jitted.lower(state).compile(),
     mesh=mesh,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
   )
 
 
-def _partition_specs(many: bool) -> TrainState:
+def partition_specs(many: bool) -> TrainState:
   agents = (None,) if many else ()
   sharded, replicated = PartitionSpec(*agents, AXIS), PartitionSpec()
   by_env: Any = PartitionSpec(*agents, None, AXIS)
@@ -216,12 +228,12 @@ def _partition_specs(many: bool) -> TrainState:
   )
 
 
-def _place(shardings: TrainState, state: TrainState) -> TrainState:
+def place(shardings: TrainState, state: TrainState) -> TrainState:
   """Returns the state on its devices."""
   return _map_prefix(jax.device_put, shardings, state)
 
 
-def _abstract(shardings: TrainState, state: TrainState) -> TrainState:
+def abstract_like(shardings: TrainState, state: TrainState) -> TrainState:
   """Returns the shapes of `state` with their shardings."""
 
   def describe(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -276,8 +288,8 @@ def _iterate(
   if config.num_seeds > 1:
     # The same for all agents. Said so, it stays one branch of the program; a
     # condition of each agent's own would make all compute both.
-    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), _AGENTS) > 0
-  new_learner, priority, metrics = _learn(
+    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), AGENTS) > 0
+  new_learner, priority, metrics = learn_updates(
     learn, config.updates_per_iteration, state.learner, buffer, learn_key,
     has_learnt,
   )
@@ -299,7 +311,7 @@ def _iterate(
   )
 
 
-def _learn(
+def learn_updates(
   learn: learner.Learner,
   num_updates: int,
   state: LearnerState,

@@ -192,6 +192,8 @@ def make_learner(
 
 def total_updates(config: Config) -> int:
   """Returns the updates of the whole run, but for rows that are no steps."""
+  if config.dataset:
+    return config.offline_updates
   rows = max(config.num_steps - config.min_replay, 1)
   iterations = math.ceil(rows / (config.num_envs * config.rollout_length))
   return max(iterations * config.updates_per_iteration, 1)
