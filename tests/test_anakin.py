@@ -72,7 +72,7 @@ def test_nothing_is_learnt_before_min_replay():
   assert [int(m.num_updates) for m in history] == [0, 2, 4, 6, 8, 10]
   assert [bool(m.has_learnt) for m in history] == [False] + [True] * 5
   first = history[0].learner
-  assert all((value == 0).all() for value in first)
+  assert all((value == 0).all() for value in jax.tree.leaves(first))
   start = driver.init(jax.random.key(0))
   params = jax.tree.map(np.asarray, start.learner.params)
   helpers.assert_trees_equal(driver.step(start)[0].learner.params, params)

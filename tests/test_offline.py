@@ -6,7 +6,6 @@ import json
 import signal
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_dataset
@@ -132,13 +131,6 @@ def test_agents_side_by_side_learn_from_the_same_rows():
   assert state.replay.priority.shape == (2, 24, 8)
   kernels = [x for x in jax.tree.leaves(state.learner.params) if x.ndim == 3]
   assert kernels and all((x[0] != x[1]).any() for x in kernels)
-
-
-def test_simulations_of_reanalyse():
-  # Half of 16 sequences, of 3 rows each, with 2 simulations.
-  config = dataclasses.replace(CONFIG, reanalyse_fraction=0.5)
-  assert offline.num_simulations(config, 10) == 10 * 8 * 3 * 2
-  assert offline.num_simulations(CONFIG, 10) == 0
 
 
 # --- Whole runs -------------------------------------------------------------

@@ -157,6 +157,17 @@ class Config:
   reanalyse_fraction: float = _field(
     0.0, 'Share of each batch whose policy and value targets are computed '
     'afresh.', low=0, high=1)
+  reanalyse_form: str = _field(
+    'batch', 'Where these targets are computed: within each update, for its '
+    'batch, or as a stream that searches stretches of the replay before the '
+    'updates of an iteration and keeps them in a second ring.', choices=(
+      'batch', 'stream'))
+  reanalyse_rows_per_iteration: int = _field(
+    0, 'Stream: rows searched in each iteration, in whole stretches; 0 for as '
+    'many as the batch form would search.', low=0, high=2**31 - 1)
+  reanalyse_capacity: int = _field(
+    0, 'Stream: rows in the second ring, but at least those of one iteration; '
+    '0 for as many as in the replay.', low=0, high=2**31 - 1)
   dataset: str = _field(
     '', 'Trains offline from this directory, which experiments.dataset wrote, '
     'and steps no environment: num_envs, rollout_length, replay_capacity, '

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import losses, reanalyse, replay, symmetry, targets
+from muzero_jax import losses, reanalyse, replay, rings, symmetry, targets
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput
-from muzero_jax.replay import ReplayState, Sample
+from muzero_jax.replay import Sample
 from muzero_jax.search import Search
 from muzero_jax.symmetry import Symmetries
 from muzero_jax.transforms import Transform
@@ -61,16 +61,19 @@ class Metrics(NamedTuple):
   update_norm: Array  # [] of the optimiser's change, also if it is skipped.
   sample_age: Array  # [] environment steps since the samples were played.
   weight_min: Array  # [] smallest importance weight.
+  # [] updates since the reanalysed samples were searched; None unless they are
+  # a stream's.
+  target_age: Array | None = None
 
 
 class Learner(NamedTuple):
   """The learner's functions."""
 
   init: Callable[[Params], LearnerState]
-  # state, replay, rng_key -> state, replay, metrics.
+  # state, replay, rng_key -> state, replay, metrics; `Rings` for a replay where
+  # Reanalyse is a stream.
   update: Callable[
-    [LearnerState, ReplayState, Array],
-    tuple[LearnerState, ReplayState, Metrics],
+    [LearnerState, Any, Array], tuple[LearnerState, Any, Metrics]
   ]
   # state, sequences, targets, weights [N] -> state, metrics.
   step: Callable[
@@ -99,6 +102,7 @@ def make_learner(
   priority_beta: float = 1.0,
   priority_epsilon: float = 1e-3,
   reanalyse_fraction: float = 0.0,
+  reanalyse_form: str = 'batch',
   reanalyse_search: Search | None = None,
   stacked_frames: int = 1,
   stack_actions: bool = False,
@@ -128,8 +132,11 @@ def make_learner(
     priority_beta: exponent of the importance weights.
     priority_epsilon: least priority.
     reanalyse_fraction: share of each batch, rounded to whole sequences, with
-      fresh targets from the target network.
-    reanalyse_search: noise-free; required if the fraction is above 0.
+      fresh targets.
+    reanalyse_form: 'batch' computes these targets within the update, with the
+      target network; 'stream' takes such sequences from the second of `Rings`.
+    reanalyse_search: noise-free; required by 'batch' if the fraction is above
+      0.
     stacked_frames: S.
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
@@ -146,7 +153,9 @@ def make_learner(
       'stack_actions=False'
     )
   num_fresh = round(reanalyse_fraction * batch_size)
-  if num_fresh and reanalyse_search is None:
+  streamed = reanalyse_form == 'stream' and num_fresh > 0
+  store: Any = rings if streamed else replay
+  if num_fresh and not streamed and reanalyse_search is None:
     raise ValueError(
       f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
     )
@@ -156,16 +165,18 @@ def make_learner(
     return value_transform.invert(model.root(params, observation).value_logits)
 
   sample_fn = functools.partial(
-    replay.sample,
+    store.sample,
     batch_size=batch_size,
     window=window,
     stacked_frames=stacked_frames,
     stack_actions=stack_actions,
-    observed_rows=window if num_fresh else 1,
+    observed_rows=window if num_fresh and not streamed else 1,
     alpha=priority_alpha,
   )
+  if streamed:
+    sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
   refresh_fn = None
-  if num_fresh:
+  if num_fresh and not streamed:
     assert reanalyse_search is not None
     refresh_fn = functools.partial(
       _refresh_part,
@@ -203,8 +214,8 @@ def make_learner(
   )
 
   def update(
-    state: LearnerState, buffer: ReplayState, rng_key: Array
-  ) -> tuple[LearnerState, ReplayState, Metrics]:
+    state: LearnerState, buffer: Any, rng_key: Array
+  ) -> tuple[LearnerState, Any, Metrics]:
     sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
       rng_key, 4
     )
@@ -219,16 +230,23 @@ def make_learner(
     )
     if priority_alpha:
       weights, buffer = _prioritise(
-        buffer, batch, sequence, target,
+        store, buffer, batch, sequence, target,
         beta=priority_beta, epsilon=priority_epsilon, axis_name=axis_name,
       )
     else:
       weights = jnp.ones(batch_size)
+    num_updates = state.num_updates
     state, metrics = step(state, sequence, target, weights)
-    age = replay.mean_age(buffer, batch)
+    age = store.mean_age(buffer, batch)
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
-    return state, buffer, metrics._replace(sample_age=age)
+    metrics = metrics._replace(sample_age=age)
+    if streamed:
+      age = rings.target_age(buffer, batch, num_updates)
+      if axis_name is not None:
+        age = jax.lax.pmean(age, axis_name)
+      metrics = metrics._replace(target_age=age)
+    return state, buffer, metrics
 
   return Learner(
     init=functools.partial(_init, optimiser, average_decay > 0),
@@ -281,7 +299,8 @@ def _refresh_part(
 
 
 def _prioritise(
-  buffer: ReplayState,
+  store: Any,
+  buffer: Any,
   batch: Sample,
   sequence: Sequence,
   target: Target,
@@ -289,13 +308,14 @@ def _prioritise(
   beta: float,
   epsilon: float,
   axis_name: str | None,
-) -> tuple[Array, ReplayState]:
+) -> tuple[Array, Any]:
   """Returns importance weights and the replay with new priorities.
 
-  |search value - n-step return| + epsilon (MuZero appendix G).
+  |search value - n-step return| + epsilon (MuZero appendix G). `store` is the
+  module that knows the buffer, `replay` or `rings`.
   """
   probability = batch.probability
-  total = replay.num_rows(buffer)
+  total = store.num_rows(buffer, batch)
   if axis_name is not None:
     # Every device draws its own part of the batch from its own part of the
     # ring: a row's chance among all rows is 1 / devices of its chance there.
@@ -306,9 +326,9 @@ def _prioritise(
   )
   priority = jnp.abs(sequence.value[:, 0] - target.value[:, 0]) + epsilon
   # A broken value must not poison the sums that all later draws rest on.
-  old = buffer.priority[batch.slot, batch.env]
+  old = store.priority_of(buffer, batch)
   priority = jnp.where(jnp.isfinite(priority), priority, old)
-  return weights, replay.set_priority(buffer, batch, priority)
+  return weights, store.set_priority(buffer, batch, priority)
 
 
 def _loss(

@@ -5,7 +5,7 @@ import pathlib
 
 import jax
 
-from muzero_jax import replay
+from muzero_jax import factory, replay, stream
 from muzero_jax.config import Config
 from muzero_jax.dataset import Dataset
 from muzero_jax.types import EnvSpec
@@ -25,8 +25,9 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
   Raises:
     ValueError: if it cannot fit; nothing was allocated.
   """
-  needed = config.num_seeds * replay.num_bytes(
-    spec, config.num_envs, config.capacity_rows_per_env
+  needed = config.num_seeds * (
+    replay.num_bytes(spec, config.num_envs, config.capacity_rows_per_env)
+    + _stream_bytes(config, spec)
   )
   free = free_bytes()
   line = (
@@ -59,6 +60,9 @@ def check_dataset(config: Config, data: Dataset) -> str:
   """
   priorities = 4 * config.num_seeds * data.rows.reward.size
   needed = sum(column.nbytes for column in data.rows) + priorities
+  needed += config.num_seeds * _stream_bytes(
+    config, data.spec, rows_per_env=len(data.rows.reward),
+    num_envs=data.rows.reward.shape[1])
   free = free_bytes()
   line = f'the dataset takes {_gigabytes(needed)}'
   if free is None:
@@ -70,6 +74,12 @@ def check_dataset(config: Config, data: Dataset) -> str:
       f'may take {_SHARE:.0%}'
     )
   return f'{line} of {_gigabytes(free)} free'
+
+
+def _stream_bytes(config: Config, spec: EnvSpec, **size: int) -> int:
+  """Returns the bytes of a second ring, as one device alone would have it."""
+  plan = factory.stream_plan(config, **size)
+  return stream.num_bytes(spec, plan, 1) if plan else 0
 
 
 def free_bytes() -> int | None:

@@ -22,6 +22,7 @@ from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
 from muzero_jax.config import Config
 from muzero_jax.dataset import Dataset
 from muzero_jax.replay import ReplayState
+from muzero_jax.stream import Stream
 from muzero_jax.types import Array, Trajectory
 
 # In a state: what offline runs do not have, or have beside it.
@@ -52,7 +53,12 @@ def make_offline(
   learn = factory.make_learner(
     config, data.spec, system, num_devices=num_devices, axis_name=axis_name
   )
-  specs = anakin.partition_specs(many)
+  num_rows, num_envs = data.rows.reward.shape
+  size = dict(rows_per_env=num_rows, num_envs=num_envs)
+  streamer = factory.make_stream(
+    config, data.spec, system, num_devices=num_devices, **size
+  )
+  specs = anakin.partition_specs(many, streamer is not None)
   by_env = PartitionSpec(None, anakin.AXIS)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
   priority = opening_rows(data.rows, config.stacked_frames)
@@ -74,13 +80,15 @@ def make_offline(
   def init(rng_key: Array) -> TrainState:
     if many:
       rng_key = jax.random.split(rng_key, config.num_seeds)
-    return anakin.place(shardings, jax.jit(over(init_one))(rng_key))
+    state = jax.jit(over(init_one))(rng_key)
+    return anakin.place(shardings, state._replace(
+      stream=anakin.init_stream(streamer, shardings, rng_key, over)))
 
   def abstract() -> TrainState:
     shapes = jax.eval_shape(init, jax.random.key(0))
     return anakin.abstract_like(shardings, shapes)
 
-  step: Any = functools.partial(_iterate, config, learn)
+  step: Any = functools.partial(_iterate, config, learn, streamer)
   if many:
     step = jax.vmap(step, in_axes=(0, None), axis_name=anakin.AGENTS)
   if num_devices > 1:
@@ -110,6 +118,8 @@ def make_offline(
     compile=compile_step,
     mesh=mesh,
     samples_per_row=float('inf'),
+    searches_per_iteration=factory.searches_per_iteration(
+      config, num_devices, **size),
   )
 
 
@@ -126,13 +136,6 @@ def opening_rows(rows: Trajectory, stacked_frames: int) -> np.ndarray:
   is_whole = np.maximum.accumulate(np.asarray(rows.is_first), axis=0)
   is_whole[stacked_frames:] = True
   return is_whole & ~np.asarray(rows.is_last)
-
-
-def num_simulations(config: Config, num_updates: int) -> int:
-  """Returns the simulations of Reanalyse after so many updates."""
-  sequences = round(config.reanalyse_fraction * config.batch_size)
-  searches = num_updates * sequences * (config.unroll_steps + 1)
-  return searches * config.num_simulations
 
 
 def check_same_data(workdir: str | os.PathLike, data: Dataset) -> None:
@@ -153,16 +156,19 @@ def _no_actors(rng_key: Array) -> Any:
 def _iterate(
   config: Config,
   learn: learner.Learner,
+  streamer: Stream | None,
   state: TrainState,
   rows: Trajectory,
 ) -> tuple[TrainState, IterationMetrics]:
   """Learns U times from the rows; one device's share."""
   next_key, learn_key = jax.random.split(state.rng_key[0])
-  new_learner, priority, metrics = anakin.learn_updates(
+  new_learner, priority, stream, metrics = anakin.learn_iteration(
     learn,
+    streamer,
     config.updates_per_iteration,
     state.learner,
     state.replay._replace(rows=rows),
+    state.stream,
     learn_key,
     jnp.bool_(True),
   )
@@ -173,6 +179,7 @@ def _iterate(
     rng_key=next_key[None],
     num_steps=num_steps,
     num_iterations=state.num_iterations + 1,
+    stream=stream,
   ), IterationMetrics(
     rollout=None,
     learner=metrics,

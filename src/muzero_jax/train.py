@@ -32,6 +32,7 @@ from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
 from muzero_jax.config import Config
 from muzero_jax.dataset import Dataset
 from muzero_jax.envs import base
+from muzero_jax.means import Means
 from muzero_jax.progress import Progress
 from muzero_jax.types import EnvSpec
 
@@ -121,6 +122,7 @@ def _make_anakin(
     *_agents(config),
     needed,
     f'{driver.samples_per_row:g} sequences trained per row played',
+    *_searches(config, driver),
   ]
 
 
@@ -141,6 +143,7 @@ def _make_offline(
     *_agents(config),
     f'dataset {config.dataset}: {dataset.describe(data)}',
     needed,
+    *_searches(config, driver),
   ]
 
 
@@ -183,7 +186,7 @@ def _run(
     unit='updates' if config.dataset else 'steps',
     start_step=_least(state.num_steps),
     start_updates=_least(state.learner.num_updates),
-    start_simulations=_num_simulations(config, state),
+    start_simulations=_num_simulations(config, driver, state),
     log_period=config.log_period,
   ) as progress:
     progress.header(config, [*lines, *resumed])
@@ -243,7 +246,7 @@ def _iterate(
   Raises:
     _StoppedError: on a signal, once the state is saved.
   """
-  means = _Means()
+  means = Means()
   last_save = time.monotonic()
   next_snapshot = _next_snapshot(config, _least(state.num_steps))
   stop.deferred = True
@@ -268,9 +271,9 @@ def _iterate(
     if progress.due() or done:
       progress.log(
         num_steps,
-        means.take(),
+        {**_reanalysed(config, driver), **means.take()},
         num_updates=_least(metrics.num_updates),
-        num_simulations=_num_simulations(config, state),
+        num_simulations=_num_simulations(config, driver, state),
         force=done,
       )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
@@ -288,14 +291,30 @@ def _iterate(
   return state
 
 
-def _num_simulations(config: Config, state: TrainState) -> int:
+def _num_simulations(
+  config: Config, driver: Anakin, state: TrainState
+) -> int:
   """Returns the simulations of acting so far, of one agent; offline, those of
   Reanalyse."""
-  if config.dataset:
-    return offline.num_simulations(config, _least(state.num_steps))
   iterations = _least(state.num_iterations)
+  if config.dataset:
+    searches = iterations * driver.searches_per_iteration
+    return searches * config.num_simulations
   rows = iterations * config.rollout_length * config.num_envs
   return rows * config.num_simulations
+
+
+def _reanalysed(config: Config, driver: Anakin) -> dict[str, float]:
+  """Returns the exact share of reanalysed sequences, if there are any.
+
+  With the age of their targets in updates, 0 within the batch: what is stale
+  there is the target network. A stream tells its own.
+  """
+  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  if not count:
+    return {}
+  share = count / config.batch_size
+  return dict(reanalysed_fraction=share, target_age=0.0)
 
 
 def _least(count: Any) -> int:
@@ -305,6 +324,18 @@ def _least(count: Any) -> int:
 
 def _devices(count: int) -> str:
   return f'{count} device{"s" if count > 1 else ""}'
+
+
+def _searches(config: Config, driver: Anakin) -> list[str]:
+  """Returns a line on Reanalyse, if there is any."""
+  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  if not count:
+    return []
+  return [
+    f'{count} of {config.batch_size} sequences reanalysed, '
+    f'{driver.searches_per_iteration:,} searches an iteration '
+    f'({config.reanalyse_form})'
+  ]
 
 
 def _agents(config: Config) -> list[str]:
@@ -334,56 +365,6 @@ def _refuse_rows(step: int, num_bad: int) -> None:
     f'step {step}: {num_bad} rows of the environment hold observations or '
     'rewards that are not finite; the last checkpoint is untouched'
   )
-
-
-class _Means:
-  """Metrics between two progress lines."""
-
-  def __init__(self) -> None:
-    self._all: list[IterationMetrics] = []
-
-  def add(self, metrics: IterationMetrics) -> None:
-    """Adds one iteration's."""
-    self._all.append(metrics)
-
-  def take(self) -> dict[str, float]:
-    """Returns means by name, and forgets what they are made of."""
-    taken, self._all = self._all, []
-    if not taken:
-      return {}
-    learnt = [m.learner for m in taken if m.has_learnt.all()]
-    row: dict[str, float] = {}
-    if learnt:
-      for name in learnt[0]._fields:
-        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
-        if mean.ndim:
-          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
-        else:
-          row[name] = float(mean)
-    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
-    if taken[0].rollout is not None:
-      row |= self._of_rollouts([m.rollout for m in taken])
-    return row
-
-  @staticmethod
-  def _of_rollouts(rollouts: list[Any]) -> dict[str, float]:
-    """Returns what was played."""
-    row: dict[str, float] = {}
-    sums = lambda name: np.sum([getattr(one, name) for one in rollouts], 0)
-    total = lambda name: float(sums(name).sum())
-    returns, counts = sums('return_sum'), sums('num_episodes')
-    if len(counts) > 1:
-      row |= {
-        f'return_of_agent/{i}': float(returns[i] / counts[i])
-        for i in np.flatnonzero(counts)
-      }
-    steps, episodes = max(total('num_steps'), 1), total('num_episodes')
-    if episodes:
-      row['episode_length'] = total('length_sum') / episodes
-    row['search_entropy'] = total('policy_entropy_sum') / steps
-    row['search_value'] = total('value_sum') / steps
-    row['search_value_gap'] = total('network_value_gap') / steps
-    return row
 
 
 def _save(
