@@ -42,7 +42,7 @@ from muzero_jax.config import Config
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = pathlib.Path(__file__).parent / 'results'
 MOST_POINTS = 200
-_FLAGFILES = 'experiments/flagfiles'
+FLAGFILES = ROOT / 'experiments/flagfiles'
 # Fields that change neither what is learnt nor what is scored.
 _BOOKKEEPING = (
   'log_period', 'checkpoint_period', 'max_checkpoints', 'env_threads',
@@ -254,8 +254,8 @@ def training_command(config: Config, *, tell_seed: bool) -> str:
     tell_seed: False to leave the seed out.
   """
   starts = {
-    f'--flagfile={path.relative_to(ROOT)}': _read_flagfile(path)
-    for path in sorted((ROOT / _FLAGFILES).glob('*/*.flags'))
+    f'--flagfile={path.relative_to(ROOT)}': read_flagfile(path)
+    for path in sorted(FLAGFILES.glob('*/*.flags'))
   } | {
     f'--preset={name}': config_lib.from_preset(name)
     for name in presets.PRESETS
@@ -279,7 +279,8 @@ def _changes(config: Config, base: Config) -> dict[str, Any]:
   }
 
 
-def _read_flagfile(path: pathlib.Path) -> Config:
+def read_flagfile(path: pathlib.Path) -> Config:
+  """Returns the configuration of a flagfile."""
   values = absl_flags.FlagValues()
   flags.define(flag_values=values)
   arguments = flags.parse(

@@ -24,7 +24,8 @@ def main(families: tuple[str, ...], preset: str) -> None:
     # Imported late: a mistake in the flags is told before jax is loaded.
     from muzero_jax import envs
 
-    envs.check_env_id(config.family, config.env_id)
+    if config.eval_episodes or not config.dataset:
+      envs.check_env_id(config.family, config.env_id)
     _cache_compilations()
     from muzero_jax import train as train_lib
 

@@ -115,8 +115,8 @@ def _script_arguments(module, argv, monkeypatch):
   values = absl_flags.FlagValues()
   called = {}
   monkeypatch.setattr(common, 'main', lambda **kwargs: called.update(kwargs))
-  if module in ('experiments.diagnose', 'experiments.evaluate',
-                'experiments.ladder'):
+  if module in ('experiments.dataset', 'experiments.diagnose',
+                'experiments.evaluate', 'experiments.ladder'):
     importlib.import_module(module)
     # Scripts share names of flags, and here one process: each leaves it again.
     for flag in list(absl_flags.FLAGS.flags_by_module_dict()[module]):
@@ -162,7 +162,7 @@ def test_make_targets_and_extras_exist():
 
 
 @pytest.mark.parametrize('name', [*_DOCUMENTS, 'docs/algorithm.md',
-                                  'docs/api.md'])
+                                  'docs/api.md', 'docs/datasets.md'])
 def test_links_and_paths_exist(name):
   text = _read(name)
   for path in re.findall(r'\]\(([^)#]+)\)', text):

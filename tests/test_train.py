@@ -17,6 +17,7 @@ from muzero_jax import (
   envs,
   flags,
   lock,
+  memory,
   progress,
   snapshots,
   train,
@@ -117,16 +118,16 @@ def test_a_second_trainer_is_refused(tmp_path):
 def test_memory_is_counted_before_it_is_taken(tmp_path, monkeypatch):
   run_config = tiny_run.config()
   spec = envs.make(run_config).spec
-  monkeypatch.setattr(train, '_free_memory', lambda: 10**9)
-  assert 'take 0.00 GB of 1.00 GB free' in train.check_memory(
+  monkeypatch.setattr(memory, 'free_bytes', lambda: 10**9)
+  assert 'take 0.00 GB of 1.00 GB free' in memory.check_replay(
     run_config, spec)
-  monkeypatch.setattr(train, '_free_memory', lambda: None)
-  assert train.check_memory(run_config, spec).endswith('0.00 GB')
+  monkeypatch.setattr(memory, 'free_bytes', lambda: None)
+  assert memory.check_replay(run_config, spec).endswith('0.00 GB')
   # A row of CartPole: 4 floats of observation, 2 of policy, reward, discount,
   # value, priority; action and player; 2 flags and 2 legal actions.
   row_bytes = 4 * (4 + 2 + 4 + 2) + 4
   free = 1024 * row_bytes
-  monkeypatch.setattr(train, '_free_memory', lambda: free)
+  monkeypatch.setattr(memory, 'free_bytes', lambda: free)
   with pytest.raises(ValueError, match=(
       'replay_capacity = 1024: .* of which it may take 80%: at most 8')):
     train.run(run_config, tmp_path / 'run')

@@ -93,7 +93,7 @@ class Agent:
     config: of its run.
     spec: of its environment.
     params: of its network.
-    step: environment steps it was trained for.
+    step: environment steps it was trained for; updates, if offline.
     make_env: builds its environments, as `envs.make` does.
   """
 

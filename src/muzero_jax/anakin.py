@@ -12,16 +12,17 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from muzero_jax import actor, factory, learner, replay
+from muzero_jax import actor, factory, learner, replay, rings
 from muzero_jax.actor import ActorState, RolloutStats
 from muzero_jax.config import Config
 from muzero_jax.learner import LearnerState
 from muzero_jax.replay import ReplayState
 from muzero_jax.search import Search
-from muzero_jax.types import Array, Environment
+from muzero_jax.stream import Stream, StreamState
+from muzero_jax.types import Array, Environment, EnvSpec
 
 AXIS = 'devices'
-_AGENTS = 'agents'
+AGENTS = 'agents'
 
 
 class TrainState(NamedTuple):
@@ -31,20 +32,22 @@ class TrainState(NamedTuple):
   """
 
   learner: LearnerState  # Replicated.
-  actor: ActorState  # [B, ...] sharded.
-  replay: ReplayState  # [T, B, ...] sharded over B.
+  actor: ActorState  # [B, ...] sharded; None offline.
+  replay: ReplayState  # [T, B, ...] sharded over B; offline without rows.
   rng_key: Array  # [devices] keys, one of each device.
-  num_steps: Array  # [] i32, environment steps so far.
+  num_steps: Array  # [] i32, environment steps so far; offline, updates.
   num_iterations: Array  # [] i32
+  # The reanalysed rows, [T, R, ...] sharded over R; None unless a stream.
+  stream: StreamState | None = None
 
 
 class IterationMetrics(NamedTuple):
   """Of one iteration, over all devices."""
 
-  rollout: RolloutStats
+  rollout: RolloutStats | None  # None offline.
   learner: learner.Metrics  # Means over the iteration's updates.
   has_learnt: Array  # [] bool, False while the replay fills.
-  num_steps: Array  # [] i32, so far.
+  num_steps: Array  # [] i32, so far; offline, updates.
   num_updates: Array  # [] i32, so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
@@ -53,25 +56,34 @@ class IterationMetrics(NamedTuple):
 class Anakin(NamedTuple):
   """The driver's functions; `step` is jitted and donates its argument."""
 
+  spec: EnvSpec
+  restorable: bool  # False where a checkpoint cannot keep the actors.
   init: Callable[[Array], TrainState]  # rng_key -> state.
   init_actors: Callable[[Array], ActorState]  # rng_key -> fresh actors.
   # () -> shapes, types and shardings of a state; allocates nothing.
   abstract: Callable[[], TrainState]
   step: Any  # jax.jit of TrainState -> (TrainState, IterationMetrics).
+  # state -> `step`, compiled for it; runs nothing.
+  compile: Callable[[TrainState], Any]
   mesh: Mesh
   samples_per_row: float  # Sequences trained per row played, exactly.
+  searches_per_iteration: int  # By Reanalyse, once it learns.
 
 
-def choose_num_devices(config: Config, restorable: bool = True) -> int:
+def choose_num_devices(
+  config: Config, restorable: bool = True, num_envs: int = 0
+) -> int:
   """Returns how many devices to use.
 
   Args:
     config: `num_devices` 0 takes the most that divide environments and batch.
     restorable: False for environments behind a pointer, which run on one.
+    num_envs: B where it is not the configuration's; 0 where it is.
 
   Raises:
     ValueError: if a stated number is not available or does not divide.
   """
+  num_envs = num_envs or config.num_envs
   available = len(jax.devices())
   wanted = config.num_devices
   if not restorable and wanted > 1:
@@ -84,11 +96,11 @@ def choose_num_devices(config: Config, restorable: bool = True) -> int:
     )
 
   def fits(count: int) -> bool:
-    return config.num_envs % count == 0 and config.batch_size % count == 0
+    return num_envs % count == 0 and config.batch_size % count == 0
 
   if wanted and not fits(wanted):
     raise ValueError(
-      f'num_devices={wanted}: must divide num_envs={config.num_envs} and '
+      f'num_devices={wanted}: must divide num_envs={num_envs} and '
       f'batch_size={config.batch_size}'
     )
   if wanted:
@@ -131,8 +143,11 @@ def make_anakin(
   learn = factory.make_learner(
     config, env.spec, system, num_devices=num_devices, axis_name=axis_name
   )
+  streamer = factory.make_stream(
+    config, env.spec, system, num_devices=num_devices
+  )
   search = factory.make_search(config, env.spec, system, training=True)
-  specs = _partition_specs(many)
+  specs = partition_specs(many, streamer is not None)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
   local_envs = config.num_envs // num_devices
 
@@ -153,10 +168,10 @@ def make_anakin(
     return replay.init(env.spec, local_envs, rows_per_env)
 
   step: Any = functools.partial(
-    _iterate, config, env, search, learn, axis_name
+    _iterate, config, env, search, learn, streamer, axis_name
   )
   if many:
-    step = jax.vmap(step, axis_name=_AGENTS)
+    step = jax.vmap(step, axis_name=AGENTS)
   init_shards, init_replays = over(init_shard), over(init_replay)
   if num_devices > 1:
     shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
@@ -178,7 +193,7 @@ def make_anakin(
     if many:
       rng_key = jax.random.split(rng_key, config.num_seeds)
     keys = over(functools.partial(jax.random.split, num=3))(rng_key)
-    return _place(shardings, TrainState(
+    return place(shardings, TrainState(
       learner=jax.jit(over(init_learner))(keys[..., 0]),
       actor=init_actors(keys[..., 1]),
       replay=jax.jit(init_replays)(rng_key),
@@ -186,42 +201,72 @@ def make_anakin(
       # Donated, so no two may be the same buffer.
       num_steps=jnp.zeros(rng_key.shape, jnp.int32),
       num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
+      stream=init_stream(streamer, shardings, rng_key, over),
     ))
 
   def abstract() -> TrainState:
-    return _abstract(shardings, jax.eval_shape(init, jax.random.key(0)))
+    return abstract_like(shardings, jax.eval_shape(init, jax.random.key(0)))
 
   rows = config.num_envs * config.rollout_length
+  jitted = jax.jit(step, donate_argnums=0)
   return Anakin(
+    spec=env.spec,
+    restorable=env.restorable,
     init=init,
     init_actors=init_actors,
     abstract=abstract,
-    step=jax.jit(step, donate_argnums=0),
+    step=jitted,
+    compile=lambda state: jitted.lower(state).compile(),
     mesh=mesh,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
+    searches_per_iteration=factory.searches_per_iteration(config, num_devices),
   )
 
 
-def _partition_specs(many: bool) -> TrainState:
+def init_stream(
+  streamer: Stream | None,
+  shardings: Any,
+  rng_key: Array,
+  over: Callable[..., Any],
+) -> StreamState | None:
+  """Returns the empty stream of each agent; None where there is no stream.
+
+  Args:
+    streamer: its functions.
+    shardings: of the state.
+    rng_key: one key of each agent: it only tells how many there are.
+    over: as a function of one agent becomes that of all.
+  """
+  if streamer is None:
+    return None
+  num_devices = shardings.num_steps.mesh.devices.size
+  make = over(lambda unused: streamer.init(num_devices))
+  return jax.jit(make, out_shardings=shardings.stream)(rng_key)
+
+
+def partition_specs(many: bool, streamed: bool = False) -> TrainState:
   agents = (None,) if many else ()
   sharded, replicated = PartitionSpec(*agents, AXIS), PartitionSpec()
   by_env: Any = PartitionSpec(*agents, None, AXIS)
+  of_replay = ReplayState(by_env, by_env, replicated)  # type: ignore[arg-type]
+  stream = StreamState(of_replay, by_env, replicated)  # type: ignore[arg-type]
   return TrainState(
     learner=replicated,  # type: ignore[arg-type]
     actor=sharded,  # type: ignore[arg-type]
-    replay=ReplayState(by_env, by_env, replicated),  # type: ignore[arg-type]
+    replay=of_replay,
     rng_key=sharded,  # type: ignore[arg-type]
     num_steps=replicated,  # type: ignore[arg-type]
     num_iterations=replicated,  # type: ignore[arg-type]
+    stream=stream if streamed else None,
   )
 
 
-def _place(shardings: TrainState, state: TrainState) -> TrainState:
+def place(shardings: TrainState, state: TrainState) -> TrainState:
   """Returns the state on its devices."""
   return _map_prefix(jax.device_put, shardings, state)
 
 
-def _abstract(shardings: TrainState, state: TrainState) -> TrainState:
+def abstract_like(shardings: TrainState, state: TrainState) -> TrainState:
   """Returns the shapes of `state` with their shardings."""
 
   def describe(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
@@ -247,6 +292,7 @@ def _iterate(
   env: Environment,
   search: Search,
   learn: learner.Learner,
+  streamer: Stream | None,
   axis_name: str | None,
   state: TrainState,
 ) -> tuple[TrainState, IterationMetrics]:
@@ -276,10 +322,10 @@ def _iterate(
   if config.num_seeds > 1:
     # The same for all agents. Said so, it stays one branch of the program; a
     # condition of each agent's own would make all compute both.
-    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), _AGENTS) > 0
-  new_learner, priority, metrics = _learn(
-    learn, config.updates_per_iteration, state.learner, buffer, learn_key,
-    has_learnt,
+    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), AGENTS) > 0
+  new_learner, priority, stream, metrics = learn_iteration(
+    learn, streamer, config.updates_per_iteration, state.learner, buffer,
+    state.stream, learn_key, has_learnt,
   )
   return TrainState(
     learner=new_learner,
@@ -288,6 +334,7 @@ def _iterate(
     rng_key=next_key[None],
     num_steps=num_steps,
     num_iterations=state.num_iterations + 1,
+    stream=stream,
   ), IterationMetrics(
     rollout=stats,
     learner=metrics,
@@ -299,36 +346,75 @@ def _iterate(
   )
 
 
+def learn_iteration(
+  learn: learner.Learner,
+  streamer: Stream | None,
+  num_updates: int,
+  state: LearnerState,
+  buffer: ReplayState,
+  stream: StreamState | None,
+  rng_key: Array,
+  can_learn: Array,
+) -> tuple[LearnerState, Array, StreamState | None, learner.Metrics]:
+  """Returns learner, priorities, stream and mean metrics after U updates.
+
+  Args:
+    learn: the learner.
+    streamer: reanalyses before the updates; None where it is no stream.
+    num_updates: U.
+    state: of the learner.
+    buffer: the replay.
+    stream: of the streamer.
+    rng_key: consumed.
+    can_learn: [] bool, False while the replay fills.
+  """
+  if streamer is None or stream is None:
+    state, priority, metrics = _learn(
+      learn, num_updates, state, buffer, rng_key, can_learn
+    )
+    return state, priority, None, metrics
+  stream_key, learn_key = jax.random.split(rng_key)
+  stream = streamer.refresh(
+    state.params, stream_key, buffer, stream, state.num_updates, can_learn
+  )
+  state, (priority, second), metrics = _learn(
+    learn, num_updates, state, rings.both(buffer, stream), learn_key, can_learn
+  )
+  stream = stream._replace(ring=stream.ring._replace(priority=second))
+  return state, priority, stream, metrics
+
+
 def _learn(
   learn: learner.Learner,
   num_updates: int,
   state: LearnerState,
-  buffer: ReplayState,
+  buffer: Any,
   rng_key: Array,
   can_learn: Array,
-) -> tuple[LearnerState, Array, learner.Metrics]:
+) -> tuple[LearnerState, Any, learner.Metrics]:
   """Returns learner, priorities and mean metrics after U updates.
 
-  The rows are read, never carried: a loop that carried them could copy the
+  Of a replay or, with a stream, of `Rings`, whose priorities are a pair. The
+  rows are read, never carried: a loop that carried them could copy the
   whole replay.
   """
 
   def update(
-    carry: tuple[LearnerState, Array], key: Array
-  ) -> tuple[tuple[LearnerState, Array], learner.Metrics]:
+    carry: tuple[LearnerState, Any], key: Array
+  ) -> tuple[tuple[LearnerState, Any], learner.Metrics]:
     current, priority = carry
     current, changed, metrics = learn.update(
       current, buffer._replace(priority=priority), key
     )
     return (current, changed.priority), metrics
 
-  def run(carry: tuple[LearnerState, Array]) -> Any:
+  def run(carry: tuple[LearnerState, Any]) -> Any:
     carry, metrics = jax.lax.scan(
       update, carry, jax.random.split(rng_key, num_updates)
     )
     return carry, jax.tree.map(lambda x: x.mean(axis=0), metrics)
 
-  def skip(carry: tuple[LearnerState, Array]) -> Any:
+  def skip(carry: tuple[LearnerState, Any]) -> Any:
     metrics = jax.eval_shape(update, carry, rng_key)[1]
     return carry, jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), metrics)
 

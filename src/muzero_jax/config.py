@@ -24,9 +24,11 @@ def _field(
   low: float | None = None,
   high: float | None = None,
   choices: tuple[str, ...] | None = None,
+  optional: bool = False,  # Of a text: may be empty.
 ) -> Any:
   """Returns a dataclass field with its description and allowed values."""
-  metadata = dict(help=help, low=low, high=high, choices=choices)
+  metadata = dict(
+    help=help, low=low, high=high, choices=choices, optional=optional)
   return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -170,7 +172,21 @@ class Config:
   reanalyse_fraction: float = _field(
     0.0, 'Share of each batch whose policy and value targets are computed '
     'afresh.', low=0, high=1)
-
+  reanalyse_form: str = _field(
+    'batch', 'Where these targets are computed: within each update, for its '
+    'batch, or as a stream that searches stretches of the replay before the '
+    'updates of an iteration and keeps them in a second ring.', choices=(
+      'batch', 'stream'))
+  reanalyse_rows_per_iteration: int = _field(
+    0, 'Stream: rows searched in each iteration, in whole stretches; 0 for as '
+    'many as the batch form would search.', low=0, high=2**31 - 1)
+  reanalyse_capacity: int = _field(
+    0, 'Stream: rows in the second ring, but at least those of one iteration; '
+    '0 for as many as in the replay.', low=0, high=2**31 - 1)
+  dataset: str = _field(
+    '', 'Trains offline from this directory, which experiments.dataset wrote, '
+    'and steps no environment: num_envs, rollout_length, replay_capacity, '
+    'min_replay and num_steps do not count then.', optional=True)
   augment_symmetry: bool = _field(
     False, 'Boards: each sequence is turned and mirrored at random when it is '
     'trained.')
@@ -230,6 +246,9 @@ class Config:
   # Run.
   num_steps: int = _field(
     100_000, 'Environment steps in all.', low=1, high=2**31 - 1)
+  offline_updates: int = _field(
+    20_000, 'Updates in all of a run with a dataset; what is said of '
+    'environment steps counts updates there.', low=1, high=2**31 - 1)
   num_devices: int = _field(
     0, 'Devices to shard over; 0 for all that fit.', low=0)
   seed: int = _field(0, 'Random seed.', low=0, high=2**31 - 1)
@@ -256,7 +275,11 @@ class Config:
       value = check(field.name, getattr(self, field.name))
       object.__setattr__(self, field.name, value)
     _check_temperature(self)
-    _check_sizes(self)
+    if self.dataset:
+      _check_offline(self)
+    else:
+      _check_sizes(self)
+    _check_devices(self)
     _check_network(self)
     _check_targets(self)
     _check_symmetry(self)
@@ -266,6 +289,16 @@ class Config:
     """Returns replay rows per environment, a whole number of rollouts."""
     rows = self.replay_capacity // self.num_envs
     return rows - rows % self.rollout_length
+
+  @property
+  def window_rows(self) -> int:
+    """Returns the least rows per environment from which one can train."""
+    return self.unroll_steps + self.td_steps + self.stacked_frames + 1
+
+  @property
+  def total_steps(self) -> int:
+    """Returns the environment steps of the run; offline, its updates."""
+    return self.offline_updates if self.dataset else self.num_steps
 
   @property
   def replay_rows(self) -> int:
@@ -278,10 +311,11 @@ FIELDS: dict[str, dataclasses.Field] = {
 }
 
 # What may differ when a run is resumed: none of it changes what was learnt, but
-# another num_steps stretches what is left of the schedules.
+# another num_steps (or offline_updates) stretches what is left of the
+# schedules.
 RESUMABLE_FIELDS = frozenset({
-  'num_steps', 'log_period', 'checkpoint_period', 'max_checkpoints',
-  'snapshot_period',
+  'num_steps', 'offline_updates', 'log_period', 'checkpoint_period',
+  'max_checkpoints', 'snapshot_period',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
 })
 
@@ -295,7 +329,7 @@ def allowed(name: str) -> str:
   if field.type is bool:
     return 'true or false'
   if field.type is str:
-    return 'a name'
+    return 'a path, or nothing' if field.metadata['optional'] else 'a name'
   entry = (typing.get_args(field.type) or (None,))[0]
   kind = 'one or more ' + ('whole numbers' if entry is int else 'numbers')
   if field.type in (int, float):
@@ -315,7 +349,8 @@ def check(name: str, value: Any) -> Any:
   """
   field = FIELDS[name]
   try:
-    converted = _convert(field.type, value)
+    is_none = field.metadata['optional'] and value == ''
+    converted = '' if is_none else _convert(field.type, value)
   except TypeError:
     raise _refusal(name, value) from None
   entries = converted if isinstance(converted, tuple) else (converted,)
@@ -433,8 +468,7 @@ def _check_temperature(config: Config) -> None:
 
 def _check_sizes(config: Config) -> None:
   """Raises ValueError where sizes do not fit together."""
-  window = (
-    config.unroll_steps + config.td_steps + config.stacked_frames + 1)
+  window = config.window_rows
   needed = max(window, config.rollout_length)
   if config.capacity_rows_per_env < needed:
     rows = -(-needed // config.rollout_length) * config.rollout_length
@@ -450,7 +484,20 @@ def _check_sizes(config: Config) -> None:
       f'min_replay = {config.min_replay} is more than the '
       f'{config.replay_rows} rows that the replay holds (replay_capacity = '
       f'{config.replay_capacity}, in whole rollouts)')
-  for name in ('num_envs', 'batch_size'):
+
+
+def _check_offline(config: Config) -> None:
+  """Raises ValueError where a run without environments could not learn."""
+  if not config.updates_per_iteration:
+    raise ValueError(
+      f'updates_per_iteration = 0 leaves dataset = {config.dataset!r} unused: '
+      'offline it must be at least 1')
+
+
+def _check_devices(config: Config) -> None:
+  """Raises ValueError where a stated number of devices cannot share."""
+  shared = ('batch_size',) if config.dataset else ('num_envs', 'batch_size')
+  for name in shared:
     if config.num_devices and getattr(config, name) % config.num_devices:
       raise ValueError(
         f'{name} = {getattr(config, name)} is not a multiple of num_devices '

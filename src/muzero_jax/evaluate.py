@@ -127,6 +127,8 @@ def report(
     num_episodes=num_episodes,
     num_simulations=config.eval_simulations or config.num_simulations,
   )
+  if config.dataset:
+    result['unit'] = 'updates'  # Of `step`: an offline run has no others.
   if not two_players:
     score = evaluate(
       agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
@@ -295,9 +297,9 @@ def describe(result: dict[str, Any]) -> list[str]:
       f'{result["confidence"]:.2f} (95 % confidence interval)',
     ]
   head = (
-    f'{result["environment"]} after {result["step"]:,} steps, '
-    f'{result["num_episodes"]} episodes, {result["num_simulations"]} '
-    'simulations, no noise:'
+    f'{result["environment"]} after {result["step"]:,} '
+    f'{result.get("unit", "steps")}, {result["num_episodes"]} episodes, '
+    f'{result["num_simulations"]} simulations, no noise:'
   )
   if 'returns' not in result:
     lines = [head]

@@ -17,6 +17,7 @@ from muzero_jax import (
   networks,
   optimiser,
   search,
+  stream,
   symmetry,
   transforms,
 )
@@ -182,7 +183,7 @@ def make_learner(
     max_grad_norm=config.max_grad_norm,
   )
   reanalyse_search = None
-  if config.reanalyse_fraction:
+  if config.reanalyse_fraction and config.reanalyse_form == 'batch':
     reanalyse_search = make_reanalyse_search(config, spec, system)
   return learner.make_learner(
     system.model,
@@ -209,6 +210,7 @@ def make_learner(
     priority_alpha=config.priority_alpha,
     priority_beta=config.priority_beta,
     reanalyse_fraction=config.reanalyse_fraction,
+    reanalyse_form=config.reanalyse_form,
     reanalyse_search=reanalyse_search,
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
@@ -217,8 +219,92 @@ def make_learner(
   )
 
 
+def num_reanalysed(config: Config, num_devices: int = 1) -> int:
+  """Returns the reanalysed sequences of each batch, over all devices."""
+  local = round(config.reanalyse_fraction * (config.batch_size // num_devices))
+  return local * num_devices
+
+
+def stream_plan(
+  config: Config,
+  num_devices: int = 1,
+  *,
+  rows_per_env: int = 0,
+  num_envs: int = 0,
+) -> stream.Plan | None:
+  """Returns the sizes of a device's stream; None where Reanalyse is none.
+
+  Args:
+    config: of the run.
+    num_devices: over which the run is sharded.
+    rows_per_env: of the replay; 0 for the configuration's.
+    num_envs: of the replay, over all devices; 0 for the configuration's.
+  """
+  sequences = num_reanalysed(config, num_devices) // num_devices
+  if config.reanalyse_form != 'stream' or not sequences:
+    return None
+  rows_per_env = rows_per_env or config.capacity_rows_per_env
+  rows = rows_per_env * (num_envs or config.num_envs)
+  in_batch = sequences * (config.unroll_steps + 1)
+  wanted = config.reanalyse_rows_per_iteration // num_devices
+  return stream.make_plan(
+    rows_per_iteration=wanted or config.updates_per_iteration * in_batch,
+    group_rows=in_batch,
+    capacity=(config.reanalyse_capacity or rows) // num_devices,
+    rows_per_env=rows_per_env,
+    # A stretch loses K + n rows at its end: let it be worth that.
+    opening=max(config.rollout_length, config.unroll_steps + config.td_steps),
+    stacked_frames=config.stacked_frames,
+    unroll_steps=config.unroll_steps,
+    td_steps=config.td_steps,
+  )
+
+
+def make_stream(
+  config: Config,
+  spec: EnvSpec,
+  system: System,
+  *,
+  num_devices: int = 1,
+  rows_per_env: int = 0,
+  num_envs: int = 0,
+) -> stream.Stream | None:
+  """Returns Reanalyse as a stream, if it is one, of one device."""
+  plan = stream_plan(
+    config, num_devices, rows_per_env=rows_per_env, num_envs=num_envs)
+  if plan is None:
+    return None
+  return stream.make_stream(
+    spec,
+    plan,
+    search=make_reanalyse_search(config, spec, system),
+    value_fn=lambda params, observation: system.value_transform.invert(
+      system.model.root(params, observation).value_logits),
+    stack_actions=config.stack_actions,
+  )
+
+
+def searches_per_iteration(
+  config: Config,
+  num_devices: int = 1,
+  *,
+  rows_per_env: int = 0,
+  num_envs: int = 0,
+) -> int:
+  """Returns the rows that Reanalyse searches in each iteration that learns."""
+  plan = stream_plan(
+    config, num_devices, rows_per_env=rows_per_env, num_envs=num_envs)
+  if plan is not None:
+    return num_devices * plan.num_actors * plan.searched
+  sequences = num_reanalysed(config, num_devices)
+  return (
+    config.updates_per_iteration * sequences * (config.unroll_steps + 1))
+
+
 def total_updates(config: Config) -> int:
   """Returns the updates of the whole run, but for rows that are no steps."""
+  if config.dataset:
+    return config.offline_updates
   rows = max(config.num_steps - config.min_replay, 1)
   iterations = math.ceil(rows / (config.num_envs * config.rollout_length))
   return max(iterations * config.updates_per_iteration, 1)

@@ -15,6 +15,7 @@ from muzero_jax import (
   losses,
   reanalyse,
   replay,
+  rings,
   stochastic,
   symmetry,
   targets,
@@ -22,7 +23,7 @@ from muzero_jax import (
 )
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput
-from muzero_jax.replay import ReplayState, Sample
+from muzero_jax.replay import Sample
 from muzero_jax.search import Search
 from muzero_jax.stochastic import ChanceLoss, ChanceOutput
 from muzero_jax.symmetry import Symmetries
@@ -79,16 +80,19 @@ class Metrics(NamedTuple):
   codes_in_use: Array | None = None  # [] perplexity of the batch's codes.
   # With a consistency loss only: 0 agrees, 1 is unrelated.
   consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
+  # [] updates since the reanalysed samples were searched; None unless they are
+  # a stream's.
+  target_age: Array | None = None
 
 
 class Learner(NamedTuple):
   """The learner's functions."""
 
   init: Callable[[Params], LearnerState]
-  # state, replay, rng_key -> state, replay, metrics.
+  # state, replay, rng_key -> state, replay, metrics; `Rings` for a replay where
+  # Reanalyse is a stream.
   update: Callable[
-    [LearnerState, ReplayState, Array],
-    tuple[LearnerState, ReplayState, Metrics],
+    [LearnerState, Any, Array], tuple[LearnerState, Any, Metrics]
   ]
   # state, sequences, targets, weights [N] -> state, metrics.
   step: Callable[
@@ -123,6 +127,7 @@ def make_learner(
   priority_beta: float = 1.0,
   priority_epsilon: float = 1e-3,
   reanalyse_fraction: float = 0.0,
+  reanalyse_form: str = 'batch',
   reanalyse_search: Search | None = None,
   stacked_frames: int = 1,
   stack_actions: bool = False,
@@ -160,8 +165,11 @@ def make_learner(
     priority_beta: exponent of the importance weights.
     priority_epsilon: least priority.
     reanalyse_fraction: share of each batch, rounded to whole sequences, with
-      fresh targets from the target network.
-    reanalyse_search: noise-free; required if the fraction is above 0.
+      fresh targets.
+    reanalyse_form: 'batch' computes these targets within the update, with the
+      target network; 'stream' takes such sequences from the second of `Rings`.
+    reanalyse_search: noise-free; required by 'batch' if the fraction is above
+      0.
     stacked_frames: S.
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
@@ -178,7 +186,9 @@ def make_learner(
       'stack_actions=False'
     )
   num_fresh = round(reanalyse_fraction * batch_size)
-  if num_fresh and reanalyse_search is None:
+  streamed = reanalyse_form == 'stream' and num_fresh > 0
+  store: Any = rings if streamed else replay
+  if num_fresh and not streamed and reanalyse_search is None:
     raise ValueError(
       f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
     )
@@ -204,16 +214,18 @@ def make_learner(
   # Encoder and consistency loss look at all rows of the unroll.
   seen_rows = unroll_steps + 1 if chance_fn or consistency_weight else 1
   sample_fn = functools.partial(
-    replay.sample,
+    store.sample,
     batch_size=batch_size,
     window=window,
     stacked_frames=stacked_frames,
     stack_actions=stack_actions,
-    observed_rows=window if num_fresh else seen_rows,
+    observed_rows=window if num_fresh and not streamed else seen_rows,
     alpha=priority_alpha,
   )
+  if streamed:
+    sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
   refresh_fn = None
-  if num_fresh:
+  if num_fresh and not streamed:
     assert reanalyse_search is not None
     refresh_fn = functools.partial(
       _refresh_part,
@@ -254,8 +266,8 @@ def make_learner(
   num_devices = lambda: 1 if axis_name is None else jax.lax.psum(1, axis_name)
 
   def update(
-    state: LearnerState, buffer: ReplayState, rng_key: Array
-  ) -> tuple[LearnerState, ReplayState, Metrics]:
+    state: LearnerState, buffer: Any, rng_key: Array
+  ) -> tuple[LearnerState, Any, Metrics]:
     sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
       rng_key, 4
     )
@@ -273,7 +285,7 @@ def make_learner(
     limits = None
     if td_correction:
       limits = targets.td_limits(
-        replay.ages(buffer, batch) * num_devices(), td_steps=td_steps,
+        store.ages(buffer, batch) * num_devices(), td_steps=td_steps,
         period=td_correction,
       )
     target = jax.vmap(target_fn)(
@@ -281,16 +293,23 @@ def make_learner(
     )
     if priority_alpha:
       weights, buffer = _prioritise(
-        buffer, batch, sequence, target,
+        store, buffer, batch, sequence, target,
         beta=priority_beta, epsilon=priority_epsilon, axis_name=axis_name,
       )
     else:
       weights = jnp.ones(batch_size)
+    num_updates = state.num_updates
     state, metrics = step(state, sequence, target, weights)
-    age = replay.ages(buffer, batch).mean()
+    age = store.ages(buffer, batch).mean()
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
-    return state, buffer, metrics._replace(sample_age=age)
+    metrics = metrics._replace(sample_age=age)
+    if streamed:
+      age = rings.target_age(buffer, batch, num_updates)
+      if axis_name is not None:
+        age = jax.lax.pmean(age, axis_name)
+      metrics = metrics._replace(target_age=age)
+    return state, buffer, metrics
 
   return Learner(
     init=functools.partial(_init, optimiser, average_decay > 0),
@@ -343,7 +362,8 @@ def _refresh_part(
 
 
 def _prioritise(
-  buffer: ReplayState,
+  store: Any,
+  buffer: Any,
   batch: Sample,
   sequence: Sequence,
   target: Target,
@@ -351,13 +371,14 @@ def _prioritise(
   beta: float,
   epsilon: float,
   axis_name: str | None,
-) -> tuple[Array, ReplayState]:
+) -> tuple[Array, Any]:
   """Returns importance weights and the replay with new priorities.
 
-  |search value - n-step return| + epsilon (MuZero appendix G).
+  |search value - n-step return| + epsilon (MuZero appendix G). `store` is the
+  module that knows the buffer, `replay` or `rings`.
   """
   probability = batch.probability
-  total = replay.num_rows(buffer)
+  total = store.num_rows(buffer, batch)
   if axis_name is not None:
     # Every device draws its own part of the batch from its own part of the
     # ring: a row's chance among all rows is 1 / devices of its chance there.
@@ -368,9 +389,9 @@ def _prioritise(
   )
   priority = jnp.abs(sequence.value[:, 0] - target.value[:, 0]) + epsilon
   # A broken value must not poison the sums that all later draws rest on.
-  old = buffer.priority[batch.slot, batch.env]
+  old = store.priority_of(buffer, batch)
   priority = jnp.where(jnp.isfinite(priority), priority, old)
-  return weights, replay.set_priority(buffer, batch, priority)
+  return weights, store.set_priority(buffer, batch, priority)
 
 
 def _loss(

@@ -1,6 +1,6 @@
 """Directories whose every byte is known: a manifest of SHA-256 hashes.
 
-`checkpoint` keeps its promises by them.
+`checkpoint` keeps its promises by them, and `dataset` by hashes alike.
 """
 
 import hashlib
@@ -24,10 +24,10 @@ def seal(directory: pathlib.Path, facts: dict[str, Any]) -> None:
     facts: stored in the manifest; its `step` is the directory's name.
   """
   files = {
-    path.relative_to(directory).as_posix(): _flush_and_hash(path)
+    path.relative_to(directory).as_posix(): flush_and_hash(path)
     for path in sorted(directory.rglob('*')) if path.is_file()
   }
-  _write_flushed(
+  write_flushed(
     directory / _MANIFEST, _manifest_bytes(dict(facts, files=files)))
   for folder in [
     *(p for p in directory.rglob('*') if p.is_dir()), directory
@@ -90,7 +90,7 @@ def _read(directory: pathlib.Path) -> dict[str, Any]:
   return contents
 
 
-def _flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
+def flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
   """Returns size and SHA-256 of a file that is then safely on disk."""
   with open(path, 'rb') as file:
     digest = hashlib.file_digest(file, 'sha256').hexdigest()
@@ -98,7 +98,8 @@ def _flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
     return dict(sha256=digest, size=file.tell())
 
 
-def _write_flushed(path: pathlib.Path, data: bytes) -> None:
+def write_flushed(path: pathlib.Path, data: bytes) -> None:
+  """Writes a file; when this returns, its bytes are on disk."""
   with open(path, 'wb') as file:
     file.write(data)
     file.flush()

@@ -40,6 +40,7 @@ class Progress:
     start_updates: int = 0,
     start_simulations: int = 0,
     log_period: float = 10.0,
+    unit: str = 'steps',
     tensorboard: bool = True,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -54,6 +55,8 @@ class Progress:
       start_updates: updates of that checkpoint.
       start_simulations: simulations of that checkpoint.
       log_period: seconds between lines.
+      unit: what steps are: environment steps, or 'updates' offline, where
+        there are no others.
       tensorboard: True to write TensorBoard events, with tensorboardX.
       stream: where lines go; standard output by default.
       clock: seconds.
@@ -61,6 +64,7 @@ class Progress:
     self.workdir = pathlib.Path(workdir)
     self.workdir.mkdir(parents=True, exist_ok=True)
     self._total, self._period = total_steps, log_period
+    self._is_offline = unit == 'updates'
     self._stream, self._clock = stream, clock
     self._step, self._time = start_step, clock()
     self._updates, self._simulations = start_updates, start_simulations
@@ -150,7 +154,10 @@ class Progress:
     row = self._rates(int(step), int(num_updates), int(num_simulations))
     if self._episodes:
       row['return'] = self._return_sum / self._episodes
-    row['episodes'] = self._episodes
+    if self._is_offline:
+      del row['steps_per_second']
+    else:
+      row['episodes'] = self._episodes
     row |= {name: _plain(value) for name, value in metrics.items()}
     self._episodes, self._return_sum = 0, 0.0
     self.note(self._line(row))
@@ -212,14 +219,17 @@ class Progress:
 
   def _line(self, row: Mapping[str, Any]) -> str:
     step = row['step']
-    parts = [
-      f'{step:,}/{self._total:,} {100 * step / max(self._total, 1):.0f}%',
-      f'{_short(row["steps_per_second"])} steps/s',
-      f'{_short(row["simulations_per_second"])} simulations/s',
-      f'{_short(row["updates_per_second"])} updates/s',
-      f'return {_short(row["return"])} ({row["episodes"]} episodes)'
-      if 'return' in row else 'return - (0 episodes)',
+    done = f'{100 * step / max(self._total, 1):.0f}%'
+    of = ' updates' if self._is_offline else ''
+    parts = [f'{step:,}/{self._total:,}{of} {done}']
+    parts += [
+      f'{_short(row[name])} {name.removesuffix("_per_second")}/s'
+      for name in _RATES if name in row
     ]
+    if not self._is_offline:
+      parts.append(
+        f'return {_short(row["return"])} ({row["episodes"]} episodes)'
+        if 'return' in row else 'return - (0 episodes)')
     parts += [f'{name.replace("_", " ")} {_short(value)}'
               for name, value in row.items() if name.endswith('loss')]
     if self._rate:
@@ -266,6 +276,9 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
   } - _NOT_DRAWN)
   losses = [name for name in names if name.endswith('loss')]
   panels = [['return', 'eval_return'], losses]
+  # A run that plays has the rate at which it does.
+  plays = any('steps_per_second' in row for row in rows)
+  unit = 'environment steps' if plays else 'updates'
   # "name/0", "name/1", ... are the lines of one panel.
   groups: dict[str, list[str]] = {}
   for name in names:
@@ -279,7 +292,7 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
   FigureCanvasAgg(figure)
   for index, panel in enumerate(panels):
     axes = figure.add_subplot(lines, columns, index + 1)
-    _draw(axes, rows, panel)
+    _draw(axes, rows, panel, unit)
   path = pathlib.Path(workdir) / CURVES_FILE
   temporary = path.with_name(f'.{CURVES_FILE}-{os.getpid()}')
   figure.savefig(temporary, format='png', dpi=100)
@@ -288,7 +301,7 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
 
 
 def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
-          names: Sequence[str]) -> None:
+          names: Sequence[str], unit: str) -> None:
   """Draws one panel; each line has the rows that have a value."""
   for name in names:
     points = [(row['step'], row[name]) for row in rows
@@ -306,7 +319,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
     names[0], 'losses' if names[0].endswith('loss')
     else names[0].split('/')[0])
   axes.set_title(title.replace('_', ' '), fontsize=10)
-  axes.set_xlabel('environment steps', fontsize=8)
+  axes.set_xlabel(unit, fontsize=8)
   axes.tick_params(labelsize=8)
   axes.grid(alpha=0.3)
   if len(axes.lines) > 1 or names[0] == 'return' and axes.lines:

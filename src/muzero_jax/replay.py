@@ -147,7 +147,7 @@ def sample(
   rows = state.rows
   newest = (state.num_added - 1) % capacity
   sequence = Sequence(
-    observation=_observations(
+    observation=observations(
       rows, slot, env, observed_rows, stacked_frames, stack_actions
     ),
     reward=rows.reward[index, envs],
@@ -214,7 +214,7 @@ def _draw(
   return slot, env, weight[slot, env] / total
 
 
-def _observations(
+def observations(
   rows: Trajectory,
   slot: Array,
   env: Array,
@@ -222,7 +222,16 @@ def _observations(
   stacked_frames: int,
   stack_actions: bool,
 ) -> Array:
-  """Returns stacked observations [N, observed_rows, ...]."""
+  """Returns stacked observations [N, observed_rows, ...] of windows.
+
+  Args:
+    rows: [T, B, ...] a ring's.
+    slot: [N] of each window's first row.
+    env: [N] its environment.
+    observed_rows: rows of the window, from its first.
+    stacked_frames: S.
+    stack_actions: whether observations hold the actions too.
+  """
   capacity = rows.reward.shape[0]
   num_actions = rows.policy.shape[-1]
   offsets = jnp.arange(1 - stacked_frames, observed_rows)
@@ -273,6 +282,11 @@ def importance_weights(
   return weights / highest
 
 
+def priority_of(state: ReplayState, batch: Sample) -> Array:
+  """Returns the stored priorities [N] of sampled rows."""
+  return state.priority[batch.slot, batch.env]
+
+
 def set_priority(
   state: ReplayState, batch: Sample, priority: Array
 ) -> ReplayState:
@@ -291,7 +305,8 @@ def ages(state: ReplayState, batch: Sample) -> Array:
   return (state.num_added - 1 - batch.slot) % capacity * num_envs
 
 
-def num_rows(state: ReplayState) -> Array:
-  """Returns the rows stored over all environments."""
+def num_rows(state: ReplayState, batch: Sample | None = None) -> Array:
+  """Returns the rows stored over all environments, whatever the batch."""
+  del batch  # `rings` has to know it.
   capacity, num_envs = state.priority.shape
   return jnp.minimum(state.num_added, capacity) * num_envs

@@ -15,25 +15,27 @@ import numpy as np
 from muzero_jax import anakin as anakin_lib
 from muzero_jax import (
   checkpoint,
+  dataset,
   envs,
   evaluate,
   factory,
   flags,
   learner,
   lock,
+  memory,
+  offline,
   replay,
   snapshots,
 )
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
 from muzero_jax.config import Config
+from muzero_jax.dataset import Dataset
 from muzero_jax.envs import base
+from muzero_jax.means import Means
 from muzero_jax.progress import Progress
-from muzero_jax.types import Environment, EnvSpec
+from muzero_jax.types import EnvSpec
 
-# Share of the free memory that a replay may take: the networks, their
-# gradients and the search need the rest.
-_MEMORY_SHARE = 0.8
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
 EVALUATION_FILE = 'evaluation.json'
@@ -80,9 +82,28 @@ def run(
     FloatingPointError: if losses, observations or rewards are not finite.
     RuntimeError: if a checkpoint cannot be written.
   """
+  if config.dataset:
+    driver, data, lines = _make_offline(config, make_env)
+  else:
+    driver, lines = _make_anakin(config, make_env)
+    data = None
+  with lock.hold(workdir), _stop_on_signals() as stop:
+    try:
+      _run(config, workdir, make_env, driver, data, lines, stop)
+    except _StoppedError:
+      name = signal.Signals(stop.signum).name
+      print(f'stopped by {name}; the same command resumes the run', flush=True)
+      return 128 + stop.signum
+  return 0
+
+
+def _make_anakin(
+  config: Config, make_env: MakeEnv
+) -> tuple[Anakin, list[str]]:
+  """Returns the driver of a run that plays, and lines on it."""
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
-  memory = check_memory(config, probe.spec)
+  needed = memory.check_replay(config, probe.spec)
   factory.make_system(config, probe.spec)
   num_devices = anakin_lib.choose_num_devices(config, probe.restorable)
   local_envs = config.num_envs // num_devices
@@ -95,60 +116,35 @@ def run(
     num_devices=num_devices,
     rows_per_env=config.capacity_rows_per_env,
   )
-  with lock.hold(workdir), _stop_on_signals() as stop:
-    try:
-      _run(config, workdir, make_env, env, driver, memory, stop)
-    except _StoppedError:
-      name = signal.Signals(stop.signum).name
-      print(f'stopped by {name}; the same command resumes the run', flush=True)
-      return 128 + stop.signum
-  return 0
+  return driver, [
+    f'{config.num_envs} environments and batches of {config.batch_size} '
+    f'over {_devices(num_devices)}',
+    *_agents(config),
+    needed,
+    f'{driver.samples_per_row:g} sequences trained per row played',
+    *_searches(config, driver),
+  ]
 
 
-def check_memory(config: Config, spec: EnvSpec) -> str:
-  """Returns a line on the replay's memory.
-
-  Raises:
-    ValueError: if it cannot fit; nothing was allocated.
-  """
-  needed = config.num_seeds * replay.num_bytes(
-    spec, config.num_envs, config.capacity_rows_per_env
-  )
-  free = _free_memory()
-  line = (
-    f'replay: {config.replay_rows:,} rows of {spec.name} take '
-    f'{_gigabytes(needed)}'
-  )
-  if config.num_seeds > 1:
-    line += f' for {config.num_seeds} agents'
-  if free is None:
-    return line
-  if needed > _MEMORY_SHARE * free:
-    raise ValueError(
-      f'replay_capacity = {config.replay_capacity}: the replay would take '
-      f'{_gigabytes(needed)}, but {_gigabytes(free)} are free, of which it may '
-      f'take {_MEMORY_SHARE:.0%}: at most '
-      f'{int(config.replay_rows * _MEMORY_SHARE * free / needed)} rows'
-    )
-  return f'{line} of {_gigabytes(free)} free'
-
-
-def _free_memory() -> int | None:
-  """Returns the free bytes of the devices, or of the host for a CPU."""
-  devices = jax.devices()
-  if devices[0].platform != 'cpu':
-    stats = [device.memory_stats() or {} for device in devices]
-    limits = [s.get('bytes_limit', 0) - s.get('bytes_in_use', 0) for s in stats]
-    return sum(limits) or None
-  with contextlib.suppress(OSError):
-    for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
-      if line.startswith('MemAvailable:'):
-        return int(line.split()[1]) * 1024
-  return None
-
-
-def _gigabytes(num_bytes: float) -> str:
-  return f'{num_bytes / 1e9:.2f} GB'
+def _make_offline(
+  config: Config, make_env: MakeEnv
+) -> tuple[Anakin, Dataset, list[str]]:
+  """Returns the driver of a run that plays nothing, its data and lines."""
+  spec = None
+  if config.eval_episodes:
+    spec = make_env(config, num_envs=1, evaluation=True).spec
+  data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
+  needed = memory.check_dataset(config, data)
+  num_envs = data.rows.reward.shape[1]
+  num_devices = anakin_lib.choose_num_devices(config, num_envs=num_envs)
+  driver = offline.make_offline(config, data, num_devices=num_devices)
+  return driver, data, [
+    f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
+    *_agents(config),
+    f'dataset {config.dataset}: {dataset.describe(data)}',
+    needed,
+    *_searches(config, driver),
+  ]
 
 
 @contextlib.contextmanager
@@ -172,40 +168,34 @@ def _run(
   config: Config,
   workdir: str | os.PathLike,
   make_env: MakeEnv,
-  env: Environment,
   driver: Anakin,
-  memory: str,
+  data: Dataset | None,
+  lines: list[str],
   stop: _Stop,
 ) -> None:
   flags.check_same_run(workdir, config)
-  state, resumed = _start(config, workdir, env, driver)
+  if data is not None:
+    offline.check_same_data(workdir, data)
+  state, resumed = _start(config, workdir, driver)
   flags.store(workdir, config)
+  if data is not None:
+    dataset.write_facts(workdir, data.facts)
   with Progress(
     workdir,
-    total_steps=config.num_steps,
+    total_steps=config.total_steps,
+    unit='updates' if config.dataset else 'steps',
     start_step=_least(state.num_steps),
     start_updates=_least(state.learner.num_updates),
-    start_simulations=_num_simulations(config, state),
+    start_simulations=_num_simulations(config, driver, state),
     log_period=config.log_period,
   ) as progress:
-    devices = driver.mesh.devices.size
-    progress.header(
-      config,
-      [
-        f'{config.num_envs} environments and batches of {config.batch_size} '
-        f'over {devices} device{"s" if devices > 1 else ""}',
-        *_agents(config),
-        memory,
-        f'{driver.samples_per_row:g} sequences trained per row played',
-        *resumed,
-      ],
-    )
-    if _least(state.num_steps) < config.num_steps:
+    progress.header(config, [*lines, *resumed])
+    if _least(state.num_steps) < config.total_steps:
       with progress.timed():
-        step = driver.step.lower(state).compile()
-      state = _iterate(config, workdir, env, step, state, progress, stop)
+        step = driver.compile(state)
+      state = _iterate(config, workdir, driver, step, state, progress, stop)
     if config.eval_episodes:
-      _evaluate(config, workdir, make_env, env.spec, state, progress)
+      _evaluate(config, workdir, make_env, driver.spec, state, progress)
     curves = progress.close()
     files = ['config.json', 'checkpoints/', 'metrics.jsonl']
     files += ['snapshots/'] if snapshots.steps(workdir) else []
@@ -217,28 +207,27 @@ def _run(
 def _start(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
   driver: Anakin,
 ) -> tuple[TrainState, list[str]]:
   """Returns the state to go on from, and lines that say which that is."""
   rng_key = jax.random.key(config.seed)
   lines: list[str] = []
   abstract = driver.abstract()
-  if not env.restorable:
+  if not driver.restorable:
     abstract = abstract._replace(actor=_NO_ACTORS)
   found = checkpoint.restore(workdir, abstract, report=lines.append)
   if found is None:
     return driver.init(rng_key), lines
   step, state = found
   lines.append(f'resumed from the checkpoint at step {step:,}')
-  if not env.restorable:
+  if not driver.restorable:
     actor_key = jax.random.fold_in(rng_key, step)
     state = state._replace(
       actor=driver.init_actors(actor_key),
       replay=jax.jit(replay.close_episodes, donate_argnums=0)(state.replay),
     )
     lines.append(
-      f'{env.spec.name} cannot be restored: its running episodes start anew'
+      f'{driver.spec.name} cannot be restored: its running episodes start anew'
     )
   return state, lines
 
@@ -246,7 +235,7 @@ def _start(
 def _iterate(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
+  driver: Anakin,
   step_fn: Any,
   state: TrainState,
   progress: Progress,
@@ -257,7 +246,7 @@ def _iterate(
   Raises:
     _StoppedError: on a signal, once the state is saved.
   """
-  means = _Means()
+  means = Means()
   last_save = time.monotonic()
   next_snapshot = _next_snapshot(config, _least(state.num_steps))
   stop.deferred = True
@@ -273,17 +262,18 @@ def _iterate(
     num_steps = _least(metrics.num_steps)
     _check_finite(metrics)
     means.add(metrics)
-    progress.add_episodes(
-      metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
-    )
+    if metrics.rollout is not None:
+      progress.add_episodes(
+        metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
+      )
     # A signal that comes later than this takes another iteration.
-    done = num_steps >= config.num_steps or bool(stop.signum)
+    done = num_steps >= config.total_steps or bool(stop.signum)
     if progress.due() or done:
       progress.log(
         num_steps,
-        means.take(),
+        {**_reanalysed(config, driver), **means.take()},
         num_updates=_least(metrics.num_updates),
-        num_simulations=_num_simulations(config, state),
+        num_simulations=_num_simulations(config, driver, state),
         force=done,
       )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
@@ -293,7 +283,7 @@ def _iterate(
       _save_snapshot(workdir, num_steps, state, progress)
       next_snapshot = _next_snapshot(config, num_steps)
     if done or is_due and is_sound:
-      _save(config, workdir, env, state, progress)
+      _save(config, workdir, driver, state, progress)
       last_save = time.monotonic()
   stop.deferred = False
   if stop.signum:
@@ -301,16 +291,51 @@ def _iterate(
   return state
 
 
-def _num_simulations(config: Config, state: TrainState) -> int:
-  """Returns the simulations of acting so far, of one agent."""
+def _num_simulations(
+  config: Config, driver: Anakin, state: TrainState
+) -> int:
+  """Returns the simulations of acting so far, of one agent; offline, those of
+  Reanalyse."""
   iterations = _least(state.num_iterations)
+  if config.dataset:
+    searches = iterations * driver.searches_per_iteration
+    return searches * config.num_simulations
   rows = iterations * config.rollout_length * config.num_envs
   return rows * config.num_simulations
+
+
+def _reanalysed(config: Config, driver: Anakin) -> dict[str, float]:
+  """Returns the exact share of reanalysed sequences, if there are any.
+
+  With the age of their targets in updates, 0 within the batch: what is stale
+  there is the target network. A stream tells its own.
+  """
+  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  if not count:
+    return {}
+  share = count / config.batch_size
+  return dict(reanalysed_fraction=share, target_age=0.0)
 
 
 def _least(count: Any) -> int:
   """Returns a count of the agent that is behind the others, if there are."""
   return int(np.min(jax.device_get(count)))
+
+
+def _devices(count: int) -> str:
+  return f'{count} device{"s" if count > 1 else ""}'
+
+
+def _searches(config: Config, driver: Anakin) -> list[str]:
+  """Returns a line on Reanalyse, if there is any."""
+  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  if not count:
+    return []
+  return [
+    f'{count} of {config.batch_size} sequences reanalysed, '
+    f'{driver.searches_per_iteration:,} searches an iteration '
+    f'({config.reanalyse_form})'
+  ]
 
 
 def _agents(config: Config) -> list[str]:
@@ -326,7 +351,7 @@ def _agents(config: Config) -> list[str]:
 def _check_finite(metrics: IterationMetrics) -> None:
   """Raises FloatingPointError where a run cannot go on."""
   step = _least(metrics.num_steps)
-  if metrics.rollout.num_bad.any():
+  if metrics.rollout is not None and metrics.rollout.num_bad.any():
     _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
   if (metrics.skips_in_a_row >= learner.MAX_SKIPS).any():
     raise FloatingPointError(
@@ -342,54 +367,10 @@ def _refuse_rows(step: int, num_bad: int) -> None:
   )
 
 
-class _Means:
-  """Metrics between two progress lines."""
-
-  def __init__(self) -> None:
-    self._all: list[IterationMetrics] = []
-
-  def add(self, metrics: IterationMetrics) -> None:
-    """Adds one iteration's."""
-    self._all.append(metrics)
-
-  def take(self) -> dict[str, float]:
-    """Returns means by name, and forgets what they are made of."""
-    taken, self._all = self._all, []
-    if not taken:
-      return {}
-    learnt = [m.learner for m in taken if m.has_learnt.all()]
-    row: dict[str, float] = {}
-    if learnt:
-      for name in learnt[0]._fields:
-        if getattr(learnt[0], name) is None:  # Of models that have no such.
-          continue
-        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
-        if mean.ndim:
-          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
-        else:
-          row[name] = float(mean)
-    sums = lambda name: np.sum([getattr(m.rollout, name) for m in taken], 0)
-    total = lambda name: float(sums(name).sum())
-    returns, counts = sums('return_sum'), sums('num_episodes')
-    if len(counts) > 1:
-      row |= {
-        f'return_of_agent/{i}': float(returns[i] / counts[i])
-        for i in np.flatnonzero(counts)
-      }
-    steps, episodes = max(total('num_steps'), 1), total('num_episodes')
-    if episodes:
-      row['episode_length'] = total('length_sum') / episodes
-    row['search_entropy'] = total('policy_entropy_sum') / steps
-    row['search_value'] = total('value_sum') / steps
-    row['search_value_gap'] = total('network_value_gap') / steps
-    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
-    return row
-
-
 def _save(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
+  driver: Anakin,
   state: TrainState,
   progress: Progress,
 ) -> None:
@@ -402,10 +383,11 @@ def _save(
   """
   start = time.monotonic()
   step = _least(state.num_steps)
-  row = jax.device_get(state.actor.timestep)
-  if num_bad := _num_bad(row.observation, row.reward):
-    _refuse_rows(step, num_bad)
-  kept = state if env.restorable else state._replace(actor=_NO_ACTORS)
+  if state.actor is not None:
+    row = jax.device_get(state.actor.timestep)
+    if num_bad := _num_bad(row.observation, row.reward):
+      _refuse_rows(step, num_bad)
+  kept = state if driver.restorable else state._replace(actor=_NO_ACTORS)
   try:
     checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
   except OSError as error:

@@ -374,9 +374,9 @@ def qtransform_above_noise(
     [A] sigma(completed q).
   """
   row = lambda x: x[node_index][None]
-  nodes: Any = Nodes(*[None] * len(Nodes._fields))
+  none: Any = (None,) * len(Nodes._fields)
   return _completed_by_mix_value(
-    nodes._replace(
+    Nodes(*none)._replace(
       qvalues=tree.qvalues(node_index)[None],
       visits=row(tree.children_visits),
       prior=jax.nn.softmax(row(tree.children_prior_logits)),

@@ -1,0 +1,59 @@
+"""Metrics of many iterations as one row, for `progress`."""
+
+from typing import Any
+
+import numpy as np
+
+from muzero_jax.anakin import IterationMetrics
+
+
+class Means:
+  """Metrics between two progress lines."""
+
+  def __init__(self) -> None:
+    self._all: list[IterationMetrics] = []
+
+  def add(self, metrics: IterationMetrics) -> None:
+    """Adds one iteration's."""
+    self._all.append(metrics)
+
+  def take(self) -> dict[str, float]:
+    """Returns means by name, and forgets what they are made of."""
+    taken, self._all = self._all, []
+    if not taken:
+      return {}
+    learnt = [m.learner for m in taken if m.has_learnt.all()]
+    row: dict[str, float] = {}
+    if learnt:
+      for name in learnt[0]._fields:
+        if getattr(learnt[0], name) is None:
+          continue
+        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
+        if mean.ndim:
+          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
+        else:
+          row[name] = float(mean)
+    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
+    if taken[0].rollout is not None:
+      row |= self._of_rollouts([m.rollout for m in taken])
+    return row
+
+  @staticmethod
+  def _of_rollouts(rollouts: list[Any]) -> dict[str, float]:
+    """Returns what was played."""
+    row: dict[str, float] = {}
+    sums = lambda name: np.sum([getattr(one, name) for one in rollouts], 0)
+    total = lambda name: float(sums(name).sum())
+    returns, counts = sums('return_sum'), sums('num_episodes')
+    if len(counts) > 1:
+      row |= {
+        f'return_of_agent/{i}': float(returns[i] / counts[i])
+        for i in np.flatnonzero(counts)
+      }
+    steps, episodes = max(total('num_steps'), 1), total('num_episodes')
+    if episodes:
+      row['episode_length'] = total('length_sum') / episodes
+    row['search_entropy'] = total('policy_entropy_sum') / steps
+    row['search_value'] = total('value_sum') / steps
+    row['search_value_gap'] = total('network_value_gap') / steps
+    return row

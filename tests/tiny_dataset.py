@@ -1,0 +1,35 @@
+"""Random rows that keep the contract, for tests of datasets."""
+
+import numpy as np
+
+from muzero_jax.types import EnvSpec, Trajectory
+
+NUM_ACTIONS = 3
+SPEC = EnvSpec(
+  'test/tiny', (4,), np.float32, NUM_ACTIONS, max_episode_steps=9,
+  action_names=('left', 'stay', 'right'))
+
+
+def make_rows(num_rows=12, num_envs=2, *, seed=0, spec=SPEC):
+  """Rows [T, B] of which a fifth end an episode."""
+  rng = np.random.default_rng(seed)
+  shape = (num_rows, num_envs)
+  is_last = rng.random(shape) < 0.2
+  is_last[-1] = True
+  is_first = np.concatenate([np.ones((1, num_envs), bool), is_last[:-1]])
+  f32 = lambda x: np.asarray(x, np.float32)  # noqa: E731
+  legal = rng.random((*shape, spec.num_actions)) < 0.5
+  legal[..., 0] = True
+  frame = 200 * rng.random(shape + tuple(spec.observation_shape))
+  return Trajectory(
+    frame=frame.astype(spec.observation_dtype),
+    reward=f32(rng.normal(size=shape) * ~is_first),
+    discount=f32(1 - is_last * rng.integers(0, 2, shape)),
+    is_first=is_first,
+    is_last=is_last,
+    legal_actions=legal,
+    to_play=np.zeros(shape, np.int32),
+    action=rng.integers(0, spec.num_actions, shape, dtype=np.int32),
+    policy=f32(rng.dirichlet(np.ones(spec.num_actions), shape)),
+    value=f32(rng.normal(size=shape)),
+  )
