@@ -131,6 +131,9 @@ class Config:
     1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
     '1 the policy stays open between actions of nearly equal value.',
     low=0, high=1)
+  gumbel_keep_prior: bool = _field(
+    False, 'Gumbel: with gumbel_prior_weight below 1, keep the policy where '
+    'q-values hardly differ, in place of opening it.')
   gumbel_maxvisit_init: float = _field(
     50.0, 'Gumbel: c_visit of sigma(q).', low=0)
   q_normalisation: str = _field(

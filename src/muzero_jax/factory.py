@@ -153,6 +153,7 @@ def _make_search(
     gumbel_min_range=config.gumbel_min_range,
     gumbel_min_share=config.gumbel_min_share,
     gumbel_prior_weight=config.gumbel_prior_weight,
+    gumbel_keep_prior=config.gumbel_keep_prior,
     gumbel_maxvisit_init=config.gumbel_maxvisit_init,
     q_normalisation=config.q_normalisation,
     pb_c_init=config.pb_c_init,

@@ -64,6 +64,7 @@ def make_search(
   gumbel_min_range: float = 1e-8,
   gumbel_min_share: float = 0.0,
   gumbel_prior_weight: float = 1.0,
+  gumbel_keep_prior: bool = False,
   q_normalisation: str = 'siblings',
   pb_c_init: float = 1.25,
   pb_c_base: float = 19652.0,
@@ -99,6 +100,10 @@ def make_search(
       again, logits grow without end at 1, so that any lasting difference of
       q-values ends in a certain policy; below 1 they settle at
       sigma(q) / (1 - w), and what differs little stays open.
+    gumbel_keep_prior: Gumbel only; where q-values differ by a share of
+      `gumbel_min_range` only, the weight falls short of 1 by that share only.
+      Actions of equal value then leave the policy as it is, habits included;
+      else it is forgotten wherever no reward is in sight.
     q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
       the node and its children, 'tree' over the whole tree as in the paper.
     pb_c_init: 'muzero' only, c1.
@@ -140,6 +145,7 @@ def make_search(
       else policies.gumbel_muzero_policy,
       noise=noise,
       prior_weight=gumbel_prior_weight,
+      keep_range=gumbel_min_range if gumbel_keep_prior else 0.0,
       max_num_considered_actions=max_considered_actions,
       qtransform=functools.partial(
         selection.qtransform_above_noise,
@@ -342,6 +348,7 @@ def _gumbel_policy(
   *,
   noise: bool,
   prior_weight: float,
+  keep_range: float,
   max_num_considered_actions: int,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array]:
@@ -374,8 +381,15 @@ def _gumbel_policy(
     prior = jnp.maximum(
       jax.nn.log_softmax(root.prior_logits), jnp.log(tiny)
     )
+    decay = 1 - prior_weight
+    if keep_range:
+      # Where nothing is at stake, nothing is learnt, and nothing forgotten.
+      visited = (summary.visit_counts > 0) & legal_actions
+      known = jnp.where(visited, summary.qvalues, value[:, None])
+      spread = known.max(axis=-1) - known.min(axis=-1)
+      decay = decay * jnp.minimum(spread / keep_range, 1)[:, None]
     policy = jax.nn.softmax(policies.mask_logits(
-      improved - (1 - prior_weight) * prior, ~legal_actions
+      improved - decay * prior, ~legal_actions
     ))
   return output.action, policy, value
 
