@@ -35,6 +35,8 @@ BAD = [
   ('temperature_at', (0.0, 0.5, 1.5)),
   ('stage_blocks', (1, 1.0, 1)),
   ('num_steps', 2**31),
+  ('dataset', 3),
+  ('reanalyse_form', 'streams'),
 ]
 
 
@@ -58,12 +60,24 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(stage_blocks=(1, 1)), 'must have 3'),
   (dict(num_devices=3), 'num_envs = 64 is not a multiple'),
   (dict(num_devices=2, batch_size=7), 'batch_size = 7'),
+  (dict(num_devices=2, batch_size=7, dataset='d'), 'batch_size = 7'),
+  (dict(dataset='d', updates_per_iteration=0), 'updates_per_iteration = 0'),
   (dict(augment_symmetry=True, family='board', stack_actions=True),
    'action planes of stack_actions'),
 ])
 def test_fields_that_do_not_fit_together(fields, words):
   with pytest.raises(ValueError, match=words):
     Config(**fields)
+
+
+def test_offline_the_replay_is_the_dataset():
+  config = Config(dataset='d', num_envs=100_000, num_devices=3, batch_size=3,
+                  offline_updates=7)
+  assert config.total_steps == 7
+  assert Config(num_steps=9).total_steps == 9
+  assert config_lib.from_json(config_lib.to_json(config)) == config
+  assert config_lib.check('dataset', '') == ''
+  assert config_lib.allowed('dataset') == 'a path, or nothing'
 
 
 def test_replay_holds_whole_rollouts_and_at_least_one_window():

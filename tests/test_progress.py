@@ -55,6 +55,19 @@ def test_a_line_has_what_a_user_asks(tmp_path, clock):
     'value_loss': 0.25, 'entropy': 3}
 
 
+def test_a_line_of_a_run_that_plays_nothing(tmp_path, clock):
+  shown = _make(tmp_path, clock, unit='updates')
+  clock.now += 10
+  assert shown.log(
+    200, {'loss': 1.5}, num_updates=200, num_simulations=400_000)
+  assert _text(shown).splitlines()[-1] == (
+    '200/1,000 updates 20%  40k simulations/s  20 updates/s  loss 1.5  '
+    'left 0:00:40')
+  assert progress.read_metrics(tmp_path)[-1] == {
+    'step': 200, 'seconds': 10.0, 'simulations_per_second': 40_000.0,
+    'updates_per_second': 20.0, 'updates': 200, 'loss': 1.5}
+
+
 def test_episodes_count_once(tmp_path, clock):
   shown = _make(tmp_path, clock)
   shown.add_episodes(2, 4.0)

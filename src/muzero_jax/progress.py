@@ -24,7 +24,8 @@ CURVES_FILE = 'curves.png'
 # Columns of metrics.jsonl that say how fast, not how well.
 _RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
 _NOT_DRAWN = frozenset({
-  'step', 'seconds', 'episodes', 'updates', 'return', *_RATES})
+  'step', 'seconds', 'episodes', 'updates', 'return', 'reanalysed_fraction',
+  *_RATES})
 _SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
 
 
