@@ -18,7 +18,7 @@ from muzero_jax.config import Config
 from muzero_jax.learner import LearnerState
 from muzero_jax.replay import ReplayState
 from muzero_jax.search import Search
-from muzero_jax.types import Array, Environment
+from muzero_jax.types import Array, Environment, Trajectory
 
 AXIS = 'devices'
 _AGENTS = 'agents'
@@ -264,6 +264,35 @@ def _iterate(
     reward_clip=config.reward_clip,
     stack_actions=config.stack_actions,
   )
+  return learn_from(
+    config, learn, axis_name, state, actors, chunk, stats, next_key, learn_key
+  )
+
+
+def learn_from(
+  config: Config,
+  learn: learner.Learner,
+  axis_name: str | None,
+  state: TrainState,
+  actors: ActorState,
+  chunk: Trajectory,
+  stats: RolloutStats,
+  next_key: Array,
+  learn_key: Array,
+) -> tuple[TrainState, IterationMetrics]:
+  """Adds T rows and learns U times; one device's share, for any driver.
+
+  Args:
+    config: of the run.
+    learn: the learner of this device.
+    axis_name: device axis, or None.
+    state: before the rows were played.
+    actors: after that.
+    chunk: [T, B, ...] the rows.
+    stats: their sums, on this device.
+    next_key: for the iteration after this one.
+    learn_key: consumed.
+  """
   buffer = replay.add(state.replay, chunk)
   if axis_name is not None:
     stats = jax.lax.psum(stats, axis_name)
