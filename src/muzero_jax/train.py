@@ -12,9 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from muzero_jax import anakin as anakin_lib
 from muzero_jax import (
   checkpoint,
+  drivers,
   envs,
   evaluate,
   factory,
@@ -25,11 +25,11 @@ from muzero_jax import (
   snapshots,
 )
 from muzero_jax.agent import Agent, MakeEnv
-from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
+from muzero_jax.anakin import IterationMetrics, TrainState
 from muzero_jax.config import Config
-from muzero_jax.envs import base
+from muzero_jax.drivers import AnyDriver
 from muzero_jax.progress import Progress
-from muzero_jax.types import Environment, EnvSpec
+from muzero_jax.types import AnyEnvironment, EnvSpec
 
 # Share of the free memory that a replay may take: the networks, their
 # gradients and the search need the rest.
@@ -78,23 +78,14 @@ def run(
     ValueError: if sizes do not fit together or into memory, or the directory
       is in use or belongs to another configuration; nothing was written then.
     FloatingPointError: if losses, observations or rewards are not finite.
-    RuntimeError: if a checkpoint cannot be written.
+    RuntimeError: if a checkpoint cannot be written, or environments of the
+      host fail.
   """
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
   memory = check_memory(config, probe.spec)
   factory.make_system(config, probe.spec)
-  num_devices = anakin_lib.choose_num_devices(config, probe.restorable)
-  local_envs = config.num_envs // num_devices
-  env = make_env(config, num_envs=local_envs)
-  if env.restorable:
-    base.check_arrays(env, local_envs)
-  driver = anakin_lib.make_anakin(
-    config,
-    env,
-    num_devices=num_devices,
-    rows_per_env=config.capacity_rows_per_env,
-  )
+  env, driver = drivers.make(config, make_env, probe)
   with lock.hold(workdir), _stop_on_signals() as stop:
     try:
       _run(config, workdir, make_env, env, driver, memory, stop)
@@ -172,8 +163,8 @@ def _run(
   config: Config,
   workdir: str | os.PathLike,
   make_env: MakeEnv,
-  env: Environment,
-  driver: Anakin,
+  env: AnyEnvironment,
+  driver: AnyDriver,
   memory: str,
   stop: _Stop,
 ) -> None:
@@ -202,8 +193,9 @@ def _run(
     )
     if _least(state.num_steps) < config.num_steps:
       with progress.timed():
-        step = driver.step.lower(state).compile()
-      state = _iterate(config, workdir, env, step, state, progress, stop)
+        stepping = drivers.stepping(driver, state, progress.note)
+      with stepping as step:
+        state = _iterate(config, workdir, env, step, state, progress, stop)
     if config.eval_episodes:
       _evaluate(config, workdir, make_env, env.spec, state, progress)
     curves = progress.close()
@@ -217,8 +209,8 @@ def _run(
 def _start(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
-  driver: Anakin,
+  env: AnyEnvironment,
+  driver: AnyDriver,
 ) -> tuple[TrainState, list[str]]:
   """Returns the state to go on from, and lines that say which that is."""
   rng_key = jax.random.key(config.seed)
@@ -246,7 +238,7 @@ def _start(
 def _iterate(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
+  env: AnyEnvironment,
   step_fn: Any,
   state: TrainState,
   progress: Progress,
@@ -387,7 +379,7 @@ class _Means:
 def _save(
   config: Config,
   workdir: str | os.PathLike,
-  env: Environment,
+  env: AnyEnvironment,
   state: TrainState,
   progress: Progress,
 ) -> None:
@@ -400,9 +392,10 @@ def _save(
   """
   start = time.monotonic()
   step = _least(state.num_steps)
-  row = jax.device_get(state.actor.timestep)
-  if num_bad := _num_bad(row.observation, row.reward):
-    _refuse_rows(step, num_bad)
+  if state.actor is not _NO_ACTORS:
+    row = jax.device_get(state.actor.timestep)
+    if num_bad := _num_bad(row.observation, row.reward):
+      _refuse_rows(step, num_bad)
   kept = state if env.restorable else state._replace(actor=_NO_ACTORS)
   try:
     checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
