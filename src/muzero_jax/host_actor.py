@@ -41,7 +41,7 @@ class Functions(NamedTuple):
   init: Callable[[], tuple[ActorState, Array]]  # () -> actors, actions [B].
   empty: Callable[[], tuple[Trajectory, RolloutStats]]
   # params, num_steps, rng_key, t, carry, action [B], row [B] -> carry, action.
-  act: Callable[..., tuple[Carry, Array]]
+  act: Any
   # carry, t -> carry, rows [B] before the rollout that are to be dropped.
   drop: Callable[[Carry, Any], tuple[Carry, Array]]
 
@@ -93,6 +93,27 @@ def make_functions(
     act=jax.jit(act, donate_argnums=4),
     drop=jax.jit(_drop, donate_argnums=0),
   )
+
+
+def compiled(
+  functions: Functions, params: Params, num_steps: Array
+) -> tuple[Functions, tuple[Trajectory, RolloutStats]]:
+  """Returns the functions with the slow one compiled, and what a rollout is.
+
+  Args:
+    functions: of `make_functions`.
+    params: of the search's model.
+    num_steps: [] i32
+
+  Returns:
+    The functions, and the shapes of a rollout's rows and sums.
+  """
+  (state, action), part = jax.eval_shape(
+    lambda: (functions.init(), functions.empty()))
+  act = functions.act.lower(
+    params, num_steps, jax.random.key(0), np.int32(0), Carry(state, *part),
+    action, state.timestep)
+  return functions._replace(act=act.compile()), part
 
 
 def _init(
@@ -245,7 +266,8 @@ class HostActor:
       if self._is_stopped():
         raise StoppedError
       carry, self._action = self._functions.act(
-        params, num_steps, rng_key, t, carry, self._action, self._row)
+        params, num_steps, rng_key, np.int32(t), carry, self._action,
+        self._row)
       try:
         self._row = self._worker.step(np.array(self._action))
         self._has_stepped = True

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, SingleDeviceSharding
 
 from muzero_jax import anakin, factory, host_actor, learner, replay
 from muzero_jax.anakin import IterationMetrics, TrainState
@@ -46,7 +46,7 @@ class Sebulba(NamedTuple):
   # compiles at once, starts threads when it is entered. `report` gets a line
   # about each environment that was made anew.
   running: Callable[..., contextlib.AbstractContextManager[Step]]
-  mesh: Mesh
+  mesh: Mesh  # Of one device.
   samples_per_row: float  # Sequences trained per row played, exactly.
 
 
@@ -75,8 +75,9 @@ def make_sebulba(
       f'num_seeds={config.num_seeds}: host environments train one agent at a '
       'time'
     )
-  mesh = Mesh(jax.devices()[:1], (anakin.AXIS,))
-  sharding = NamedSharding(mesh, PartitionSpec())
+  device = jax.devices()[0]
+  # No mesh, which would be part of the types that threads compile for.
+  sharding = SingleDeviceSharding(device)
   system = factory.make_system(config, spec)
   learn = factory.make_learner(config, spec, system)
   observation = factory.example_observation(config, spec)
@@ -121,7 +122,7 @@ def make_sebulba(
     init_actors=lambda rng_key: _NO_ACTORS,
     abstract=abstract,
     running=running,
-    mesh=mesh,
+    mesh=Mesh([device], (anakin.AXIS,)),
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
   )
 
@@ -198,7 +199,7 @@ class _Crew:
   ) -> None:
     """Compiles."""
     self._config, self._make_env = config, make_env
-    self._functions, self._report = functions, report
+    self._report = report
     self._start = self._iteration = int(state.num_iterations)
     self._parameters = _Parameters()
     # The threads' own pace bounds them; this makes sure of it.
@@ -208,11 +209,13 @@ class _Crew:
     self._copy = jax.jit(lambda x: jax.tree.map(jnp.copy, x))
     self._drop = jax.jit(replay.drop, donate_argnums=0)
     self._publish(state)
-    chunk = self._warm_up()
+    params, num_steps = self._parameters.wait(self._start)
+    # Once, and not in each thread.
+    self._functions, part = host_actor.compiled(functions, params, num_steps)
     self._learn = jax.jit(
       lambda state, parts: _learn(config, learn, state, parts),
       donate_argnums=0,
-    ).lower(state, (chunk,) * config.actor_threads).compile()
+    ).lower(state, (part,) * config.actor_threads).compile()
 
   @contextlib.contextmanager
   def running(self) -> Iterator[Step]:
@@ -262,16 +265,6 @@ class _Crew:
         f'{error}: its environments were made anew, and the episodes that '
         'broke off are dropped')
     return found
-
-  def _warm_up(self) -> Any:
-    """Compiles what the threads call; returns an empty chunk with its sums."""
-    state, action = self._functions.init()
-    carry = host_actor.Carry(state, *self._functions.empty())
-    row = jax.tree.map(np.array, state.timestep)
-    key = jax.random.fold_in(jax.random.key(0), 0)
-    carry, _ = self._functions.act(
-      *self._parameters.wait(self._start), key, 0, carry, action, row)
-    return carry.chunk, carry.stats
 
   def _play(self, index: int) -> None:
     """Plays rollouts until it is told to stop; what one thread does."""

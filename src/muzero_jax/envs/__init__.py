@@ -105,8 +105,7 @@ def make(
       repeat_action_probability=config.repeat_action_probability,
     )
   if config.family == 'atari':
-    on_host = config.driver == 'sebulba'
-    return (module.make_host if on_host else module.make)(
+    return module.make(
       env_id,
       num_envs,
       frame_size=config.frame_size,
@@ -119,6 +118,7 @@ def make(
       max_episode_frames=config.max_episode_frames,
       num_threads=config.env_threads,
       seed=seed,
+      on_host=config.driver == 'sebulba',
     )
   return module.make(env_id, num_envs)
 
