@@ -53,10 +53,22 @@ class Worker:
       queue.SimpleQueue())
     self._is_last: np.ndarray | None = None
     self._env: HostEnvironment | None = None
+    self._is_left_behind = False
     threading.Thread(
       target=_serve, args=(self._requests, self._answers), name=name,
       daemon=True).start()
-    self._env = self._call('making it', make_env)
+
+    def make() -> HostEnvironment:
+      env = make_env()
+      if self._is_left_behind:
+        env.close()
+      return env
+
+    try:
+      self._env = self._call('making it', make)
+    except WorkerError:
+      self.close()
+      raise
 
   def reset(self, seed: int) -> TimeStep:
     """Returns the first rows [B] of new episodes."""
@@ -90,6 +102,7 @@ class Worker:
     try:
       result, error = self._answers.get(timeout=self._timeout)
     except queue.Empty:
+      self._is_left_behind = True
       env, self._env = self._env, None
       if env is not None:
         self._requests.put(env.close)
