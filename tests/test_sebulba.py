@@ -172,9 +172,9 @@ def test_a_mistake_of_our_own_is_raised_as_it_is(monkeypatch):
 
 
 def test_a_hang_ends_the_run():
-  run = Run(changed(worker_timeout=1.0), [(6, 'hang')])
+  run = Run(changed(worker_timeout=3.0), [(6, 'hang')])
   with pytest.raises(workers.WorkerError, match=(
-      'step has not come back within worker_timeout = 1 seconds')):
+      'step has not come back within worker_timeout = 3 seconds')):
     run.play(6)
   for env in run.factory.made:
     env.released.set()
@@ -182,25 +182,21 @@ def test_a_hang_ends_the_run():
 
 
 def test_restarts_drop_what_broke_off_and_say_so():
-  """Environments 0 and 1 of one thread break off in row 6, the third of the
-  second rollout."""
-  run = Run(changed(on_worker_error='restart', actor_threads=1), [(6, 'shape')])
-  priorities = []
-  state, _ = run.play(
-    3, look=lambda state: priorities.append(np.array(state.replay.priority)))
-  assert len(run.factory.made) == 2 and len(run.reports) == 1
-  assert run.reports[0].startswith('actor 0: step returned what is no row')
-  assert run.reports[0].endswith('the episodes that broke off are dropped')
-  # Environment 0 ends its first episode in row 4; 1 would in row 5, and 2 and
-  # 3 in rows 6 and 7.
-  open_rows = priorities[-1][:12] > 0
-  column = lambda e: np.flatnonzero(~open_rows[:, e]).tolist()
-  assert column(0) == [4, 5, 6, 11]
-  assert column(1) == [5, 6]
-  assert column(2) == [6]
-  assert column(3) == list(range(7))
-  steps = np.asarray(state.replay.rows.frame)[:12, 3, 1]
-  assert steps.tolist() == [0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4]
+  """Both threads fail in row 9, the second of the third rollout. Environment
+  0 stands at the end of its second episode there, 1 in the middle of it."""
+  fault = [(9, 'shape')]
+  run = Run(changed(on_worker_error='restart'), fault, fault)
+  state, _ = run.play(3)
+  assert len(run.factory.made) == 4 and len(run.reports) == 2
+  for i, report in enumerate(run.reports):
+    assert report.startswith(f'actor {i}: step returned what is no row')
+    assert report.endswith('the episodes that broke off are dropped')
+  closed = np.asarray(state.replay.priority)[:12] == 0
+  column = lambda e: np.flatnonzero(closed[:, e]).tolist()
+  # Rows 6 and 7 were in the replay already.
+  assert [column(e) for e in range(4)] == [[4, 9], [5, 6, 7, 8, 9]] * 2
+  steps = np.asarray(state.replay.rows.frame)[:12, 1, 1]
+  assert steps.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 0, 1]
 
 
 def test_what_does_not_fit_is_refused():
