@@ -1,5 +1,6 @@
 """The contract that every environment keeps, and what is particular to each."""
 
+import dataclasses
 import functools
 import gc
 import importlib.util
@@ -365,6 +366,24 @@ def test_atari_seeds_and_threads():
   assert (one[:, 0] != one[:, 1]).any()
 
 
+def test_atari_on_the_host_plays_the_same_games():
+  settings = dict(seed=4, episodic_life=True, repeat_action_probability=0.2)
+  environment = _atari('breakout', 2, **settings)
+  # Long enough for lives to be lost, and one action out of range.
+  actions = np.random.default_rng(0).integers(0, 4, (90, 2)).astype(np.int32)
+  actions[7, 0] = 99
+  expected = _play(environment, jax.random.key(6), actions)
+  assert expected.is_last.any()
+  host = _atari('breakout', 2, on_host=True, **settings)
+  assert host.spec == environment.spec
+  rows = [host.reset(6), *map(host.step, actions)]
+  host.close()
+  for name, column in zip(rows[0]._fields, zip(*rows)):
+    wanted = getattr(expected, name)
+    np.testing.assert_array_equal(np.stack(column), wanted, err_msg=name)
+    assert column[0].dtype == wanted.dtype, name
+
+
 def test_atari_handle_outlives_its_environment_and_many_calls():
   _, init, step, restorable = _atari('pong', 2, grayscale=False)
   assert not restorable
@@ -415,6 +434,7 @@ def test_unknown_family_and_hopeless_name():
 @pytest.mark.parametrize('family, module, package, extra', [
   ('atari', 'atari', 'ale_py', 'atari'),
   ('board', 'pgx_games', 'pgx', 'games'),
+  ('gymnasium', 'gymnasium', 'gymnasium', 'gymnasium'),
   ('gymnax', 'gymnax', 'gymnax', 'classic'),
 ])
 def test_missing_package_says_what_to_install(
@@ -436,6 +456,10 @@ def test_config_reaches_atari():
   assert row.legal_actions.shape == (3, 18)
   assert environment.spec.max_episode_steps == 13_500
   assert environment.spec.name == 'atari/pong'
+  host = envs.make(dataclasses.replace(cfg, driver='sebulba'))
+  assert isinstance(host, types.HostEnvironment)
+  assert host.spec == environment.spec
+  host.close()
 
 
 def test_evaluation_plays_full_games(monkeypatch):

@@ -292,6 +292,26 @@ def test_close_episodes_marks_the_newest_rows_as_truncated():
   np.testing.assert_array_equal(closed.rows.discount, before.rows.discount)
 
 
+def test_dropped_rows_open_no_window_any_more():
+  rows = make_rows(np.random.default_rng(3), VECTOR, 20)
+  before = fill(VECTOR, rows, 16)
+  before = before._replace(priority=before.priority + 0.5)
+  # Slot 3 is the newest; 6 rows reach back over the ring's end.
+  state = jax.jit(replay.drop)(before, np.array([0, 2, 6]))
+  dropped = [np.flatnonzero(column).tolist()
+             for column in np.asarray(state.priority == 0).T]
+  assert dropped == [[], [2, 3], [0, 1, 2, 3, 14, 15]]
+  kept = np.asarray(state.priority) > 0
+  np.testing.assert_array_equal(
+    np.asarray(state.priority)[kept], np.asarray(before.priority)[kept])
+  batch = replay.sample(
+    state, jax.random.key(0), batch_size=512, window=2, alpha=0.0)
+  drawn = set(zip(np.asarray(batch.slot), np.asarray(batch.env)))
+  assert drawn <= set(zip(*np.nonzero(kept))) and len(drawn) > 30
+  longer = replay.drop(before, np.array([99, 0, 0]))
+  assert (longer.priority[:, 0] == 0).all() and longer.priority[:, 1:].all()
+
+
 @pytest.mark.parametrize('spec', [IMAGE, VECTOR])
 def test_num_bytes_is_what_is_allocated(spec):
   state = replay.init(spec, NUM_ENVS, 8)

@@ -13,6 +13,7 @@ from muzero_jax.types import (
   Environment,
   History,
   Params,
+  SearchOutput,
   TimeStep,
   Trajectory,
 )
@@ -116,20 +117,60 @@ def _act(
 ) -> tuple[ActorState, tuple[Trajectory, RolloutStats]]:
   """Searches, acts and returns the row that was acted from."""
   search_key, env_key = jax.random.split(rng_key)
+  found = choose(
+    search, params, state, search_key, temperature=temperature,
+    temperature_moves=temperature_moves, stack_actions=stack_actions)
+  env_state, timestep = env.step(state.env_state, found.action, env_key)
+  kept = record(state, found, reward_clip=reward_clip)
+  return advance(state, env_state, timestep, found.action), kept
+
+
+def choose(
+  search: Search,
+  params: Params,
+  state: ActorState,
+  rng_key: Array,
+  *,
+  temperature: Array | float,
+  temperature_moves: int,
+  stack_actions: bool,
+) -> SearchOutput:
+  """Returns what the search finds at the rows where the actors stand.
+
+  Args:
+    search: chooses the actions.
+    params: of the search's model.
+    state: of B actors.
+    rng_key: for the search.
+    temperature, temperature_moves, stack_actions: as `rollout` has them.
+  """
   row = state.timestep
   heat = jnp.broadcast_to(
     jnp.asarray(temperature, jnp.float32), row.reward.shape
   )
   if temperature_moves:
     heat = jnp.where(state.episode_length < temperature_moves, heat, 0.0)
-  found = search(
+  num_actions = row.legal_actions.shape[-1]
+  return search(
     params,
-    search_key,
-    history.observe(state.history, env.spec.num_actions, stack_actions),
+    rng_key,
+    history.observe(state.history, num_actions, stack_actions),
     row.legal_actions,
     heat,
   )
-  env_state, timestep = env.step(state.env_state, found.action, env_key)
+
+
+def record(
+  state: ActorState, found: SearchOutput, *, reward_clip: float
+) -> tuple[Trajectory, RolloutStats]:
+  """Returns the rows [B] where the actors stand, to be stored, and their sums.
+
+  Args:
+    state: of B actors.
+    found: what `choose` found there.
+    reward_clip: stored rewards are clipped to +-this; 0 for no clip.
+  """
+  row = state.timestep
   clip = reward_clip or jnp.inf
   stored = Trajectory(
     frame=row.observation,
@@ -151,7 +192,7 @@ def _act(
     axes = tuple(range(1, row.observation.ndim))
     finite &= jnp.isfinite(row.observation).all(axis=axes)
   count = lambda mask: jnp.sum(mask, dtype=jnp.int32)
-  stats = RolloutStats(
+  return stored, RolloutStats(
     num_steps=count(live),
     num_episodes=count(row.is_last),
     return_sum=jnp.sum(state.episode_return * row.is_last),
@@ -163,11 +204,24 @@ def _act(
     network_value_gap=jnp.sum(gap * live),
     num_bad=count(~finite),
   )
-  new_state = ActorState(
+
+
+def advance(
+  state: ActorState, env_state: Any, timestep: TimeStep, action: Array
+) -> ActorState:
+  """Returns the actors at their next rows.
+
+  Args:
+    state: of B actors.
+    env_state: of the environments, after the step.
+    timestep: the rows [B] that the step led to.
+    action: [B] that led there.
+  """
+  return ActorState(
     env_state=env_state,
     timestep=timestep,
     history=history.push(
-      state.history, timestep.observation, found.action, timestep.is_first
+      state.history, timestep.observation, action, timestep.is_first
     ),
     episode_return=jnp.where(
       timestep.is_first, 0.0, state.episode_return + timestep.reward
@@ -176,4 +230,3 @@ def _act(
       timestep.is_first, 0, state.episode_length + 1
     ),
   )
-  return new_state, (stored, stats)

@@ -24,8 +24,8 @@ from muzero_jax import (
 from muzero_jax.config import Config
 from muzero_jax.search import Search
 from muzero_jax.types import (
+  AnyEnvironment,
   Array,
-  Environment,
   EnvSpec,
   History,
   Params,
@@ -33,7 +33,7 @@ from muzero_jax.types import (
 )
 
 # (config, *, num_envs, evaluation, seed) -> environments, as `envs.make`.
-MakeEnv = Callable[..., Environment]
+MakeEnv = Callable[..., AnyEnvironment]
 
 
 class AgentState(NamedTuple):

@@ -19,7 +19,7 @@ from muzero_jax.learner import LearnerState
 from muzero_jax.replay import ReplayState
 from muzero_jax.search import Search
 from muzero_jax.stream import Stream, StreamState
-from muzero_jax.types import Array, Environment, EnvSpec
+from muzero_jax.types import Array, Environment, EnvSpec, Trajectory
 
 AXIS = 'devices'
 AGENTS = 'agents'
@@ -310,6 +310,38 @@ def _iterate(
     reward_clip=config.reward_clip,
     stack_actions=config.stack_actions,
   )
+  return learn_from(
+    config, learn, streamer, axis_name, state, actors, chunk, stats, next_key,
+    learn_key,
+  )
+
+
+def learn_from(
+  config: Config,
+  learn: learner.Learner,
+  streamer: Stream | None,
+  axis_name: str | None,
+  state: TrainState,
+  actors: ActorState,
+  chunk: Trajectory,
+  stats: RolloutStats,
+  next_key: Array,
+  learn_key: Array,
+) -> tuple[TrainState, IterationMetrics]:
+  """Adds T rows and learns U times; one device's share, for any driver.
+
+  Args:
+    config: of the run.
+    learn: the learner of this device.
+    streamer: of Reanalyse, if that is a stream.
+    axis_name: device axis, or None.
+    state: before the rows were played.
+    actors: after that.
+    chunk: [T, B, ...] the rows.
+    stats: their sums, on this device.
+    next_key: for the iteration after this one.
+    learn_key: consumed.
+  """
   buffer = replay.add(state.replay, chunk)
   if axis_name is not None:
     stats = jax.lax.psum(stats, axis_name)

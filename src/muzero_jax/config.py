@@ -47,7 +47,8 @@ class Config:
 
   # Environment.
   family: str = _field('classic', 'Environment family.', choices=(
-    'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax'))
+    'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax',
+    'gymnasium'))
   env_id: str = _field('cartpole', 'Environment within the family.')
   frame_size: int = _field(96, 'Atari: pixels per side.', low=36, high=210)
   grayscale: bool = _field(True, 'Atari: grey frames, else RGB.')
@@ -66,6 +67,32 @@ class Config:
     0, 'Atari: emulator threads; 0 for one per core.', low=0, high=1024)
   reward_clip: float = _field(
     0.0, 'Rewards are clipped to +-this for training; 0 for no clip.', low=0)
+
+  vectorisation: str = _field(
+    'sync', 'Gymnasium: environments one after another in their actor\'s '
+    'thread, each in a process of its own, or the vector environment that was '
+    'registered with the id.', choices=('sync', 'async', 'own'))
+
+  # Driver.
+  driver: str = _field(
+    'auto', 'anakin compiles environments into the training step, sebulba '
+    'steps them on the host, in actor threads; auto takes anakin wherever the '
+    'environments are JAX\'s or ALE\'s.',
+    choices=('auto', 'anakin', 'sebulba'))
+  actor_threads: int = _field(
+    1, 'Sebulba: actor threads, each with num_envs / actor_threads '
+    'environments.', low=1, high=256)
+  policy_lag: int = _field(
+    1, 'Sebulba: iterations by which the parameters that play are behind when '
+    'what they played has been learnt from. With 1, actors and learner take '
+    'turns; with more, actors play meanwhile.', low=1, high=100)
+  on_worker_error: str = _field(
+    'stop', 'Sebulba: environments that raise, hang or return wrong shapes '
+    'end the run, or are made anew, the episodes that broke off dropped.',
+    choices=('stop', 'restart'))
+  worker_timeout: float = _field(
+    60.0, 'Seconds after which a step of host environments counts as hung.',
+    low=1e-3)
 
   # Network input and network.
   stacked_frames: int = _field(
@@ -283,6 +310,7 @@ class Config:
     else:
       _check_sizes(self)
     _check_devices(self)
+    _check_driver(self)
     _check_network(self)
     _check_targets(self)
     _check_symmetry(self)
@@ -320,6 +348,7 @@ RESUMABLE_FIELDS = frozenset({
   'num_steps', 'offline_updates', 'log_period', 'checkpoint_period',
   'max_checkpoints', 'snapshot_period',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
+  'on_worker_error', 'worker_timeout',
 })
 
 
@@ -507,6 +536,22 @@ def _check_devices(config: Config) -> None:
         f'= {config.num_devices}')
 
 
+def _check_driver(config: Config) -> None:
+  """Raises ValueError where the driver does not fit the environments."""
+  if config.driver == 'anakin' and config.family == 'gymnasium':
+    raise ValueError(
+      "driver = 'anakin' cannot compile the environments of family = "
+      "'gymnasium'; take auto or sebulba")
+  if config.driver == 'sebulba' and config.family not in ('atari', 'gymnasium'):
+    raise ValueError(
+      "driver = 'sebulba' needs environments of the host, family = 'atari' or "
+      f"'gymnasium', not {config.family!r}; take auto or anakin")
+  if config.num_envs % config.actor_threads:
+    raise ValueError(
+      f'num_envs = {config.num_envs} is not a multiple of actor_threads = '
+      f'{config.actor_threads}')
+
+
 def _check_network(config: Config) -> None:
   """Raises ValueError where heads or network cannot fit."""
   if config.support_bins % 2 == 0:
@@ -532,10 +577,11 @@ def _check_network(config: Config) -> None:
   if len(config.stage_blocks) != 3:
     raise ValueError(
       f'stage_blocks = {config.stage_blocks!r} must have 3 entries')
-  if config.network == 'atari_resnet' and config.family != 'atari':
+  has_images = config.family in ('atari', 'gymnasium')
+  if config.network == 'atari_resnet' and not has_images:
     raise ValueError(
-      "network = 'atari_resnet' needs images of family = 'atari', not "
-      f'{config.family!r}; take mlp or board_resnet')
+      "network = 'atari_resnet' needs images of family = 'atari' or "
+      f"'gymnasium', not {config.family!r}; take mlp or board_resnet")
 
 
 def _check_targets(config: Config) -> None:

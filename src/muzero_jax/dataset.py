@@ -29,7 +29,7 @@ from muzero_jax import (
   replay,
 )
 from muzero_jax.replay import ReplayState
-from muzero_jax.types import Environment, EnvSpec, Trajectory
+from muzero_jax.types import AnyEnvironment, EnvSpec, Trajectory
 
 FORMAT = 1
 FACTS_FILE = 'dataset.json'
@@ -48,7 +48,7 @@ def export(
   directory: str | os.PathLike,
   *,
   index: int = 0,
-  make_env: Callable[..., Environment] = envs.make,
+  make_env: Callable[..., AnyEnvironment] = envs.make,
 ) -> Dataset:
   """Writes the replay of a run's newest checkpoint as a dataset.
 

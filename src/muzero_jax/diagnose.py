@@ -12,9 +12,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import actor, factory, model, replay, value_prefix
+from muzero_jax import (
+  actor,
+  factory,
+  host_actor,
+  model,
+  replay,
+  value_prefix,
+)
 from muzero_jax.agent import Agent
-from muzero_jax.types import Array, Environment, Params, Trajectory
+from muzero_jax.types import (
+  AnyEnvironment,
+  Array,
+  HostEnvironment,
+  Params,
+  Trajectory,
+)
 
 
 class Agreement(NamedTuple):
@@ -39,7 +52,7 @@ class Diagnosis(NamedTuple):
 
 def diagnose(
   agent: Agent,
-  env: Environment,
+  env: AnyEnvironment,
   *,
   num_envs: int,
   num_steps: int = 512,
@@ -107,12 +120,22 @@ def diagnose(
 
 
 def _play(
-  agent: Agent, env: Environment, num_envs: int, num_steps: int, rng_key: Array
+  agent: Agent,
+  env: AnyEnvironment,
+  num_envs: int,
+  num_steps: int,
+  rng_key: Array,
 ) -> Trajectory:
   """Returns rows [T, B, ...] of noise-free play, on the host."""
   config = agent.config
   system = factory.make_system(config, agent.spec)
   search = factory.make_search(config, agent.spec, system, training=False)
+  if isinstance(env, HostEnvironment):
+    rows = host_actor.play_greedily(
+      env, search, agent.params, rng_key, num_envs=num_envs, length=num_steps,
+      reward_clip=config.reward_clip, stacked_frames=config.stacked_frames,
+      stack_actions=config.stack_actions, timeout=config.worker_timeout)
+    return jax.device_get(rows)
   init_key, roll_key = jax.random.split(rng_key)
   state = actor.init(
     env, init_key, num_envs=num_envs, stacked_frames=config.stacked_frames

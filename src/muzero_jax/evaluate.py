@@ -7,11 +7,18 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from muzero_jax import atari_scores, matches, opponents, play, records
+from muzero_jax import (
+  atari_scores,
+  host_play,
+  matches,
+  opponents,
+  play,
+  records,
+)
 from muzero_jax.agent import Agent
 from muzero_jax.matches import MatchScore, play_match
 from muzero_jax.opponents import AnyOpponent, Program
-from muzero_jax.types import Environment
+from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 __all__ = [
   'OPENING_MOVES', 'MatchScore', 'Score', 'describe', 'evaluate',
@@ -52,7 +59,7 @@ def num_envs_for(num_episodes: int, most: int) -> int:
 
 
 def evaluate(
-  agent: Agent, env: Environment, *, num_envs: int, num_episodes: int,
+  agent: Agent, env: AnyEnvironment, *, num_envs: int, num_episodes: int,
   seed: int = 0,
 ) -> Score:
   """Returns the scores of an agent over `num_episodes` episodes.
@@ -69,6 +76,10 @@ def evaluate(
   Raises:
     ValueError: if the episodes cannot be shared out evenly.
   """
+  if isinstance(env, HostEnvironment):
+    returns, lengths = host_play.play(
+      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
+    return Score(returns.reshape(-1), lengths.reshape(-1))
   played = play.make(
     agent, env, None, num_envs=num_envs, num_episodes=num_episodes
   )(agent.params, None, seed)
@@ -133,6 +144,7 @@ def report(
     score = evaluate(
       agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
     return {**result, **_plain_score(score, agent)}
+  assert not isinstance(env, HostEnvironment), 'those have one player'
   for name, opponent in players.items():
     opening = _opening_moves(opponent, opening_moves)
     match = play_match(

@@ -109,6 +109,21 @@ def close_episodes(state: ReplayState) -> ReplayState:
   )
 
 
+def drop(state: ReplayState, num_rows: Array) -> ReplayState:
+  """Returns the replay whose newest rows open no window any more.
+
+  For episodes that broke off: what they hold is never trained again.
+
+  Args:
+    state: of B environments.
+    num_rows: [B] of each environment's newest rows; 0 for none.
+  """
+  capacity = state.priority.shape[0]
+  age = (state.num_added - 1 - jnp.arange(capacity)) % capacity
+  is_dropped = age[:, None] < num_rows
+  return state._replace(priority=jnp.where(is_dropped, 0.0, state.priority))
+
+
 def sample(
   state: ReplayState,
   rng_key: Array,

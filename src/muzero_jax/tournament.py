@@ -14,6 +14,7 @@ from muzero_jax import agent as agent_lib
 from muzero_jax import envs, evaluate, ladder, matches, opponents, snapshots
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.opponents import AnyOpponent
+from muzero_jax.types import HostEnvironment
 
 LADDER_FILE = 'ladder.json'
 PICTURE_FILE = 'ladder.png'
@@ -81,6 +82,7 @@ def run(
   num_envs = evaluate.num_envs_of(last, num_games)
   env = last.make_env(
     last.config, num_envs=num_envs, evaluation=True, seed=seed)
+  assert not isinstance(env, HostEnvironment), 'those have one player'
   sizes = dict(
     num_envs=num_envs, num_games=num_games, opening_moves=opening_moves)
   played: list[ladder.Match] = []

@@ -12,10 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from muzero_jax import anakin as anakin_lib
 from muzero_jax import (
+  anakin,
   checkpoint,
   dataset,
+  drivers,
   envs,
   evaluate,
   factory,
@@ -28,10 +29,10 @@ from muzero_jax import (
   snapshots,
 )
 from muzero_jax.agent import Agent, MakeEnv
-from muzero_jax.anakin import Anakin, IterationMetrics, TrainState
+from muzero_jax.anakin import IterationMetrics, TrainState
 from muzero_jax.config import Config
 from muzero_jax.dataset import Dataset
-from muzero_jax.envs import base
+from muzero_jax.drivers import AnyDriver
 from muzero_jax.means import Means
 from muzero_jax.progress import Progress
 from muzero_jax.types import EnvSpec
@@ -80,12 +81,13 @@ def run(
     ValueError: if sizes do not fit together or into memory, or the directory
       is in use or belongs to another configuration; nothing was written then.
     FloatingPointError: if losses, observations or rewards are not finite.
-    RuntimeError: if a checkpoint cannot be written.
+    RuntimeError: if a checkpoint cannot be written, or environments of the
+      host fail.
   """
   if config.dataset:
     driver, data, lines = _make_offline(config, make_env)
   else:
-    driver, lines = _make_anakin(config, make_env)
+    driver, lines = _make_playing(config, make_env)
     data = None
   with lock.hold(workdir), _stop_on_signals() as stop:
     try:
@@ -97,28 +99,18 @@ def run(
   return 0
 
 
-def _make_anakin(
+def _make_playing(
   config: Config, make_env: MakeEnv
-) -> tuple[Anakin, list[str]]:
+) -> tuple[AnyDriver, list[str]]:
   """Returns the driver of a run that plays, and lines on it."""
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
   needed = memory.check_replay(config, probe.spec)
   factory.make_system(config, probe.spec)
-  num_devices = anakin_lib.choose_num_devices(config, probe.restorable)
-  local_envs = config.num_envs // num_devices
-  env = make_env(config, num_envs=local_envs)
-  if env.restorable:
-    base.check_arrays(env, local_envs)
-  driver = anakin_lib.make_anakin(
-    config,
-    env,
-    num_devices=num_devices,
-    rows_per_env=config.capacity_rows_per_env,
-  )
+  driver = drivers.make(config, make_env, probe)
   return driver, [
     f'{config.num_envs} environments and batches of {config.batch_size} '
-    f'over {_devices(num_devices)}',
+    f'over {_devices(driver.mesh.devices.size)}',
     *_agents(config),
     needed,
     f'{driver.samples_per_row:g} sequences trained per row played',
@@ -128,7 +120,7 @@ def _make_anakin(
 
 def _make_offline(
   config: Config, make_env: MakeEnv
-) -> tuple[Anakin, Dataset, list[str]]:
+) -> tuple[AnyDriver, Dataset, list[str]]:
   """Returns the driver of a run that plays nothing, its data and lines."""
   spec = None
   if config.eval_episodes:
@@ -136,7 +128,7 @@ def _make_offline(
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
   needed = memory.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
-  num_devices = anakin_lib.choose_num_devices(config, num_envs=num_envs)
+  num_devices = anakin.choose_num_devices(config, num_envs=num_envs)
   driver = offline.make_offline(config, data, num_devices=num_devices)
   return driver, data, [
     f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
@@ -168,7 +160,7 @@ def _run(
   config: Config,
   workdir: str | os.PathLike,
   make_env: MakeEnv,
-  driver: Anakin,
+  driver: AnyDriver,
   data: Dataset | None,
   lines: list[str],
   stop: _Stop,
@@ -192,8 +184,9 @@ def _run(
     progress.header(config, [*lines, *resumed])
     if _least(state.num_steps) < config.total_steps:
       with progress.timed():
-        step = driver.compile(state)
-      state = _iterate(config, workdir, driver, step, state, progress, stop)
+        stepping = drivers.stepping(driver, state, progress.note)
+      with stepping as step:
+        state = _iterate(config, workdir, driver, step, state, progress, stop)
     if config.eval_episodes:
       _evaluate(config, workdir, make_env, driver.spec, state, progress)
     curves = progress.close()
@@ -207,7 +200,7 @@ def _run(
 def _start(
   config: Config,
   workdir: str | os.PathLike,
-  driver: Anakin,
+  driver: AnyDriver,
 ) -> tuple[TrainState, list[str]]:
   """Returns the state to go on from, and lines that say which that is."""
   rng_key = jax.random.key(config.seed)
@@ -235,7 +228,7 @@ def _start(
 def _iterate(
   config: Config,
   workdir: str | os.PathLike,
-  driver: Anakin,
+  driver: AnyDriver,
   step_fn: Any,
   state: TrainState,
   progress: Progress,
@@ -292,7 +285,7 @@ def _iterate(
 
 
 def _num_simulations(
-  config: Config, driver: Anakin, state: TrainState
+  config: Config, driver: AnyDriver, state: TrainState
 ) -> int:
   """Returns the simulations of acting so far, of one agent; offline, those of
   Reanalyse."""
@@ -304,7 +297,7 @@ def _num_simulations(
   return rows * config.num_simulations
 
 
-def _reanalysed(config: Config, driver: Anakin) -> dict[str, float]:
+def _reanalysed(config: Config, driver: AnyDriver) -> dict[str, float]:
   """Returns the exact share of reanalysed sequences, if there are any.
 
   With the age of their targets in updates, 0 within the batch: what is stale
@@ -326,7 +319,7 @@ def _devices(count: int) -> str:
   return f'{count} device{"s" if count > 1 else ""}'
 
 
-def _searches(config: Config, driver: Anakin) -> list[str]:
+def _searches(config: Config, driver: AnyDriver) -> list[str]:
   """Returns a line on Reanalyse, if there is any."""
   count = factory.num_reanalysed(config, driver.mesh.devices.size)
   if not count:
@@ -370,7 +363,7 @@ def _refuse_rows(step: int, num_bad: int) -> None:
 def _save(
   config: Config,
   workdir: str | os.PathLike,
-  driver: Anakin,
+  driver: AnyDriver,
   state: TrainState,
   progress: Progress,
 ) -> None:

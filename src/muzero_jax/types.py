@@ -63,6 +63,23 @@ class Environment(NamedTuple):
   restorable: bool = True
 
 
+class HostEnvironment(NamedTuple):
+  """B environments that the host steps, outside of JAX.
+
+  Rows are NumPy's and follow each other as those of `Environment` do. One
+  thread at a time may call the functions; only `reset` starts anything.
+  """
+
+  spec: EnvSpec
+  reset: Callable[[int], TimeStep]  # seed -> first rows; as often as wanted.
+  step: Callable[[Any], TimeStep]  # action [B] i32 -> rows.
+  close: Callable[[], None]  # Ends all that `reset` started.
+  restorable: bool = False  # A checkpoint cannot keep the host's objects.
+
+
+AnyEnvironment = Environment | HostEnvironment
+
+
 class ModelOutput(NamedTuple):
   """What h and f, or g and f, return."""
 

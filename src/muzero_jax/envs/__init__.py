@@ -16,6 +16,7 @@ _FAMILIES = {
   'atari': ('atari', 'ale-py', 'atari'),
   'board': ('pgx_games', 'pgx', 'games'),
   'classic': ('classic', '', ''),
+  'gymnasium': ('gymnasium', 'gymnasium', 'gymnasium'),
   'gymnax': ('gymnax', 'gymnax', 'classic'),
   'minatar': ('pgx_games', 'pgx', 'games'),
   'stochastic': ('pgx_games', 'pgx', 'games'),
@@ -64,6 +65,9 @@ def check_env_id(family: str, env_id: str) -> str:
     ImportError: the family's package is missing; says what to install.
     ValueError: no such family or environment; names the nearest.
   """
+  if family == 'gymnasium':
+    # Here versions are part of the name.
+    return _module(family).check_env_id(env_id)
   return base.resolve_name(family, env_id, names(family))
 
 
@@ -73,15 +77,16 @@ def make(
   num_envs: int | None = None,
   evaluation: bool = False,
   seed: int | None = None,
-) -> types.Environment:
+) -> types.AnyEnvironment:
   """Returns the environment of a Config.
 
   Args:
     config: `family`, `env_id` and the fields that its help assigns to them.
     num_envs: B; `config.num_envs` if None.
     evaluation: full games, whatever `config.episodic_life` says.
-    seed: folded into the key of `init` on Atari; `config.seed` if None. Other
-      families are determined by their keys alone.
+    seed: folded into the key of `init` on Atari and into the seed of `reset`
+      on the host; `config.seed` if None. Other families are determined by
+      their keys alone.
 
   Raises:
     ImportError: the family's package is missing; says what to install.
@@ -90,6 +95,10 @@ def make(
   env_id = check_env_id(config.family, config.env_id)
   num_envs = config.num_envs if num_envs is None else num_envs
   module = _module(config.family)
+  seed = config.seed if seed is None else seed
+  if config.family == 'gymnasium':
+    return module.make(
+      env_id, num_envs, vectorisation=config.vectorisation, seed=seed)
   if config.family == 'board':
     return module.make_board(env_id, num_envs)
   if config.family == 'stochastic':
@@ -113,7 +122,8 @@ def make(
       episodic_life=config.episodic_life and not evaluation,
       max_episode_frames=config.max_episode_frames,
       num_threads=config.env_threads,
-      seed=config.seed if seed is None else seed,
+      seed=seed,
+      on_host=config.driver == 'sebulba',
     )
   return module.make(env_id, num_envs)
 

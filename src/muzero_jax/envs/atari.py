@@ -62,7 +62,8 @@ def make(
   max_episode_frames: int = 108_000,
   num_threads: int = 0,
   seed: int = 0,
-) -> types.Environment:
+  on_host: bool = False,
+) -> types.AnyEnvironment:
   """Returns B emulators of one game.
 
   Observations are single frames [B, H, W, C] u8, the maximum over the last two
@@ -95,6 +96,8 @@ def make(
     num_threads: of ALE; 0 for one per core.
     seed: folded into the key of `init`, to tell emulators apart that are
       initialised with the same key.
+    on_host: a host environment instead, for machines without ALE's compiled
+      functions; `reset(n)` gives the rows of `init(jax.random.key(n))`.
 
   Raises:
     ValueError: no such game, naming the nearest; or num_envs is below 1.
@@ -132,6 +135,9 @@ def make(
   # After a lost life the game goes on, so the ignored action must do nothing.
   # It is 0 unless the game's minimal set lacks it, as in backgammon.
   noop = next((i for i, a in enumerate(actions) if a.name == 'NOOP'), 0)
+  if on_host:
+    host = _Host(vector, spec, noop, seed)
+    return types.HostEnvironment(spec, host.reset, host.step, vector.close)
   # These closures hold `vector`, hence keep what the handle points to alive.
   handle, reset, step = vector.xla()
   return types.Environment(
@@ -150,14 +156,60 @@ def _init(
   seed: int,
   rng_key: jax.Array,
 ) -> tuple[AtariState, types.TimeStep]:
-  seeds = jax.random.randint(
-    jax.random.fold_in(rng_key, seed), (num_envs,), 0, 2**31 - 1, jnp.int32
-  )
+  seeds = _seeds(rng_key, seed, num_envs)
   handle, (observation, _) = reset(handle, seeds)
   false = jnp.zeros((num_envs,), bool)
   return AtariState(handle, false), _row(
     spec, observation, jnp.zeros((num_envs,)), false, false, ~false
   )
+
+
+def _seeds(rng_key: jax.Array, seed: int, num_envs: int) -> jax.Array:
+  """Returns one seed [B] for each emulator."""
+  return jax.random.randint(
+    jax.random.fold_in(rng_key, seed), (num_envs,), 0, 2**31 - 1, jnp.int32
+  )
+
+
+class _Host:
+  """The same emulators, stepped by the host."""
+
+  def __init__(
+    self, vector: AtariVectorEnv, spec: types.EnvSpec, noop: int, seed: int
+  ) -> None:
+    self._vector, self._spec, self._noop = vector, spec, noop
+    self._seed = seed
+    self._is_last = np.zeros(vector.num_envs, bool)
+
+  def reset(self, seed: int) -> types.TimeStep:
+    """Returns the first rows of new games."""
+    false = np.zeros_like(self._is_last)
+    seeds = _seeds(jax.random.key(seed), self._seed, len(false))
+    observation, _ = self._vector.reset(seed=np.array(seeds))
+    self._is_last = false
+    return self._row(observation, np.zeros(len(false)), false, ~false)
+
+  def step(self, action: Any) -> types.TimeStep:
+    """Returns the rows that the actions [B] lead to."""
+    is_first = self._is_last
+    action = np.where(is_first, self._noop, action)
+    observation, reward, terminated, truncated, _ = self._vector.step(
+      np.clip(action, 0, self._spec.num_actions - 1))
+    self._is_last = terminated | truncated
+    return self._row(observation, reward, terminated & ~is_first, is_first)
+
+  def _row(
+    self,
+    observation: np.ndarray,
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    is_first: np.ndarray,
+  ) -> types.TimeStep:
+    shape = (len(is_first), *self._spec.observation_shape)
+    return base.host_row(
+      self._spec, observation=np.array(observation).reshape(shape),
+      reward=reward, terminated=terminated, is_last=self._is_last,
+      is_first=is_first)
 
 
 def _step(

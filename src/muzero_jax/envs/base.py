@@ -218,8 +218,8 @@ def check_arrays(environment: types.Environment, num_envs: int) -> None:
   action = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
   state, row = jax.eval_shape(environment.init, key)
   next_state, next_row = jax.eval_shape(environment.step, state, action, key)
-  _check_rows_like(spec, row, (num_envs,))
-  _check_rows_like(spec, next_row, (num_envs,))
+  check_shapes(spec, row, (num_envs,))
+  check_shapes(spec, next_row, (num_envs,))
   leaves = jax.tree_util.tree_leaves_with_path(state)
   for (path, x), y in zip(leaves, jax.tree.leaves(next_state)):
     if x.shape != y.shape:
@@ -229,10 +229,16 @@ def check_arrays(environment: types.Environment, num_envs: int) -> None:
       )
 
 
-def _check_rows_like(
+def check_shapes(
   spec: types.EnvSpec, row: types.TimeStep, batch_shape: tuple[int, ...]
 ) -> None:
-  """Raises ValueError if a row's shapes and dtypes are not the spec's."""
+  """Raises ValueError if a row's shapes and dtypes are not the spec's.
+
+  Args:
+    spec: of its environment.
+    row: traced, of JAX or of NumPy.
+    batch_shape: the axes in front, [B] or [T, B].
+  """
   expected: dict[str, tuple[tuple[int, ...], Any]] = {
     'observation': (spec.observation_shape, spec.observation_dtype),
     'reward': ((), np.float32),
@@ -250,6 +256,37 @@ def _check_rows_like(
         f'{spec.name}: {name} is {value.dtype}{list(value.shape)}, '
         f'expected {np.dtype(dtype)}{list(want)}'
       )
+
+
+def host_row(
+  spec: types.EnvSpec,
+  *,
+  observation: np.ndarray,
+  reward: np.ndarray,
+  terminated: np.ndarray,
+  is_last: np.ndarray,
+  is_first: np.ndarray,
+) -> types.TimeStep:
+  """Returns a row of a host environment in which every action is legal.
+
+  Args:
+    spec: of the environment.
+    observation: [B, ...] in the spec's dtype.
+    reward: [B]
+    terminated: [B] bool, True where nothing follows.
+    is_last: [B] bool, True where the episode is over.
+    is_first: [B] bool, True where it has just begun.
+  """
+  row: Any = types.TimeStep
+  return row(
+    observation=observation,
+    reward=np.where(is_first, 0, reward).astype(np.float32),
+    discount=np.where(terminated, 0, 1).astype(np.float32),
+    is_first=np.array(is_first),
+    is_last=np.array(is_last),
+    legal_actions=np.ones((*is_first.shape, spec.num_actions), bool),
+    to_play=np.zeros(is_first.shape, np.int32),
+  )
 
 
 def random_rollout(
@@ -314,7 +351,7 @@ def check_environment(
 
 def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
   """Raises ValueError unless consecutive rows [T+1, B] keep the contract."""
-  _check_rows_like(spec, rows, np.shape(rows.is_last))
+  check_shapes(spec, rows, np.shape(rows.is_last))
   first, last = rows.is_first, rows.is_last
   mid_episode = ~last[:-1]
   length = np.zeros(last.shape[1], int)

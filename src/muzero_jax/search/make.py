@@ -381,7 +381,7 @@ def _gumbel_policy(
     prior = jnp.maximum(
       jax.nn.log_softmax(root.prior_logits), jnp.log(tiny)
     )
-    decay = 1 - prior_weight
+    decay: Any = 1 - prior_weight
     if keep_range:
       # Where nothing is at stake, nothing is learnt, and nothing forgotten.
       visited = (summary.visit_counts > 0) & legal_actions

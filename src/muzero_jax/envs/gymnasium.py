@@ -1,0 +1,202 @@
+"""Any Gymnasium environment with discrete actions, stepped by the host.
+
+One of the environments behind `envs.make`. Gymnasium's vector environments
+reset with the step after an episode's last one (`AutoresetMode.NEXT_STEP`), as
+the rows of this project do, so that a row is theirs with other names.
+"""
+
+import difflib
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode, VectorEnv
+
+from muzero_jax import types
+from muzero_jax.envs import base
+
+# How many a message lists of the environments that there are.
+_MOST_NAMED = 3
+
+
+def check_env_id(env_id: str) -> str:
+  """Returns `env_id`, if it is registered; "package:Name-v0" imports a package.
+
+  Raises:
+    ImportError: the package cannot be imported.
+    ValueError: no such environment or version; names the nearest.
+  """
+  try:
+    gymnasium.spec(env_id)
+  except gymnasium.error.Error as error:
+    near = difflib.get_close_matches(
+      env_id, list(gymnasium.registry), n=_MOST_NAMED, cutoff=0.5)
+    hint = f'; nearest: {", ".join(near)}' if near else ''
+    raise ValueError(
+      f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'
+    ) from None
+  return env_id
+
+
+def names() -> tuple[str, ...]:
+  """Returns the ids of all registered environments."""
+  return tuple(sorted(gymnasium.registry))
+
+
+def make(
+  env_id: str,
+  num_envs: int,
+  *,
+  vectorisation: str = 'sync',
+  seed: int = 0,
+) -> types.HostEnvironment:
+  """Returns B environments of one id.
+
+  Observations are those of a Box, as uint8 where it is one and else as
+  float32, or of a Discrete space, as one-hot float32 vectors.
+
+  Args:
+    env_id: as Gymnasium registers it, for example "LunarLander-v3".
+    num_envs: B.
+    vectorisation: 'sync' steps one after another in the calling thread, 'async'
+      each in a process of its own, 'own' takes the vector environment that
+      was registered with the id.
+    seed: the seed given to `reset` is folded into it.
+
+  Raises:
+    ImportError: a package is missing that the environment needs.
+    ValueError: no such environment, spaces that do not fit, or a vector
+      environment that resets at another time.
+  """
+  check_env_id(env_id)
+  # One, to look at; processes are for `reset` to start.
+  mode = 'sync' if vectorisation == 'async' else vectorisation
+  try:
+    one = _make_vector(env_id, 1, mode)
+  except gymnasium.error.DependencyNotInstalled as error:
+    raise ImportError(
+      f'env_id = {env_id!r} needs a package that is missing: pip install '
+      f'"muzero_jax[gymnasium]" ({error})'
+    ) from error
+  except gymnasium.error.Error as error:
+    raise ValueError(
+      f'vectorisation = {vectorisation!r}: {env_id} cannot be made so: {error}'
+    ) from None
+  try:
+    spec = _spec(env_id, one)
+  finally:
+    one.close()
+  host = _Host(env_id, num_envs, vectorisation, spec, seed)
+  return types.HostEnvironment(spec, host.reset, host.step, host.close)
+
+
+class _Host:
+  """A vector environment, and which of its episodes have just ended."""
+
+  def __init__(
+    self, env_id: str, num_envs: int, mode: str, spec: types.EnvSpec, seed: int
+  ) -> None:
+    self._env_id, self._num_envs, self._mode = env_id, num_envs, mode
+    self._spec, self._seed = spec, seed
+    self._vector: VectorEnv | None = None
+    self._is_last = np.zeros(num_envs, bool)
+
+  def reset(self, seed: int) -> types.TimeStep:
+    """Returns the first rows of new episodes."""
+    if self._vector is None:
+      self._vector = _make_vector(self._env_id, self._num_envs, self._mode)
+    entropy = np.random.SeedSequence([self._seed, seed])
+    # Environment b gets this + b, which has to stay a seed.
+    first_seed = int(entropy.generate_state(1)[0]) >> 2
+    observation, _ = self._vector.reset(seed=first_seed)
+    zeros = np.zeros(self._num_envs)
+    self._is_last = zeros > 0
+    return self._row(observation, zeros, zeros > 0, ~self._is_last)
+
+  def step(self, action: Any) -> types.TimeStep:
+    """Returns the rows that the actions [B] lead to."""
+    assert self._vector is not None, 'reset comes first'
+    start = getattr(self._vector.single_action_space, 'start', 0)
+    observation, reward, terminated, truncated, _ = self._vector.step(
+      np.asarray(action) + start)
+    is_first, self._is_last = self._is_last, terminated | truncated
+    return self._row(observation, reward, terminated, is_first)
+
+  def close(self) -> None:
+    """Closes the environments, if there are any."""
+    vector, self._vector = self._vector, None
+    if vector is not None:
+      vector.close()
+
+  def _row(
+    self,
+    observation: Any,
+    reward: np.ndarray,
+    terminated: np.ndarray,
+    is_first: np.ndarray,
+  ) -> types.TimeStep:
+    assert self._vector is not None
+    spec, space = self._spec, self._vector.single_observation_space
+    if isinstance(space, gymnasium.spaces.Discrete):
+      observation = np.eye(int(space.n), dtype=np.float32)[
+        np.asarray(observation) - space.start]
+    # A uint8 image never comes of a float one by cutting digits off.
+    frame = np.array(observation).astype(
+      spec.observation_dtype, casting='same_kind')
+    if space.shape == () and frame.ndim == 1:
+      frame = frame[:, None]
+    return base.host_row(
+      spec, observation=frame, reward=reward, terminated=terminated,
+      is_last=self._is_last, is_first=is_first)
+
+
+def _make_vector(env_id: str, num_envs: int, mode: str) -> VectorEnv:
+  """Returns a vector environment of Gymnasium."""
+  if mode == 'own':
+    return gymnasium.make_vec(
+      env_id, num_envs, vectorization_mode='vector_entry_point')
+  kwargs: dict[str, Any] = dict(autoreset_mode=AutoresetMode.NEXT_STEP)
+  if mode == 'async':
+    # A fork would copy the locks that jax's threads hold.
+    kwargs.update(context='spawn')
+  return gymnasium.make_vec(
+    env_id, num_envs, vectorization_mode=mode, vector_kwargs=kwargs)
+
+
+def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
+  """Returns what the arrays look like.
+
+  Raises:
+    ValueError: as `make` does.
+  """
+  actions, space = env.single_action_space, env.single_observation_space
+  if not isinstance(actions, gymnasium.spaces.Discrete):
+    raise ValueError(
+      f'env_id = {env_id!r} has actions {actions}: only those of a Discrete '
+      'space can be searched')
+  shape: tuple[int, ...]
+  if isinstance(space, gymnasium.spaces.Discrete):
+    shape = (int(space.n),)
+  elif isinstance(space, gymnasium.spaces.Box):
+    shape = space.shape or (1,)
+  else:
+    raise ValueError(
+      f'env_id = {env_id!r} has observations {space}: only those of a Box or '
+      'a Discrete space can be learnt from; register the environment behind '
+      'a wrapper such as gymnasium.wrappers.FlattenObservation')
+  mode = env.metadata.get('autoreset_mode')
+  if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
+    raise ValueError(
+      f'env_id = {env_id!r}: its own vector environment has autoreset_mode '
+      f'{mode}, but only {AutoresetMode.NEXT_STEP} is allowed; take '
+      "vectorisation = 'sync' or 'async'")
+  registered = env.spec
+  limit = registered.max_episode_steps if registered else None
+  return types.EnvSpec(
+    name=f'gymnasium/{env_id}',
+    observation_shape=tuple(int(n) for n in shape),
+    observation_dtype=np.dtype(
+      np.uint8 if space.dtype == np.uint8 else np.float32),
+    num_actions=int(actions.n),
+    max_episode_steps=limit or 0,
+  )

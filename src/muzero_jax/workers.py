@@ -1,0 +1,154 @@
+"""A host environment that answers in time and in shape, or ends in one error.
+
+Between `types.HostEnvironment` and whoever plays in it: the actors of
+`sebulba`, and `host_play`.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from muzero_jax.envs import base
+from muzero_jax.types import HostEnvironment, TimeStep
+
+
+class WorkerError(RuntimeError):
+  """An environment raised, hung or returned what is no row; says which."""
+
+
+class Worker:
+  """A host environment in a thread of its own.
+
+  A call that hangs cannot be ended from outside, but its thread can be left
+  behind: it ends with the process, or closes the environment when it comes
+  back.
+  """
+
+  def __init__(
+    self,
+    make_env: Callable[[], HostEnvironment],
+    *,
+    num_envs: int,
+    name: str,
+    timeout: float,
+  ) -> None:
+    """Starts the thread and makes the environment in it.
+
+    Args:
+      make_env: the environment, of `num_envs`.
+      num_envs: B.
+      name: who this is, in messages.
+      timeout: seconds for each call, making the environment included.
+
+    Raises:
+      WorkerError: as all that follows.
+    """
+    self._num_envs, self._name, self._timeout = num_envs, name, timeout
+    self._requests: queue.SimpleQueue[Callable[[], Any] | None] = (
+      queue.SimpleQueue())
+    self._answers: queue.SimpleQueue[tuple[Any, BaseException | None]] = (
+      queue.SimpleQueue())
+    self._is_last: np.ndarray | None = None
+    self._env: HostEnvironment | None = None
+    self._is_left_behind = False
+    threading.Thread(
+      target=_serve, args=(self._requests, self._answers), name=name,
+      daemon=True).start()
+
+    def make() -> HostEnvironment:
+      env = make_env()
+      if self._is_left_behind:
+        env.close()
+      return env
+
+    try:
+      self._env = self._call('making it', make)
+    except WorkerError:
+      self.close()
+      raise
+
+  def reset(self, seed: int) -> TimeStep:
+    """Returns the first rows [B] of new episodes."""
+    assert self._env is not None
+    reset = self._env.reset
+    self._is_last = np.ones(self._num_envs, bool)
+    return self._checked('reset', self._call('reset', lambda: reset(seed)))
+
+  def step(self, action: np.ndarray) -> TimeStep:
+    """Returns the rows [B] that the actions [B] lead to."""
+    assert self._env is not None
+    step = self._env.step
+    return self._checked('step', self._call('step', lambda: step(action)))
+
+  def close(self) -> None:
+    """Closes the environment and ends the thread, at once if they can."""
+    env, self._env = self._env, None
+    if env is not None:
+      self._requests.put(env.close)
+    self._requests.put(None)
+    if env is not None:
+      try:
+        # Whatever is wrong with it, it is not wanted any more.
+        self._answers.get(timeout=self._timeout)
+      except queue.Empty:
+        pass
+
+  def _call(self, what: str, function: Callable[[], Any]) -> Any:
+    """Returns what a function returns in the thread of the environment."""
+    self._requests.put(function)
+    try:
+      result, error = self._answers.get(timeout=self._timeout)
+    except queue.Empty:
+      self._is_left_behind = True
+      env, self._env = self._env, None
+      if env is not None:
+        self._requests.put(env.close)
+      raise WorkerError(
+        f'{self._name}: {what} has not come back within worker_timeout = '
+        f'{self._timeout:g} seconds'
+      ) from None
+    if error is not None:
+      raise WorkerError(
+        f'{self._name}: {what} raised {type(error).__name__}: {error}'
+      ) from error
+    return result
+
+  def _checked(self, what: str, row: TimeStep) -> TimeStep:
+    """Returns a row that follows from the one before it."""
+    assert self._env is not None
+    try:
+      _check(self._env, row, self._num_envs, self._is_last)
+    except (ValueError, AttributeError) as error:
+      raise WorkerError(
+        f'{self._name}: {what} returned what is no row: {error}') from None
+    self._is_last = np.asarray(row.is_last)
+    return row
+
+
+def _serve(requests: Any, answers: Any) -> None:
+  """Calls what is requested, one after another, until it is None."""
+  while (function := requests.get()) is not None:
+    try:
+      answers.put((function(), None))
+    except BaseException as error:  # noqa: B036 - whoever asked will raise it.
+      answers.put((None, error))
+
+
+def _check(
+  env: HostEnvironment, row: Any, num_envs: int, was_last: Any
+) -> None:
+  """Raises ValueError unless a row [B] keeps the contract."""
+  name = env.spec.name
+  base.check_shapes(env.spec, row, (num_envs,))
+  if (row.is_first != was_last).any():
+    raise ValueError(f'{name}: is_first must follow is_last and nothing else')
+  if (~row.is_last[row.discount == 0]).any():
+    raise ValueError(f'{name}: discount 0 must come with is_last')
+  numbers = [row.reward]
+  if np.issubdtype(row.observation.dtype, np.floating):
+    numbers.append(row.observation)
+  if not all(np.isfinite(x).all() for x in numbers):
+    raise ValueError(f'{name}: an observation or a reward is not finite')

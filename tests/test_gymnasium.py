@@ -1,0 +1,190 @@
+"""Gymnasium's vector environments as rows of this project."""
+
+import gymnasium
+import numpy as np
+import pytest
+
+from muzero_jax import config, envs, types
+from muzero_jax.envs import base
+from muzero_jax.envs import gymnasium as ours
+
+
+class Ladder(gymnasium.Env):
+  """Pays the action; up to rung 3 in episodes of even seeds, which terminate
+  there; the others are truncated by the time limit."""
+
+  observation_space = gymnasium.spaces.Box(-9.0, 9.0, (2,), np.float64)
+  action_space = gymnasium.spaces.Discrete(3, start=5)
+
+  def reset(self, *, seed=None, options=None):
+    super().reset(seed=seed)
+    self.rung, self.length = 0, 0
+    return np.zeros(2), {}
+
+  def step(self, action):
+    assert 5 <= action < 8
+    self.length += 1
+    self.rung += action == 7
+    observation = np.array([self.rung, self.length], float)
+    return observation, float(action), self.rung == 3, False, {}
+
+
+class WithSpaces(Ladder):
+  """Of any spaces; it cannot be played."""
+
+  def __init__(self, **spaces):
+    for name, space in spaces.items():
+      setattr(self, name, space)
+
+
+class States(Ladder):
+  """Observes which of four states it is in, counted from 2."""
+
+  observation_space = gymnasium.spaces.Discrete(4, start=2)
+  action_space = gymnasium.spaces.Discrete(2)
+
+  def reset(self, *, seed=None, options=None):
+    self.state = 2
+    return self.state, {}
+
+  def step(self, action):
+    self.state += int(action)
+    return self.state, 0.0, self.state == 5, False, {}
+
+
+@pytest.fixture(autouse=True)
+def registered():
+  before = dict(gymnasium.registry)
+  gymnasium.register('Ladder-v0', Ladder, max_episode_steps=5)
+  gymnasium.register('States-v0', States)
+  yield
+  gymnasium.registry.clear()
+  gymnasium.registry.update(before)
+
+
+def test_rows_tell_termination_truncation_and_resets_apart():
+  env = ours.make('Ladder-v0', 2)
+  assert env.spec == types.EnvSpec(
+    'gymnasium/Ladder-v0', (2,), np.dtype(np.float32), 3, max_episode_steps=5)
+  rows = [env.reset(0)]
+  # Environment 0 climbs at once, environment 1 never; the action of a last
+  # row is ignored.
+  for _ in range(7):
+    rows.append(env.step(np.array([2, 0], np.int32)))
+  base.check_rows(env.spec, types.TimeStep(*map(np.stack, zip(*rows))))
+  column = lambda name, e: [getattr(row, name)[e].tolist() for row in rows]
+  assert column('observation', 0) == [
+    [0, 0], [1, 1], [2, 2], [3, 3], [0, 0], [1, 1], [2, 2], [3, 3]]
+  assert column('reward', 0) == [0, 7, 7, 7, 0, 7, 7, 7]
+  assert column('discount', 0) == [1, 1, 1, 0, 1, 1, 1, 0]
+  assert column('is_first', 0) == [1, 0, 0, 0, 1, 0, 0, 0]
+  assert column('is_last', 0) == [0, 0, 0, 1, 0, 0, 0, 1]
+  assert column('observation', 1) == [
+    [0, 0], [0, 1], [0, 2], [0, 3], [0, 4], [0, 5], [0, 0], [0, 1]]
+  assert column('reward', 1) == [0, 5, 5, 5, 5, 5, 0, 5]
+  assert column('discount', 1) == [1] * 8
+  assert column('is_first', 1) == [1, 0, 0, 0, 0, 0, 1, 0]
+  assert column('is_last', 1) == [0, 0, 0, 0, 0, 1, 0, 0]
+  env.close()
+
+
+@pytest.mark.parametrize('vectorisation', ['sync', 'own', 'async'])
+def test_cartpole_keeps_the_contract_however_it_is_made(vectorisation):
+  env = ours.make('CartPole-v1', 3, vectorisation=vectorisation)
+  rng = np.random.default_rng(0)
+  rows = [env.reset(1)]
+  for _ in range(60):
+    rows.append(env.step(rng.integers(2, size=3).astype(np.int32)))
+  env.close()
+  base.check_rows(env.spec, types.TimeStep(*map(np.stack, zip(*rows))))
+  assert any(row.is_last.any() for row in rows)
+  assert env.spec.max_episode_steps == 500 and env.spec.num_actions == 2
+
+
+def test_seeds_decide():
+  def first(*, made, reset):
+    env = ours.make('CartPole-v1', 2, seed=made)
+    return env.reset(reset).observation
+
+  once = first(made=3, reset=1)
+  np.testing.assert_array_equal(once, first(made=3, reset=1))
+  for other in (first(made=4, reset=1), first(made=3, reset=2)):
+    assert (once != other).any(axis=1).all()
+  assert (once[0] != once[1]).all()
+
+
+def test_discrete_observations_are_one_hot():
+  env = ours.make('States-v0', 2)
+  assert env.spec.observation_shape == (4,)
+  rows = [env.reset(0), *(env.step(np.array([1, 0])) for _ in range(3))]
+  assert [row.observation[0].argmax() for row in rows] == [0, 1, 2, 3]
+  np.testing.assert_array_equal(rows[3].observation[1], [1, 0, 0, 0])
+  assert rows[3].is_last.tolist() == [True, False]
+
+
+def test_images_stay_bytes():
+  space = gymnasium.spaces.Box(0, 255, (8, 6, 3), np.uint8)
+  gymnasium.register(
+    'Images-v0', lambda: WithSpaces(observation_space=space))
+  spec = ours.make('Images-v0', 1).spec
+  assert spec.observation_shape == (8, 6, 3)
+  assert spec.observation_dtype == np.uint8 and spec.max_episode_steps == 0
+
+
+@pytest.mark.parametrize('spaces, words', [
+  (dict(action_space=gymnasium.spaces.Box(-1, 1, (1,))),
+   r"'Odd-v0' has actions Box.*only those of a Discrete space"),
+  (dict(action_space=gymnasium.spaces.MultiDiscrete([2, 2])),
+   'has actions MultiDiscrete'),
+  (dict(observation_space=gymnasium.spaces.Dict(
+    a=gymnasium.spaces.Discrete(2))),
+   r'has observations Dict.*only those of a Box or a Discrete.*Flatten'),
+])
+def test_spaces_that_cannot_be_learnt(spaces, words):
+  gymnasium.register('Odd-v0', lambda: WithSpaces(**spaces))
+  with pytest.raises(ValueError, match=words):
+    ours.make('Odd-v0', 1)
+
+
+def test_another_reset_is_refused():
+  class Resets(gymnasium.vector.VectorEnv):
+    metadata = {'autoreset_mode': gymnasium.vector.AutoresetMode.SAME_STEP}
+    single_observation_space = Ladder.observation_space
+    single_action_space = Ladder.action_space
+
+  gymnasium.register(
+    'Same-v0', Ladder, vector_entry_point=lambda num_envs: Resets())
+  with pytest.raises(ValueError, match="'Same-v0'.*SAME_STEP.*vectorisation"):
+    ours.make('Same-v0', 1, vectorisation='own')
+  with pytest.raises(ValueError, match="vectorisation = 'own': Ladder-v0 can"):
+    ours.make('Ladder-v0', 1, vectorisation='own')
+
+
+@pytest.mark.parametrize('env_id, words', [
+  ('CartPole-v9', "no gymnasium environment 'CartPole-v9'.*CartPole-v1"),
+  ('CartPoel-v1', 'nearest: CartPole-v1'),
+  ('nothing', "no gymnasium environment 'nothing'"),
+])
+def test_ids_that_are_not_there(env_id, words):
+  with pytest.raises(ValueError, match=words):
+    envs.check_env_id('gymnasium', env_id)
+
+
+def test_a_missing_package_says_what_to_install():
+  def entry():
+    raise gymnasium.error.DependencyNotInstalled('Box3D is not installed')
+
+  gymnasium.register('Needy-v0', entry)
+  with pytest.raises(ImportError, match=(
+      r"'Needy-v0' needs.*muzero_jax\[gymnasium\].*Box3D")):
+    ours.make('Needy-v0', 1)
+
+
+def test_envs_make_takes_the_fields_of_a_config():
+  run = config.Config(family='gymnasium', env_id='CartPole-v1', seed=5)
+  env = envs.make(run, num_envs=2)
+  assert isinstance(env, types.HostEnvironment)
+  np.testing.assert_array_equal(
+    env.reset(1).observation,
+    ours.make('CartPole-v1', 2, seed=5).reset(1).observation)
+  assert 'CartPole-v1' in envs.names('gymnasium')
