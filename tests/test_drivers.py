@@ -42,15 +42,19 @@ def changed(**fields):
 
 def test_the_environments_decide():
   host = host_envs.Factory()
-  env, driver = drivers.make(changed(), host, host(None, num_envs=1))
-  assert isinstance(driver, Sebulba) and env.spec == host_envs.SPEC
+  driver = drivers.make(changed(), host, host(None, num_envs=1))
+  assert isinstance(driver, Sebulba) and driver.spec == host_envs.SPEC
   assert host.made == []
   run = changed(env_id='cartpole')
-  env, driver = drivers.make(run, envs.make, envs.make(run, num_envs=1))
+  driver = drivers.make(run, envs.make, envs.make(run, num_envs=1))
   assert isinstance(driver, Anakin)
-  # Both hold the same, but for the actors.
+  assert driver.spec.name == 'classic/cartpole'
   with pytest.raises(ValueError, match="driver = 'anakin' is not for test/ho"):
     drivers.make(changed(driver='anakin'), host, host(None, num_envs=1))
+  with pytest.raises(ValueError, match="reanalyse_form='stream': host envi"):
+    drivers.make(
+      changed(reanalyse_form='stream', reanalyse_fraction=0.5), host,
+      host(None, num_envs=1))
 
 
 def test_a_run_that_is_stopped_and_resumed(tmp_path, monkeypatch, capsys):
@@ -88,7 +92,7 @@ def test_a_run_that_is_stopped_and_resumed(tmp_path, monkeypatch, capsys):
   assert len(seeds) == 4
 
   abstract = drivers.make(
-    changed(), made, made(None, num_envs=1))[1].abstract()
+    changed(), made, made(None, num_envs=1)).abstract()
   found = checkpoint.restore(tmp_path, abstract, report=print)
   assert found is not None
   step, state = found
