@@ -67,6 +67,11 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(dataset='d', updates_per_iteration=0), 'updates_per_iteration = 0'),
   (dict(augment_symmetry=True, family='board', stack_actions=True),
    'action planes of stack_actions'),
+  (dict(intensity_scale=0.05, stack_actions=True),
+   'planes of stack_actions'),
+  (dict(gumbel_keep_prior=True), 'give a weight below 1'),
+  (dict(td_correction=100, value_target='monte_carlo'),
+   'td_correction = 100 shortens td_steps'),
 ])
 def test_fields_that_do_not_fit_together(fields, words):
   with pytest.raises(ValueError, match=words):

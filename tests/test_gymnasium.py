@@ -170,6 +170,22 @@ def test_ids_that_are_not_there(env_id, words):
     envs.check_env_id('gymnasium', env_id)
 
 
+def test_a_package_registers_its_own_when_it_is_imported(
+  tmp_path, monkeypatch
+):
+  (tmp_path / 'own_package.py').write_text(
+    'import gymnasium\n'
+    "gymnasium.register('Own-v0', 'gymnasium.envs.classic_control:"
+    "CartPoleEnv')\n")
+  monkeypatch.syspath_prepend(tmp_path)
+  env = ours.make('own_package:Own-v0', 2)
+  assert env.spec.num_actions == 2
+  with pytest.raises(ValueError, match="environment 'own_package:Owm-v0'"):
+    ours.make('own_package:Owm-v0', 2)
+  with pytest.raises(ImportError, match="'no_package' cannot be imported"):
+    ours.make('no_package:Own-v0', 2)
+
+
 def test_a_missing_package_says_what_to_install():
   def entry():
     raise gymnasium.error.DependencyNotInstalled('Box3D is not installed')

@@ -53,6 +53,16 @@ def test_each_environment_plays_as_many_episodes():
   assert len(actions) == 17 and made.made[0].is_closed
 
 
+def test_an_episode_without_an_end_is_cut_off(monkeypatch):
+  monkeypatch.setattr(host_play, 'LONGEST_EPISODE', 3)
+  made, player = make_agent()
+  returns, lengths = host_play.play(
+    player, made(None, num_envs=2), num_envs=2, num_episodes=4)
+  # What is left of the episode counts as another one.
+  assert lengths.tolist() == [[3, 3], [1, 2]]
+  assert (returns[0] >= 3).all() and (returns[1] < returns[0]).all()
+
+
 def test_an_evaluation_is_reported_as_of_any_environment():
   made, player = make_agent()
   report = evaluate.report(player, num_episodes=4)

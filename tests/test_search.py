@@ -733,13 +733,15 @@ def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   assert found.policy[0, 2] == 0
 
 
+@pytest.mark.parametrize('floor', [
+  dict(gumbel_min_range=0.4), dict(gumbel_min_share=0.4 / 0.3)])
 @pytest.mark.parametrize('gap, weight', [(0.0, 1.0), (0.1, 0.8), (9.0, 0.2)])
-def test_the_prior_is_kept_where_nothing_is_at_stake(gap, weight):
+def test_the_prior_is_kept_where_nothing_is_at_stake(floor, gap, weight):
   """Of a weight of 0.2 and a floor of 0.4: 1 - 0.8 min(gap / 0.4, 1)."""
   found = search.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
-    num_simulations=4, discount=0.5, max_depth=1, gumbel_min_range=0.4,
-    gumbel_prior_weight=0.2, gumbel_keep_prior=True, gumbel_value_scale=0.01,
+    num_simulations=4, discount=0.5, max_depth=1, gumbel_prior_weight=0.2,
+    gumbel_keep_prior=True, gumbel_value_scale=0.01, **floor,
   )(
     bandit([0.3, 0.3 - gap], [0.0, 0.0], [1.0, 0.0], 0.3), jax.random.key(0),
     jnp.zeros(1), legal(1, 2), 0.0,

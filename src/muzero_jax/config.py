@@ -312,7 +312,9 @@ class Config:
     _check_devices(self)
     _check_driver(self)
     _check_network(self)
+    _check_search(self)
     _check_targets(self)
+    _check_augmentation(self)
     _check_symmetry(self)
 
   @property
@@ -590,6 +592,22 @@ def _check_targets(config: Config) -> None:
     raise ValueError(
       f'td_correction = {config.td_correction} shortens td_steps, which '
       "value_target = 'monte_carlo' does not stop at; allowed is 0")
+
+
+def _check_augmentation(config: Config) -> None:
+  """Raises ValueError where images hold what must not be changed."""
+  if config.intensity_scale and config.stack_actions:
+    raise ValueError(
+      f'intensity_scale = {config.intensity_scale} would change the action '
+      'planes of stack_actions = True: allowed is one of the two')
+
+
+def _check_search(config: Config) -> None:
+  """Raises ValueError where a setting of the search would do nothing."""
+  if config.gumbel_keep_prior and config.gumbel_prior_weight == 1:
+    raise ValueError(
+      'gumbel_keep_prior = True keeps the prior always where '
+      'gumbel_prior_weight = 1.0: give a weight below 1')
 
 
 def _check_symmetry(config: Config) -> None:

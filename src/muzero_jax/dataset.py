@@ -129,12 +129,13 @@ def save(
   """
   final = pathlib.Path(directory)
   _refuse_existing(final)
-  mean_return, num_episodes = episode_returns(rows)
+  dataset_rules.check_arrays(final, spec, rows)
   is_last: Any = np.array(rows.is_last)
   is_last[-1:] = True
-  rows = rows._replace(is_last=is_last)
-  dataset_rules.check_arrays(final, spec, rows)
-  dataset_rules.check_values(final, spec, rows)
+  closed = rows._replace(is_last=is_last)
+  dataset_rules.check_values(final, spec, closed)
+  mean_return, num_episodes = episode_returns(rows)
+  rows = closed
   saving = final.with_name(f'.saving-{final.name}')
   shutil.rmtree(saving, ignore_errors=True)
   saving.mkdir(parents=True)

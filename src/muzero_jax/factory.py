@@ -9,6 +9,7 @@ import math
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from muzero_jax import (
   history,
@@ -63,6 +64,11 @@ def _make_network(
       f'shift_pixels={config.shift_pixels}, '
       f'intensity_scale={config.intensity_scale}: images are needed, but '
       f'observations of {spec.name} have shape {spec.observation_shape}'
+    )
+  if config.intensity_scale and spec.observation_dtype == np.bool_:
+    raise ValueError(
+      f'intensity_scale={config.intensity_scale}: observations of {spec.name} '
+      'are true or false, which cannot be brightened; use 0'
     )
   dtype = jnp.dtype(config.compute_dtype)
   common: dict[str, Any] = dict(

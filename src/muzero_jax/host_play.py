@@ -9,6 +9,11 @@ from muzero_jax.agent import Agent
 from muzero_jax.types import HostEnvironment
 from muzero_jax.workers import Worker
 
+# Gymnasium has environments without a time limit, in which a greedy agent may
+# go round for ever: its episodes are cut off after so many steps, as many as
+# Atari's 108,000 frames are.
+LONGEST_EPISODE = 27_000
+
 
 def play(
   agent: Agent,
@@ -25,6 +30,7 @@ def play(
     env: `num_envs` evaluation environments; closed afterwards.
     num_envs: B.
     num_episodes: a multiple of `num_envs`; every environment plays as many.
+      One of more than LONGEST_EPISODE steps counts as it stands then.
     seed: of environments and searches.
 
   Raises:
@@ -63,9 +69,11 @@ def _play(
     score = np.where(row.is_first, 0, score + row.reward)
     length = np.where(row.is_first, 0, length + 1)
     # Episodes beyond the share of an environment are not counted.
-    for b in np.flatnonzero(row.is_last & (num_done < per_env)):
+    is_over = row.is_last | (length >= LONGEST_EPISODE)
+    for b in np.flatnonzero(is_over & (num_done < per_env)):
       returns[num_done[b], b], lengths[num_done[b], b] = score[b], length[b]
       num_done[b] += 1
+    score, length = np.where(is_over, 0, score), np.where(is_over, 0, length)
     if num_done.min() == per_env:
       return returns, lengths
   raise AssertionError('counting never ends')

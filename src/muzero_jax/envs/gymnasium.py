@@ -6,6 +6,7 @@ the rows of this project do, so that a row is theirs with other names.
 """
 
 import difflib
+import importlib
 from typing import Any
 
 import gymnasium
@@ -26,11 +27,19 @@ def check_env_id(env_id: str) -> str:
     ImportError: the package cannot be imported.
     ValueError: no such environment or version; names the nearest.
   """
+  package, _, name = env_id.rpartition(':')
+  if package:
+    try:
+      importlib.import_module(package)
+    except ImportError as error:
+      raise ImportError(
+        f'env_id {env_id!r}: {package!r} cannot be imported: {error}'
+      ) from error
   try:
-    gymnasium.spec(env_id)
+    gymnasium.spec(name)
   except gymnasium.error.Error as error:
     near = difflib.get_close_matches(
-      env_id, list(gymnasium.registry), n=_MOST_NAMED, cutoff=0.5)
+      name, list(gymnasium.registry), n=_MOST_NAMED, cutoff=0.5)
     hint = f'; nearest: {", ".join(near)}' if near else ''
     raise ValueError(
       f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'

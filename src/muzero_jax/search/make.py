@@ -100,8 +100,8 @@ def make_search(
       again, logits grow without end at 1, so that any lasting difference of
       q-values ends in a certain policy; below 1 they settle at
       sigma(q) / (1 - w), and what differs little stays open.
-    gumbel_keep_prior: Gumbel only; where q-values differ by a share of
-      `gumbel_min_range` only, the weight falls short of 1 by that share only.
+    gumbel_keep_prior: Gumbel only; where q-values differ by a share of their
+      least range only, the weight falls short of 1 by that share only.
       Actions of equal value then leave the policy as it is, habits included;
       else it is forgotten wherever no reward is in sight.
     q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
@@ -146,6 +146,7 @@ def make_search(
       noise=noise,
       prior_weight=gumbel_prior_weight,
       keep_range=gumbel_min_range if gumbel_keep_prior else 0.0,
+      keep_share=gumbel_min_share,
       max_num_considered_actions=max_considered_actions,
       qtransform=functools.partial(
         selection.qtransform_above_noise,
@@ -349,6 +350,7 @@ def _gumbel_policy(
   noise: bool,
   prior_weight: float,
   keep_range: float,
+  keep_share: float,
   max_num_considered_actions: int,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array]:
@@ -387,7 +389,8 @@ def _gumbel_policy(
       visited = (summary.visit_counts > 0) & legal_actions
       known = jnp.where(visited, summary.qvalues, value[:, None])
       spread = known.max(axis=-1) - known.min(axis=-1)
-      decay = decay * jnp.minimum(spread / keep_range, 1)[:, None]
+      floor = jnp.maximum(keep_range, keep_share * jnp.abs(value))
+      decay = decay * jnp.minimum(spread / floor, 1)[:, None]
     policy = jax.nn.softmax(policies.mask_logits(
       improved - decay * prior, ~legal_actions
     ))
