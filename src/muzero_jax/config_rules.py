@@ -1,0 +1,160 @@
+"""What the fields of a `Config` must be to each other; nothing imports jax."""
+
+import typing
+
+if typing.TYPE_CHECKING:
+  from muzero_jax.config import Config
+
+
+def check(config: 'Config') -> None:
+  """Checks what fields must be to each other.
+
+  Args:
+    config: each of its fields is right by itself.
+
+  Raises:
+    ValueError: names the fields, their values and what is allowed.
+  """
+  _check_temperature(config)
+  if config.dataset:
+    _check_offline(config)
+  else:
+    _check_sizes(config)
+  _check_devices(config)
+  _check_driver(config)
+  _check_network(config)
+  _check_search(config)
+  _check_targets(config)
+  _check_augmentation(config)
+  _check_symmetry(config)
+
+
+def _check_temperature(config: 'Config') -> None:
+  at = config.temperature_at
+  if len(at) != len(config.temperature):
+    raise ValueError(
+      f'temperature_at = {at!r} has {len(at)} entries, but temperature = '
+      f'{config.temperature!r} has {len(config.temperature)}: give one each')
+  if at[0] != 0 or any(a >= b for a, b in zip(at, at[1:])):
+    raise ValueError(
+      f'temperature_at = {at!r} must start with 0 and rise')
+
+
+def _check_sizes(config: 'Config') -> None:
+  """Raises ValueError where sizes do not fit together."""
+  window = config.window_rows
+  needed = max(window, config.rollout_length)
+  if config.capacity_rows_per_env < needed:
+    rows = -(-needed // config.rollout_length) * config.rollout_length
+    raise ValueError(
+      f'replay_capacity = {config.replay_capacity} leaves '
+      f'{config.capacity_rows_per_env} rows (whole rollouts of '
+      f'{config.rollout_length}) to each of num_envs = {config.num_envs} '
+      f'environments, but a training window takes {window} (unroll_steps + '
+      f'td_steps + stacked_frames + 1): at least {rows * config.num_envs} '
+      'is needed')
+  if config.min_replay > config.replay_rows:
+    raise ValueError(
+      f'min_replay = {config.min_replay} is more than the '
+      f'{config.replay_rows} rows that the replay holds (replay_capacity = '
+      f'{config.replay_capacity}, in whole rollouts)')
+
+
+def _check_offline(config: 'Config') -> None:
+  """Raises ValueError where a run without environments could not learn."""
+  if not config.updates_per_iteration:
+    raise ValueError(
+      f'updates_per_iteration = 0 leaves dataset = {config.dataset!r} unused: '
+      'offline it must be at least 1')
+
+
+def _check_devices(config: 'Config') -> None:
+  """Raises ValueError where a stated number of devices cannot share."""
+  shared = ('batch_size',) if config.dataset else ('num_envs', 'batch_size')
+  for name in shared:
+    if config.num_devices and getattr(config, name) % config.num_devices:
+      raise ValueError(
+        f'{name} = {getattr(config, name)} is not a multiple of num_devices '
+        f'= {config.num_devices}')
+
+
+def _check_driver(config: 'Config') -> None:
+  """Raises ValueError where the driver does not fit the environments."""
+  if config.driver == 'anakin' and config.family == 'gymnasium':
+    raise ValueError(
+      "driver = 'anakin' cannot compile the environments of family = "
+      "'gymnasium'; take auto or sebulba")
+  if config.driver == 'sebulba' and config.family not in ('atari', 'gymnasium'):
+    raise ValueError(
+      "driver = 'sebulba' needs environments of the host, family = 'atari' or "
+      f"'gymnasium', not {config.family!r}; take auto or anakin")
+  if config.num_envs % config.actor_threads:
+    raise ValueError(
+      f'num_envs = {config.num_envs} is not a multiple of actor_threads = '
+      f'{config.actor_threads}')
+
+
+def _check_network(config: 'Config') -> None:
+  """Raises ValueError where heads or network cannot fit."""
+  if config.support_bins % 2 == 0:
+    raise ValueError(
+      f'support_bins = {config.support_bins} is even; it must be odd, so '
+      'that one bin is 0')
+  if config.stem_channels and config.network != 'mlp':
+    raise ValueError(
+      f'stem_channels = {config.stem_channels} needs network = \'mlp\', not '
+      f'{config.network!r}, which is convolutional itself')
+  if config.chance_codes and config.network != 'mlp':
+    raise ValueError(
+      f'chance_codes = {config.chance_codes} needs network = \'mlp\', not '
+      f'{config.network!r}')
+  if config.chance_codes and config.prefix_steps:
+    raise ValueError(
+      f'prefix_steps = {config.prefix_steps} needs chance_codes = 0, not '
+      f'{config.chance_codes}: chance makes each reward')
+  if config.chance_codes == 1:
+    raise ValueError(
+      'chance_codes = 1 tells nothing apart: allowed are 0, for a '
+      'deterministic model, and 2 or more')
+  if len(config.stage_blocks) != 3:
+    raise ValueError(
+      f'stage_blocks = {config.stage_blocks!r} must have 3 entries')
+  has_images = config.family in ('atari', 'gymnasium')
+  if config.network == 'atari_resnet' and not has_images:
+    raise ValueError(
+      "network = 'atari_resnet' needs images of family = 'atari' or "
+      f"'gymnasium', not {config.family!r}; take mlp or board_resnet")
+
+
+def _check_targets(config: 'Config') -> None:
+  """Raises ValueError where a correction has nothing to correct."""
+  if config.td_correction and config.value_target == 'monte_carlo':
+    raise ValueError(
+      f'td_correction = {config.td_correction} shortens td_steps, which '
+      "value_target = 'monte_carlo' does not stop at; allowed is 0")
+
+
+def _check_augmentation(config: 'Config') -> None:
+  """Raises ValueError where images hold what must not be changed."""
+  if config.intensity_scale and config.stack_actions:
+    raise ValueError(
+      f'intensity_scale = {config.intensity_scale} would change the action '
+      'planes of stack_actions = True: allowed is one of the two')
+
+
+def _check_search(config: 'Config') -> None:
+  """Raises ValueError where a setting of the search would do nothing."""
+  if config.gumbel_keep_prior and config.gumbel_prior_weight == 1:
+    raise ValueError(
+      'gumbel_keep_prior = True keeps the prior always where '
+      'gumbel_prior_weight = 1.0: give a weight below 1')
+
+
+def _check_symmetry(config: 'Config') -> None:
+  """Raises ValueError where boards cannot be turned; `symmetry` knows which
+  games can."""
+  if config.augment_symmetry and config.stack_actions:
+    raise ValueError(
+      'augment_symmetry = True cannot turn the action planes of stack_actions '
+      '= True: allowed is one of the two'
+    )
