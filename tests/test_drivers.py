@@ -1,7 +1,6 @@
 """Whole runs on host environments: stop, resume, evaluate, load, fail."""
 
 import json
-import re
 import signal
 import sys
 
@@ -144,10 +143,8 @@ def test_gymnasium_from_the_command_line(tmp_path):
   env = gymnasium.make('CartPole-v1')
   assert player.act(env.reset(seed=0)[0]) in (0, 1)
 
-  for env_id, words in (('Pendulum-v1', "'Pendulum-v1' has actions Box"),
-                        ('CartPole-v7', 'nearest: CartPole-v1')):
-    argv[3] = f'--workdir={tmp_path}/other'
-    done = tiny_run.call([*argv, f'--env_id={env_id}'])
-    assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
-    assert re.search(words, done.stderr), done.stderr
-    assert not (tmp_path / 'other').exists()
+  argv[3] = f'--workdir={tmp_path}/other'
+  done = tiny_run.call([*argv, '--env_id=Pendulum-v1'])
+  assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
+  assert "'Pendulum-v1' has actions Box" in done.stderr
+  assert not (tmp_path / 'other').exists()

@@ -146,5 +146,5 @@ def test_every_known_game_has_its_table():
   spec = EnvSpec('board/go_19x19', (19, 19, 17), np.float32, 362, 2)
   assert symmetry.make(spec).actions.shape == (8, 362)
   assert set(symmetry.names()) == {
-    f'board/{game}' for game in (*GAMES, 'go_19x19')
+    'stochastic/2048', *(f'board/{game}' for game in (*GAMES, 'go_19x19'))
   }
