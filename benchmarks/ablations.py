@@ -77,13 +77,12 @@ ABLATIONS = {
   'reanalyse_forms': Ablation(
     'Reanalyse within each batch or as a stream, at equal environment steps '
     'and equally many searches?', 'cartpole',
-    dict(num_steps=40_000, updates_per_iteration=16, eval_episodes=100,
-         eval_envs=100),
+    dict(num_steps=40_000, eval_episodes=100, eval_envs=100),
     {
       **_FORMS,
       '80% as a stream, a tenth of the searches': dict(
         reanalyse_fraction=0.8, reanalyse_form='stream',
-        reanalyse_rows_per_iteration=1_968),
+        reanalyse_rows_per_iteration=7_872),
     },
   ),
   'reanalyse_minatar': Ablation(

@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
 SOURCES = {
   'cartpole': Source(
-    'cartpole', dict(num_steps=20_000), 'offline/cartpole.flags'),
+    'cartpole', dict(num_steps=40_000), 'offline/cartpole.flags'),
   'minatar_breakout': Source(
     'minatar', dict(num_steps=1_000_000, replay_capacity=204_800),
     'offline/minatar_breakout.flags'),
