@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzero_jax import augment
+from muzero_jax import augment, config, factory
+from muzero_jax.types import EnvSpec
 
 
 def test_shifts_move_by_up_to_so_many_pixels_and_repeat_the_edge():
@@ -54,3 +55,13 @@ def test_augment_takes_any_batch_and_changes_each_image_by_itself():
   assert changed.shape == images.shape
   flat = np.asarray(changed).reshape(12, -1)
   assert len({x.tobytes() for x in flat}) == 12
+
+
+@pytest.mark.parametrize('fields, shape, dtype, words', [
+  (dict(shift_pixels=4), (5,), np.float32, 'shift_pixels=4.*images are needed'),
+  (dict(intensity_scale=0.1), (6, 6, 1), np.bool_, 'cannot be brightened'),
+])
+def test_observations_that_cannot_be_augmented(fields, shape, dtype, words):
+  spec = EnvSpec('test/seen', shape, dtype, 3)
+  with pytest.raises(ValueError, match=words):
+    factory.make_system(config.from_fields(fields), spec)

@@ -54,9 +54,8 @@ def _make_transform(config: Config) -> Transform:
   )
 
 
-def _make_network(
-  config: Config, spec: EnvSpec, num_outputs: int
-) -> networks.Network:
+def _check_augmentation(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where observations cannot be augmented."""
   if (
     config.shift_pixels or config.intensity_scale
   ) and len(spec.observation_shape) != 3:
@@ -70,6 +69,12 @@ def _make_network(
       f'intensity_scale={config.intensity_scale}: observations of {spec.name} '
       'are true or false, which cannot be brightened; use 0'
     )
+
+
+def _make_network(
+  config: Config, spec: EnvSpec, num_outputs: int
+) -> networks.Network:
+  _check_augmentation(config, spec)
   dtype = jnp.dtype(config.compute_dtype)
   common: dict[str, Any] = dict(
     num_actions=spec.num_actions,
