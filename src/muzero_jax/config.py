@@ -244,6 +244,13 @@ class Config:
   td_correction: int = _field(
     0, 'Steps of age that shorten a sample\'s td_steps by one, for data that '
     'older policies played; 0 for none.', low=0)
+  mixed_value_age: int = _field(
+    0, 'Steps of age from which a sample\'s values are trained on a fresh '
+    'search of each row (EfficientZero V2\'s mixed value target; 5000 in its '
+    'code), those of newer ones on value_target; 0 for never.', low=0)
+  mixed_value_start: int = _field(
+    30_000, 'mixed_value_age: updates before which all values are trained on '
+    'value_target (30000 in EfficientZero V2\'s code).', low=0)
   shift_pixels: int = _field(
     0, 'Images are shifted at random by up to so many pixels when they are '
     'trained (4 in EfficientZero).', low=0, high=32)

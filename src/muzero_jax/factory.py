@@ -215,6 +215,8 @@ def make_learner(
     commitment_weight=config.commitment_weight,
     consistency_weight=config.consistency_weight,
     td_correction=config.td_correction,
+    mixed_value_age=config.mixed_value_age,
+    mixed_value_start=config.mixed_value_start,
     shift_pixels=config.shift_pixels,
     intensity_scale=config.intensity_scale,
     target_period=config.target_period,

@@ -119,6 +119,8 @@ def make_learner(
   commitment_weight: float = 1.0,
   consistency_weight: float = 0.0,
   td_correction: float = 0.0,
+  mixed_value_age: float = 0.0,
+  mixed_value_start: int = 0,
   shift_pixels: int = 0,
   intensity_scale: float = 0.0,
   target_period: int = 200,
@@ -156,6 +158,10 @@ def make_learner(
       models that can project.
     td_correction: environment steps of age that shorten a sample's n by one;
       0 for none (`targets.td_limits`).
+    mixed_value_age: environment steps of age from which values are trained on
+      fresh searches; 0 for never (`targets.is_stale`). All of each batch must
+      be reanalysed within it.
+    mixed_value_start: updates before which none are.
     shift_pixels: observations are shifted at random by up to so many.
     intensity_scale: and brightened at random by so much.
     target_period: updates between refreshes of the target network.
@@ -177,8 +183,9 @@ def make_learner(
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    ValueError: if a fraction above 0 comes without a search, or symmetries
-      with actions in the observations.
+    ValueError: if a fraction above 0 comes without a search, symmetries
+      with actions in the observations, or mixed values with rows that are not
+      searched afresh.
   """
   if symmetries is not None and stack_actions:
     raise ValueError(
@@ -191,6 +198,12 @@ def make_learner(
   if num_fresh and not streamed and reanalyse_search is None:
     raise ValueError(
       f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
+    )
+  if mixed_value_age and (streamed or num_fresh < batch_size):
+    raise ValueError(
+      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
+      f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
+      f'the form {reanalyse_form!r}'
     )
   window = unroll_steps + 1 + td_steps
 
@@ -234,6 +247,7 @@ def make_learner(
         search=reanalyse_search,
         value_fn=value_fn,
         unroll_steps=unroll_steps,
+        keep_searched=mixed_value_age > 0,
       ),
       num_fresh,
     )
@@ -282,14 +296,20 @@ def make_learner(
       sequence = sequence._replace(observation=augment_fn(
         jax.random.fold_in(rng_key, 0), sequence.observation
       ))
-    limits = None
+    limits = stale = None
     if td_correction:
       limits = targets.td_limits(
         store.ages(buffer, batch) * num_devices(), td_steps=td_steps,
         period=td_correction,
       )
+    if mixed_value_age:
+      stale = targets.is_stale(
+        store.ages(buffer, batch) * num_devices(), state.num_updates,
+        oldest=mixed_value_age, start=mixed_value_start,
+      )
     target = jax.vmap(target_fn)(
-      jax.random.split(target_key, batch_size), sequence, td_limit=limits
+      jax.random.split(target_key, batch_size), sequence, td_limit=limits,
+      stale=stale,
     )
     if priority_alpha:
       weights, buffer = _prioritise(
@@ -355,9 +375,13 @@ def _refresh_part(
   chosen = order[:num_fresh]
   part = jax.tree.map(lambda x: x[chosen], sequence)
   part = refresh(params, search_key, part)
+  searched = part.searched_value
+  if searched is not None:
+    searched = jnp.zeros_like(searched).at[chosen].set(searched)
   return sequence._replace(
     policy=sequence.policy.at[chosen].set(part.policy),
     value=sequence.value.at[chosen].set(part.value),
+    searched_value=searched,
   )
 
 

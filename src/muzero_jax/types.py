@@ -180,6 +180,9 @@ class Sequence(NamedTuple):
   action: Array  # [L] i32
   policy: Array  # [L, A] f32
   value: Array  # [L] f32
+  # [K+1] f32, of a fresh search at each row; None unless values are trained
+  # on it (`targets.is_stale`).
+  searched_value: Array | None = None
 
 
 class Target(NamedTuple):
