@@ -61,6 +61,21 @@ def test_values(name, value, words, monkeypatch):
     check(rows)
 
 
+def test_only_legal_actions_are_chosen(monkeypatch):
+  row, env = np.argwhere(~GOOD.is_last & ~GOOD.legal_actions.all(-1))[-1]
+  at = f'first in row {row} of environment {env}'
+  illegal = int(GOOD.legal_actions[row, env].argmin())
+  action, policy = GOOD.action.copy(), GOOD.policy.copy()
+  action[row, env] = illegal
+  policy[row, env] = np.eye(3)[illegal]
+  for size in (dataset_rules._BLOCK_BYTES, 1):
+    monkeypatch.setattr(dataset_rules, '_BLOCK_BYTES', size)
+    with pytest.raises(ValueError, match=f'action is not legal, {at}'):
+      check(GOOD._replace(action=action))
+    with pytest.raises(ValueError, match=f'policy does not sum to 1 .*, {at}'):
+      check(GOOD._replace(policy=policy))
+
+
 def test_order_of_episodes():
   row, env = np.argwhere(~GOOD.is_last[1:-1] & (GOOD.discount[1:-1] == 1))[0]
   at = f'first in row {row + 2} of environment {env}'
