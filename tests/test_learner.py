@@ -137,7 +137,8 @@ def test_overfits_one_batch_down_to_the_entropy_of_its_targets():
   assert metrics.value_error[-1] < 0.1 * metrics.value_error[0]
 
 
-@pytest.mark.parametrize('variant', ['consistency', 'prefix', 'stochastic'])
+@pytest.mark.parametrize(
+  'variant', ['consistency', 'prefix', 'stochastic', 'turns'])
 def test_variants_overfit_one_batch(variant):
   common = dict(
     num_actions=A, num_outputs=TRANSFORM.num_outputs, width=32, num_blocks=0,
@@ -149,6 +150,9 @@ def test_variants_overfit_one_batch(variant):
     'stochastic': lambda: networks.StochasticMLPNetwork(
       num_codes=4, **common
     ),
+    'turns': lambda: networks.StochasticMLPNetwork(
+      num_codes=4, predicts_turn=True, **common
+    ),
   }[variant]()
   learn = learner.make_learner(
     model.make_model(network), TRANSFORM, TRANSFORM, optax.adam(3e-3),
@@ -158,6 +162,9 @@ def test_variants_overfit_one_batch(variant):
   batch = make_batch()
   seen = np.random.default_rng(1).normal(size=(N, K + 1, 4))
   batch = batch._replace(observation=seen.astype(np.float32))
+  if variant == 'turns':
+    batch = batch._replace(
+      to_play=np.random.default_rng(2).integers(0, 2, (N, L)))
   target = make_targets(jax.random.key(0), batch)
   state = learn.init(
     jax.jit(model.make_model(network).init)(
@@ -191,6 +198,12 @@ def test_variants_overfit_one_batch(variant):
     assert float(metrics.codes_in_use[-1]) > 1.5
     # Afterstates have the targets of their states.
     floor = floor + 0.25 * float(metrics.afterstate_loss[-1])
+  if variant == 'turns':
+    assert float(metrics.turn_accuracy[0]) < 0.8
+    assert float(metrics.turn_accuracy[-1]) == 1
+    assert float(metrics.turn_loss[-1]) < 0.05
+  else:
+    assert metrics.turn_loss is None
   assert float(metrics.loss[-1]) < floor + 0.25
 
 

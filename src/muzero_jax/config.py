@@ -238,6 +238,9 @@ class Config:
     1.0, 'chance_codes: weight of the encoder\'s commitment to its codes.',
     low=0)
 
+  turn_weight: float = _field(
+    1.0, 'Where players do not alternate: weight of the loss of whether the '
+    'turn passes.', low=0)
   consistency_weight: float = _field(
     0.0, 'Weight of EfficientZero\'s consistency loss (2 there); 0 for none.',
     low=0)

@@ -79,6 +79,7 @@ def make_learner(
   reward_weight: float = 1.0,
   chance_weight: float = 1.0,
   commitment_weight: float = 1.0,
+  turn_weight: float = 1.0,
   consistency_weight: float = 0.0,
   td_correction: float = 0.0,
   mixed_value_age: float = 0.0,
@@ -116,6 +117,7 @@ def make_learner(
     reward_weight: of the reward loss.
     chance_weight: of the loss of the chance codes; of models with such.
     commitment_weight: of the encoder's commitment; likewise.
+    turn_weight: of the turns; of models that predict them.
     consistency_weight: of EfficientZero's consistency loss; above 0 only with
       models that can project.
     td_correction: environment steps of age that shorten a sample's n by one;
@@ -222,6 +224,7 @@ def make_learner(
     reward_weight=reward_weight,
     chance_weight=chance_weight,
     commitment_weight=commitment_weight,
+    turn_weight=turn_weight,
     consistency_weight=consistency_weight,
   )
   step = functools.partial(

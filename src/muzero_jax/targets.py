@@ -237,6 +237,7 @@ def make_targets(
     sequence, unroll_steps, td_steps, discount, value_target, td_lambda,
     td_limit)
   if stale is not None:
+    assert sequence.searched_value is not None, 'of a search, or nothing'
     chex.assert_shape(sequence.searched_value, (unroll_steps + 1,))
     searched = jnp.where(is_live, sequence.searched_value, 0.0)
     value = jnp.where(stale, searched, value)
