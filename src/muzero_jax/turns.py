@@ -39,7 +39,7 @@ def turn_loss(
   Args:
     logits: [..., K] that the turn passes with transition k.
     to_play: [..., K + 1] or more rows, player to move.
-    mask: [..., K] 1 for transitions of the episode.
+    mask: [..., K] 1 for transitions that count.
 
   Returns:
     [..., K] loss and [..., K] 1 where right, both 0 where masked.
@@ -65,10 +65,12 @@ def batch_loss(
   Returns:
     [B] weighted, and metrics by name.
   """
-  live = targets.live_transitions(target)
-  loss, is_right = turn_loss(logits, to_play, live)
+  # Nobody moves after the end: the last transition has no turn to pass.
+  goes_on = target.policy_mask[:, 1:]
+  mask = targets.live_transitions(target) * goes_on
+  loss, is_right = turn_loss(logits, to_play, mask)
   weighted = losses.unroll_weights(logits.shape[-1])[1:] * loss
   return weight * weighted.sum(axis=1), dict(
-    turn_loss=losses.masked_mean(loss, live),
-    turn_accuracy=losses.masked_mean(is_right, live),
+    turn_loss=losses.masked_mean(loss, mask),
+    turn_accuracy=losses.masked_mean(is_right, mask),
   )
