@@ -90,10 +90,12 @@ PRESETS: dict[str, dict[str, Any]] = {
     unroll_steps=5, td_steps=10, value_weight=0.5, batch_size=256,
     updates_per_iteration=16, learning_rate=1e-3, average_decay=0.999,
     num_steps=3_000_000),
-  # Own choice, after `2048` and the board games: 21 rolls in 32 codes, games of
-  # some 200 moves on two cores. What is trained is who wins: rewards of gammons
-  # and backgammons, 2 and 3, are clipped to 1, as matches count them. For
-  # points take reward_clip 0, support_max 1.1 and support_bins 23.
+  # Own choice, after `2048` and the board games: 21 rolls in 32 codes, on two
+  # cores. What is trained is who wins: rewards of gammons and backgammons, 2
+  # and 3, are clipped to 1, as matches count them. For points take reward_clip
+  # 0, support_max 1.1 and support_bins 23. Games have a few hundred moves of
+  # single checkers, along which outcomes must travel by values that are as old
+  # as the replay: hence a long horizon and a short replay.
   'backgammon': dict(
     family='stochastic', env_id='backgammon', network='mlp', num_blocks=1,
     num_channels=256, head_hidden=64, chance_codes=32, consistency_weight=2.0,
@@ -101,8 +103,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_simulations=16, gumbel_value_scale=1.0, gumbel_min_range=1.0,
     max_considered_actions=8, temperature=(1.0, 0.5),
     temperature_at=(0.0, 0.5), discount=1.0, value_target='td_lambda',
-    td_lambda=0.9, td_steps=20, unroll_steps=3, value_weight=1.0,
-    num_envs=128, rollout_length=16, replay_capacity=100_352,
+    td_lambda=0.95, td_steps=40, unroll_steps=3, value_weight=1.0,
+    num_envs=128, rollout_length=16, replay_capacity=51_200,
     min_replay=8_192, batch_size=256, updates_per_iteration=16,
     learning_rate=1e-3, average_decay=0.999, eval_episodes=400, eval_envs=200,
     num_steps=2_000_000),
