@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from muzero_jax import agent, envs, evaluate, factory, matches, opponents
 from muzero_jax import config as config_lib
-from muzero_jax import envs, matches, opponents
 from muzero_jax.envs import base
 
 pgx = pytest.importorskip('pgx')
@@ -154,3 +154,29 @@ def test_rows_keep_the_contract_to_the_end_of_a_game():
   # The winner moved last.
   assert (rows.reward[rows.is_last] > 0).all()
   assert (rows.reward[~rows.is_last] == 0).all()
+
+
+def test_an_evaluation_meets_random_play_and_who_counts_pips():
+  config = config_lib.from_preset(
+    'backgammon', num_blocks=0, num_channels=8, head_hidden=8,
+    num_simulations=2, max_considered_actions=2, eval_envs=4)
+  spec = make(1).spec
+  params = jax.jit(factory.make_system(config, spec).model.init)(
+    jax.random.key(0), factory.example_observation(config, spec))
+  report = evaluate.report(
+    agent.Agent(config, spec, params), num_episodes=4)
+  for name in ('random', 'pip_count'):
+    match = report[name]
+    assert sum(match['first']) == sum(match['second']) == 2
+  lines = evaluate.describe(report)
+  assert lines[2].startswith('  against pip_count: ')
+  assert '% of the points (95 % interval' in lines[2]
+
+
+@pytest.mark.parametrize('points, num_games, expected', [
+  (50, 100, (0.40383, 0.59617)), (0, 10, (0.0, 0.27753)),
+  (10, 10, (0.72247, 1.0)),
+])
+def test_intervals_are_wilsons(points, num_games, expected):
+  np.testing.assert_allclose(
+    matches.interval(points, num_games), expected, atol=1e-5)
