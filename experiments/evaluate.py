@@ -12,10 +12,11 @@ _NUM_EPISODES = absl_flags.DEFINE_integer(
   lower_bound=1)
 _OPPONENTS = absl_flags.DEFINE_list(
   'opponent', [], 'In a game of two players, whom to play: random, one_ply, '
-  'mcts:N (N simulations), perfect where there is one, in Go gnugo:LEVEL (1 '
-  'to 10) if that is installed, snapshot:STEP (the run itself at that step), '
-  'run:PATH (the agent of another run); several separated by commas. By '
-  'default random, and perfect where there is one.')
+  'mcts:N (N simulations), perfect where there is one, in backgammon random '
+  'and pip_count alone, in Go gnugo:LEVEL (1 to 10) if that is installed, '
+  'snapshot:STEP (the run itself at that step), run:PATH (the agent of another '
+  'run); several separated by commas. By default random, and perfect or '
+  'pip_count where there is one.')
 _OPENING_MOVES = absl_flags.DEFINE_integer(
   'opening_moves', None, 'In a game of two players, legal moves drawn at '
   'random before the two play on; each such opening is played with both '

@@ -1,4 +1,4 @@
-"""Games of chance: 2048, by pgx, with Stochastic MuZero.
+"""Games of chance, 2048 and backgammon, by pgx, with Stochastic MuZero.
 
 python -m experiments.stochastic --workdir=runs/x [--flagfile=...] [--field=...]
 """

@@ -29,6 +29,9 @@ MISTAKES = {
   'a board that cannot be turned': (
     'board', ['--env_id=chess', '--network=board_resnet'],
     'augment_symmetry = True: the symmetries of board/chess are not known'),
+  'turns that nothing predicts': (
+    'stochastic', ['--preset=backgammon', '--chance_codes=0'],
+    'chance_codes=0: players of stochastic/backgammon do not alternate'),
   'devices that do not divide': (
     'classic', ['--num_devices=3'], 'not a multiple of num_devices = 3'),
   'devices that are not there': (

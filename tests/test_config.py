@@ -72,6 +72,10 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(gumbel_keep_prior=True), 'give a weight below 1'),
   (dict(td_correction=100, value_target='monte_carlo'),
    'td_correction = 100 shortens td_steps'),
+  (dict(mixed_value_age=100, reanalyse_fraction=0.99),
+   'mixed_value_age = 100 needs a fresh search of all rows'),
+  (dict(mixed_value_age=100, reanalyse_fraction=1.0, reanalyse_form='stream'),
+   "not 1.0 with 'stream'"),
 ])
 def test_fields_that_do_not_fit_together(fields, words):
   with pytest.raises(ValueError, match=words):
@@ -120,6 +124,7 @@ def test_presets_give_the_published_ratio_of_updates_to_steps():
 
   preset = config_lib.from_preset
   assert updates(preset('atari_100k')) == 120_000
+  assert updates(preset('atari_100k_v2')) == 120_000
   assert updates(preset('atari_muzero')) == 100_000
   assert updates(preset('board_muzero')) == 1_000_000
 

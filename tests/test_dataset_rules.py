@@ -107,10 +107,19 @@ def test_a_spec_is_read_as_it_was():
   ('observation_shape', [4.0]), ('observation_dtype', 'object'),
   ('observation_dtype', 'floot'), ('num_actions', 0), ('num_actions', True),
   ('num_players', 3), ('max_episode_steps', -1), ('action_names', [1]),
+  ('alternates', 1),
 ])
 def test_a_spec_that_is_none(name, value):
   with pytest.raises(ValueError, match=f'dataset d: {name} = '):
     dataset_rules.read_spec('d', dict(spec={**FACTS['spec'], name: value}))
+
+
+def test_players_alternate_unless_the_spec_says_otherwise():
+  spec = dict(FACTS['spec'])
+  del spec['alternates']
+  assert dataset_rules.read_spec('d', dict(spec=spec)).alternates is True
+  spec['alternates'] = False
+  assert dataset_rules.read_spec('d', dict(spec=spec)).alternates is False
 
 
 def test_a_spec_with_other_fields():

@@ -51,6 +51,7 @@ CASES = (
   Case('minatar', 'seaquest', 4, 250, True),
   Case('minatar', 'space_invaders', 4, 250, True),
   Case('stochastic', '2048', 2, 200, True),
+  Case('stochastic', 'backgammon', 2, 200, False),
   Case('atari', 'breakout', 3, 90, True),
   Case('atari', 'pong', 2, 20, False),
   Case('gymnax', 'Acrobot-v1', 2, 600, True),
@@ -224,6 +225,7 @@ def test_check_rows_finds_late_ends_and_turns_that_do_not_alternate():
     base.check_rows(WALK._replace(max_episode_steps=2), rows)
   with pytest.raises(ValueError, match='alternate'):
     base.check_rows(WALK._replace(num_players=2), rows)
+  base.check_rows(WALK._replace(num_players=2, alternates=False), rows)
 
 
 def test_check_environment():

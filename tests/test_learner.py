@@ -137,7 +137,8 @@ def test_overfits_one_batch_down_to_the_entropy_of_its_targets():
   assert metrics.value_error[-1] < 0.1 * metrics.value_error[0]
 
 
-@pytest.mark.parametrize('variant', ['consistency', 'prefix', 'stochastic'])
+@pytest.mark.parametrize(
+  'variant', ['consistency', 'prefix', 'stochastic', 'turns'])
 def test_variants_overfit_one_batch(variant):
   common = dict(
     num_actions=A, num_outputs=TRANSFORM.num_outputs, width=32, num_blocks=0,
@@ -149,6 +150,9 @@ def test_variants_overfit_one_batch(variant):
     'stochastic': lambda: networks.StochasticMLPNetwork(
       num_codes=4, **common
     ),
+    'turns': lambda: networks.StochasticMLPNetwork(
+      num_codes=4, predicts_turn=True, **common
+    ),
   }[variant]()
   learn = learner.make_learner(
     model.make_model(network), TRANSFORM, TRANSFORM, optax.adam(3e-3),
@@ -158,6 +162,9 @@ def test_variants_overfit_one_batch(variant):
   batch = make_batch()
   seen = np.random.default_rng(1).normal(size=(N, K + 1, 4))
   batch = batch._replace(observation=seen.astype(np.float32))
+  if variant == 'turns':
+    batch = batch._replace(
+      to_play=np.random.default_rng(2).integers(0, 2, (N, L)))
   target = make_targets(jax.random.key(0), batch)
   state = learn.init(
     jax.jit(model.make_model(network).init)(
@@ -191,6 +198,12 @@ def test_variants_overfit_one_batch(variant):
     assert float(metrics.codes_in_use[-1]) > 1.5
     # Afterstates have the targets of their states.
     floor = floor + 0.25 * float(metrics.afterstate_loss[-1])
+  if variant == 'turns':
+    assert float(metrics.turn_accuracy[0]) < 0.8
+    assert float(metrics.turn_accuracy[-1]) == 1
+    assert float(metrics.turn_loss[-1]) < 0.05
+  else:
+    assert metrics.turn_loss is None
   assert float(metrics.loss[-1]) < floor + 0.25
 
 
@@ -543,6 +556,60 @@ def test_reanalyse_uses_the_target_networks_parameters():
   for _, after, metrics in results:
     helpers.assert_trees_equal(buffer, after)
     assert metrics.weight_min == 1
+
+
+def test_old_samples_train_their_values_on_the_fresh_search():
+  """By age and updates, as an oracle has it; each element by itself."""
+
+  def search(params, rng_key, observation, legal_actions, temperature=1.0):
+    value = 3 * observation.sum(axis=-1)
+    return SearchOutput(
+      value.astype(jnp.int32), legal_actions / A, value, 0 * value)
+
+  learn = make(
+    reanalyse_fraction=1.0, reanalyse_search=search, mixed_value_age=24,
+    mixed_value_start=5)
+  plain = make(reanalyse_fraction=1.0, reanalyse_search=search)
+  state, buffer = learn.init(initial_params()), make_buffer()
+  rng_key = jax.random.key(3)
+  late = state._replace(num_updates=state.num_updates + 5)
+  early = jax.jit(learn.update)(state, buffer, rng_key)[2]
+  found = jax.jit(learn.update)(late, buffer, rng_key)[2]
+  wanted = jax.jit(plain.update)(late, buffer, rng_key)[2]
+  assert early.value_target == wanted.value_target
+  sample_key, reanalyse_key, _, target_key = jax.random.split(rng_key, 4)
+  del reanalyse_key
+  batch = replay.sample(
+    buffer, sample_key, batch_size=N, window=L, observed_rows=L)
+  stale = np.asarray(replay.ages(buffer, batch)) >= 24
+  assert 0 < stale.mean() < 1
+  values = np.asarray(plain_values(initial_params(), batch.sequence))
+  sequence = batch.sequence._replace(value=jnp.asarray(values))
+  target = make_targets(target_key, sequence)
+  searched = 3 * np.asarray(batch.sequence.observation[:, 0]).sum(axis=-1)
+  searched = np.where(batch.sequence.is_last[:, 0], 0, searched)
+  rows = np.where(stale, searched, target.value[:, 0])
+  mask = np.asarray(target.value_mask[:, 0])
+  np.testing.assert_allclose(
+    found.value_target, (rows * mask).sum() / mask.sum(), rtol=1e-4)
+  assert abs(found.value_target - wanted.value_target) > 0.01
+
+
+def plain_values(params, sequence):
+  """What Reanalyse makes of values: 0 of that search, then the network's."""
+  rest = sequence.observation[:, K + 1 :]
+  logits = helpers.tiny_model(A).root(params, rest.reshape(-1, 4)).value_logits
+  values = TRANSFORM.invert(logits).reshape(N, TD)
+  return jnp.concatenate([jnp.zeros((N, K + 1)), values], axis=1)
+
+
+@pytest.mark.parametrize('fields', [
+  dict(reanalyse_fraction=0.5), dict(reanalyse_fraction=0.0),
+  dict(reanalyse_fraction=1.0, reanalyse_form='stream'),
+])
+def test_mixed_values_without_fresh_searches_are_refused(fields):
+  with pytest.raises(ValueError, match='mixed_value_age=9: needs all'):
+    make(mixed_value_age=9, reanalyse_search=lambda *_: None, **fields)
 
 
 def test_a_fraction_without_a_search_is_refused():

@@ -280,6 +280,14 @@ def test_efficientzero_preset():
   assert sum(np.prod(shape) for shape in kernels) == expected
 
 
+def test_efficientzero_v2_preset_has_the_same_network():
+  for found, wanted in zip(
+    jax.tree.leaves(preset_shapes('atari_100k_v2', 6)),
+    jax.tree.leaves(preset_shapes('atari_100k', 6)),
+  ):
+    assert found.shape == wanted.shape
+
+
 def test_muzero_preset():
   observation, params, root = preset_shapes('atari_muzero', 18)
   # 32 RGB frames and 32 action planes.

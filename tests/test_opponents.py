@@ -107,9 +107,12 @@ def test_names():
   assert opponents.names('board/tic_tac_toe') == (
     'random', 'one_ply', 'mcts', 'perfect')
   assert opponents.names('board/othello') == ('random', 'one_ply', 'mcts')
+  assert opponents.names('stochastic/backgammon') == ('random', 'pip_count')
   assert opponents.names('mine/game') == ('random',)
   assert opponents.defaults('board/tic_tac_toe') == ('random', 'perfect')
   assert opponents.defaults('board/othello') == ('random',)
+  assert opponents.defaults('stochastic/backgammon') == (
+    'random', 'pip_count')
 
 
 @pytest.mark.parametrize('name, env_name, message', [
@@ -118,6 +121,9 @@ def test_names():
   ('', 'board/tic_tac_toe', "'' is not one of random, one_ply, mcts or"),
   ('one_ply:2', 'board/hex', "'one_ply:2' is not one of random, one_ply"),
   ('mcts', 'mine/game', "'mcts' is not one of random for mine/game"),
+  ('mcts', 'stochastic/backgammon',
+   "'mcts' is not one of random, pip_count for stochastic/backgammon"),
+  ('pip_count', 'board/hex', "'pip_count' is not one of random, one_ply"),
   ('mcts:0', 'board/hex', "'mcts:0': simulations must be a whole number of at"),
   ('mcts:x', 'board/hex', "'mcts:x': simulations must be a whole number"),
   ('mcts:', 'board/hex', "'mcts:': simulations must be a whole number"),

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import reanalyse, search
-from muzero_jax.types import Sequence
+from muzero_jax.types import SearchOutput, Sequence
 
 N, K, TD, A = 3, 2, 2, 3
 L = K + 1 + TD
@@ -81,6 +81,28 @@ def test_fresh_values_are_the_networks_own_on_every_row():
   assert not np.allclose(
     direct.value.reshape(N, K + 1), values[:, : K + 1], atol=1e-3
   )
+
+
+def test_values_that_the_search_found_are_kept_if_wanted():
+  params, both = parts()
+  batch = jax.tree.map(jnp.asarray, make_batch())
+  fresh, direct, _ = both(params, jax.random.key(0), batch)
+  assert fresh.searched_value is None
+
+  def search(params, rng_key, observation, legal_actions):
+    del params, rng_key, observation
+    return SearchOutput(
+      jnp.zeros(len(legal_actions), jnp.int32), direct.policy, direct.value,
+      direct.network_value)
+
+  kept = reanalyse.reanalyse(
+    params, jax.random.key(0), batch, search=search,
+    value_fn=lambda params, x: jnp.zeros(len(x)), unroll_steps=K,
+    keep_searched=True)
+  np.testing.assert_array_equal(
+    kept.searched_value, direct.value.reshape(N, K + 1))
+  np.testing.assert_allclose(
+    kept.value[:, : K + 1], fresh.value[:, : K + 1], rtol=1e-5, atol=1e-6)
 
 
 def test_everything_else_is_as_it_was():

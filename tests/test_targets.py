@@ -297,6 +297,40 @@ def test_a_limit_is_a_smaller_td_steps(value_target):
         )
 
 
+def test_stale_sequences_train_their_values_on_searches():
+  """Rows before the end take the search's value, others the return."""
+  oldest, start = 100.0, 7
+  age = np.array([0.0, 99.0, 100.0, 1e6])
+  for num_updates in (6, 7, 1_000):
+    stale = targets.is_stale(age, num_updates, oldest=oldest, start=start)
+    np.testing.assert_array_equal(
+      stale, [False, False, num_updates >= 7, num_updates >= 7])
+  rng = np.random.default_rng(6)
+  cases = [(None, False)] + [
+    (end, terminated) for end in range(6) for terminated in (False, True)]
+  sequences = [make_sequence(rng, 6, *case) for case in cases]
+  searched = rng.normal(size=(len(cases), 4)).astype(np.float32)
+  batch = stack(sequences)._replace(searched_value=searched)
+  keys = jax.random.split(jax.random.key(0), len(cases))
+  run = jax.jit(jax.vmap(functools.partial(
+    targets.make_targets, unroll_steps=3, td_steps=2, discount=0.9)))
+  fresh = run(keys, stack(sequences))
+  for is_stale in (False, True):
+    found = run(keys, batch, stale=jnp.full(len(cases), is_stale))
+    for i, (sequence, (end, _)) in enumerate(zip(sequences, cases)):
+      for k in range(4):
+        expected = oracle_value(sequence, k, 2, 0.9, 1)
+        if is_stale:
+          expected = searched[i, k] if k < (5 if end is None else end) else 0
+        np.testing.assert_allclose(
+          found.value[i, k], expected, rtol=1e-4, atol=1e-5)
+    # Nothing else is any different.
+    for name in found._fields:
+      if name != 'value':
+        np.testing.assert_array_equal(
+          getattr(found, name), getattr(fresh, name))
+
+
 def test_live_transitions_end_with_the_episode():
   ends = {(None, False): [1, 1, 1], (1, True): [1, 0, 0],
           (1, False): [1, 0, 0], (3, True): [1, 1, 1], (0, True): [0, 0, 0]}

@@ -25,6 +25,7 @@ __all__ = [
   'rings',
   'symmetry',
   'targets',
+  'turns',
   'losses',
   'optimiser',
   'learner',

@@ -238,12 +238,22 @@ class Config:
     1.0, 'chance_codes: weight of the encoder\'s commitment to its codes.',
     low=0)
 
+  turn_weight: float = _field(
+    1.0, 'Where players do not alternate: weight of the loss of whether the '
+    'turn passes.', low=0)
   consistency_weight: float = _field(
     0.0, 'Weight of EfficientZero\'s consistency loss (2 there); 0 for none.',
     low=0)
   td_correction: int = _field(
     0, 'Steps of age that shorten a sample\'s td_steps by one, for data that '
     'older policies played; 0 for none.', low=0)
+  mixed_value_age: int = _field(
+    0, 'Steps of age from which a sample\'s values are trained on a fresh '
+    'search of each row (EfficientZero V2\'s mixed value target; 5000 in its '
+    'code), those of newer ones on value_target; 0 for never.', low=0)
+  mixed_value_start: int = _field(
+    30_000, 'mixed_value_age: updates before which all values are trained on '
+    'value_target (30000 in EfficientZero V2\'s code).', low=0)
   shift_pixels: int = _field(
     0, 'Images are shifted at random by up to so many pixels when they are '
     'trained (4 in EfficientZero).', low=0, high=32)

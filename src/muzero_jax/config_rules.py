@@ -132,6 +132,13 @@ def _check_targets(config: 'Config') -> None:
     raise ValueError(
       f'td_correction = {config.td_correction} shortens td_steps, which '
       "value_target = 'monte_carlo' does not stop at; allowed is 0")
+  all_searched = (
+    config.reanalyse_fraction == 1 and config.reanalyse_form == 'batch')
+  if config.mixed_value_age and not all_searched:
+    raise ValueError(
+      f'mixed_value_age = {config.mixed_value_age} needs a fresh search of '
+      "all rows: reanalyse_fraction = 1 with reanalyse_form = 'batch', not "
+      f'{config.reanalyse_fraction} with {config.reanalyse_form!r}')
 
 
 def _check_augmentation(config: 'Config') -> None:

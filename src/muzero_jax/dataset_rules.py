@@ -16,7 +16,7 @@ from muzero_jax.types import EnvSpec, Trajectory
 # Fields of a spec in which data and environment must agree.
 _AGREED = (
   'name', 'observation_shape', 'observation_dtype', 'num_actions',
-  'num_players')
+  'num_players', 'alternates')
 _POLICY_ERROR = 1e-3  # What rounding may add to a policy's sum.
 _BLOCK_BYTES = 1 << 26  # Columns are looked through in parts of this size.
 
@@ -34,6 +34,9 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
     ValueError: a field is missing, unknown or not of its kind.
   """
   stated = facts.get('spec')
+  # Datasets from before there were games of other turns do not say it.
+  if isinstance(stated, dict):
+    stated = {'alternates': True, **stated}
   if not isinstance(stated, dict) or set(stated) != {*EnvSpec._fields}:
     raise ValueError(
       f'dataset {directory}: spec must hold {", ".join(EnvSpec._fields)}')
@@ -45,6 +48,7 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
     'num_players': lambda x: _number(x, low=1, high=2),
     'max_episode_steps': lambda x: _number(x, low=0),
     'action_names': lambda x: tuple(map(_text, x)),
+    'alternates': _truth,
   }
   fields = {}
   for name, convert in kinds.items():
@@ -159,6 +163,12 @@ def refuse_other_spec(
 
 def _text(value: Any) -> str:
   if not isinstance(value, str):
+    raise TypeError
+  return value
+
+
+def _truth(value: Any) -> bool:
+  if not isinstance(value, bool):
     raise TypeError
   return value
 

@@ -323,7 +323,7 @@ def describe(result: dict[str, Any]) -> list[str]:
         f'  against {name}{after}: {match["wins"]} won, '
         f'{match["draws"]} drawn, {match["losses"]} lost; moving first '
         f'{_record(match["first"])}, second {_record(match["second"])} '
-        '(won-drawn-lost)'
+        f'(won-drawn-lost){_points(match)}'
       )
       if 'broken' in match:
         lines.append(
@@ -344,6 +344,16 @@ def describe(result: dict[str, Any]) -> list[str]:
       f'{result["human_normalised"]:.3f}'
     )
   return lines
+
+
+def _points(match: Mapping[str, Any]) -> str:
+  """Returns the share of points in words; of broken games alone, nothing."""
+  if 'interval' not in match:
+    return ''
+  share = 50 * (match['mean'] + 1)
+  low, high = (100 * end for end in match['interval'])
+  return (
+    f'; {share:.1f} % of the points (95 % interval {low:.1f} to {high:.1f} %)')
 
 
 def _record(games: tuple[int, int, int]) -> str:

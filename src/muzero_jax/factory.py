@@ -89,11 +89,17 @@ def _make_network(
   make_mlp: Any = functools.partial(
     networks.MLPNetwork, width=config.num_channels, **common
   )
+  if not spec.alternates and not config.chance_codes:
+    raise ValueError(
+      f'chance_codes=0: players of {spec.name} do not alternate, and only a '
+      'model with chance codes predicts who moves next; use 2 or more'
+    )
   if config.chance_codes:
     make_mlp = functools.partial(
       networks.StochasticMLPNetwork,
       width=config.num_channels,
       num_codes=config.chance_codes,
+      predicts_turn=not spec.alternates,
       **common,
     )
   if config.network == 'mlp' and not config.stem_channels:
@@ -213,8 +219,11 @@ def make_learner(
     reward_weight=config.reward_weight,
     chance_weight=config.chance_weight,
     commitment_weight=config.commitment_weight,
+    turn_weight=config.turn_weight,
     consistency_weight=config.consistency_weight,
     td_correction=config.td_correction,
+    mixed_value_age=config.mixed_value_age,
+    mixed_value_start=config.mixed_value_start,
     shift_pixels=config.shift_pixels,
     intensity_scale=config.intensity_scale,
     target_period=config.target_period,

@@ -79,8 +79,11 @@ def make_learner(
   reward_weight: float = 1.0,
   chance_weight: float = 1.0,
   commitment_weight: float = 1.0,
+  turn_weight: float = 1.0,
   consistency_weight: float = 0.0,
   td_correction: float = 0.0,
+  mixed_value_age: float = 0.0,
+  mixed_value_start: int = 0,
   shift_pixels: int = 0,
   intensity_scale: float = 0.0,
   target_period: int = 200,
@@ -114,10 +117,15 @@ def make_learner(
     reward_weight: of the reward loss.
     chance_weight: of the loss of the chance codes; of models with such.
     commitment_weight: of the encoder's commitment; likewise.
+    turn_weight: of the turns; of models that predict them.
     consistency_weight: of EfficientZero's consistency loss; above 0 only with
       models that can project.
     td_correction: environment steps of age that shorten a sample's n by one;
       0 for none (`targets.td_limits`).
+    mixed_value_age: environment steps of age from which values are trained on
+      fresh searches; 0 for never (`targets.is_stale`). All of each batch must
+      be reanalysed within it.
+    mixed_value_start: updates before which none are.
     shift_pixels: observations are shifted at random by up to so many.
     intensity_scale: and brightened at random by so much.
     target_period: updates between refreshes of the target network.
@@ -139,8 +147,9 @@ def make_learner(
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    ValueError: if a fraction above 0 comes without a search, or symmetries
-      with actions in the observations.
+    ValueError: if a fraction above 0 comes without a search, symmetries
+      with actions in the observations, or mixed values with rows that are not
+      searched afresh.
   """
   if symmetries is not None and stack_actions:
     raise ValueError(
@@ -153,6 +162,12 @@ def make_learner(
   if num_fresh and not streamed and reanalyse_search is None:
     raise ValueError(
       f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
+    )
+  if mixed_value_age and (streamed or num_fresh < batch_size):
+    raise ValueError(
+      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
+      f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
+      f'the form {reanalyse_form!r}'
     )
   window = unroll_steps + 1 + td_steps
 
@@ -188,6 +203,7 @@ def make_learner(
         search=reanalyse_search,
         value_fn=value_fn,
         unroll_steps=unroll_steps,
+        keep_searched=mixed_value_age > 0,
       ),
       num_fresh,
     )
@@ -208,6 +224,7 @@ def make_learner(
     reward_weight=reward_weight,
     chance_weight=chance_weight,
     commitment_weight=commitment_weight,
+    turn_weight=turn_weight,
     consistency_weight=consistency_weight,
   )
   step = functools.partial(
@@ -233,14 +250,20 @@ def make_learner(
       sequence = sequence._replace(observation=augment_fn(
         jax.random.fold_in(rng_key, 0), sequence.observation
       ))
-    limits = None
+    limits = stale = None
     if td_correction:
       limits = targets.td_limits(
         store.ages(buffer, batch) * num_devices(), td_steps=td_steps,
         period=td_correction,
       )
+    if mixed_value_age:
+      stale = targets.is_stale(
+        store.ages(buffer, batch) * num_devices(), state.num_updates,
+        oldest=mixed_value_age, start=mixed_value_start,
+      )
     target = jax.vmap(target_fn)(
-      jax.random.split(target_key, batch_size), sequence, td_limit=limits
+      jax.random.split(target_key, batch_size), sequence, td_limit=limits,
+      stale=stale,
     )
     if priority_alpha:
       weights, buffer = _prioritise(
@@ -306,9 +329,13 @@ def _refresh_part(
   chosen = order[:num_fresh]
   part = jax.tree.map(lambda x: x[chosen], sequence)
   part = refresh(params, search_key, part)
+  searched = part.searched_value
+  if searched is not None:
+    searched = jnp.zeros_like(searched).at[chosen].set(searched)
   return sequence._replace(
     policy=sequence.policy.at[chosen].set(part.policy),
     value=sequence.value.at[chosen].set(part.value),
+    searched_value=searched,
   )
 
 

@@ -3,6 +3,7 @@
 On the device by `play` or, against programs, on the host by `host_match`.
 """
 
+import math
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -143,13 +144,34 @@ def write_games(
       path.with_suffix('.sgf'), games, size=go.size, komi=go.komi)
 
 
+def interval(points: float, num_games: int) -> tuple[float, float]:
+  """Returns the 95 % confidence interval of a share of points.
+
+  Wilson's (1927), which is right for shares near 0 and 1 too; with draws, of
+  half a point each, it is wider than need be.
+
+  Args:
+    points: from 0 to `num_games`.
+    num_games: at least 1.
+  """
+  z = 1.959964
+  share = points / num_games
+  middle = share + z**2 / (2 * num_games)
+  half = z * math.sqrt(
+    share * (1 - share) / num_games + (z / (2 * num_games)) ** 2)
+  scale = 1 + z**2 / num_games
+  return max((middle - half) / scale, 0.0), min((middle + half) / scale, 1.0)
+
+
 def as_plain(match: MatchScore) -> dict[str, Any]:
   """Returns a match as plain numbers; of broken games alone, no `mean`."""
   wins, draws, losses = match.total
   count = wins + draws + losses
-  plain = dict(
+  plain: dict[str, Any] = dict(
     wins=wins, draws=draws, losses=losses, first=match.first,
     second=match.second, mean=(wins - losses) / count if count else None)
+  if count:
+    plain['interval'] = interval(wins + draws / 2, count)
   if match.broken:
     reasons = [game.reason for game in match.games if game.reason]
     plain |= dict(broken=match.broken, reason=reasons[0])

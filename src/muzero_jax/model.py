@@ -26,8 +26,8 @@ def make_model(network: nn.Module) -> Model:
     network: a module with methods `root(observation [B, ...])` and
       `step(state [B, ...], action [B])`, both returning a `ModelOutput`. With
       an attribute `num_codes` above 0 it has Stochastic MuZero's methods too
-      (see `networks.StochasticMLPNetwork`), with `projection` above 0 those
-      of `networks.projection.Projecting`.
+      (see `networks.StochasticMLPNetwork`), with `predicts_turn` its `turn`,
+      with `projection` above 0 those of `networks.projection.Projecting`.
   """
 
   def init(rng_key: Array, observation: Array) -> Params:
@@ -44,6 +44,8 @@ def make_model(network: nn.Module) -> Model:
       encode=_method(network, 'encode'),
       num_codes=num_codes,
     )
+  if getattr(network, 'predicts_turn', False):
+    functions = functions._replace(turn=_method(network, 'turn'))
   if getattr(network, 'projection', 0):
     functions = functions._replace(
       project=_method(network, 'project'),
@@ -72,6 +74,8 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
   state = made.root(observation).state
   if getattr(network, 'num_codes', 0):
     made.encode(observation, observation)
+  if getattr(network, 'predicts_turn', False):
+    made.turn(hidden_of(state))
   if getattr(network, 'projection', 0):
     made.predict(hidden_of(state))
   return made.step(state, jnp.zeros(observation.shape[0], jnp.int32))

@@ -11,7 +11,13 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from muzero_jax import consistency, losses, stochastic, value_prefix
+from muzero_jax import (
+  consistency,
+  losses,
+  stochastic,
+  turns,
+  value_prefix,
+)
 from muzero_jax import model as model_lib
 from muzero_jax.losses import LossOutput, masked_mean
 from muzero_jax.transforms import Transform
@@ -50,6 +56,9 @@ class Metrics(NamedTuple):
   chance_loss: Array | None = None  # [] of the distribution over codes.
   commitment_loss: Array | None = None  # [] of the encoder's outputs.
   codes_in_use: Array | None = None  # [] perplexity of the batch's codes.
+  # Where players do not alternate only.
+  turn_loss: Array | None = None  # [] of whether the turn passes.
+  turn_accuracy: Array | None = None  # [] share of turns told right.
   # With a consistency loss only: 0 agrees, 1 is unrelated.
   consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
   # [] updates since the reanalysed samples were searched; None unless they are
@@ -82,6 +91,7 @@ def make_loss(
   reward_weight: float = 1.0,
   chance_weight: float = 1.0,
   commitment_weight: float = 1.0,
+  turn_weight: float = 1.0,
   consistency_weight: float = 0.0,
 ) -> LossFn:
   """Returns the loss of a batch, and everything worth knowing about it.
@@ -98,6 +108,7 @@ def make_loss(
     reward_weight: of the reward loss.
     chance_weight: of the codes' distribution, in a stochastic model.
     commitment_weight: of the encoder's outputs, in a stochastic model.
+    turn_weight: of the turns, in a model that predicts them.
     consistency_weight: of the consistency loss; 0 for none.
   """
   sequence_loss = functools.partial(
@@ -135,6 +146,10 @@ def make_loss(
         keep_states=keep_states,
       )
       added.append(stochastic.batch_loss(chance_loss, chance, target))
+      if chance.turn_logits is not None:
+        added.append(turns.batch_loss(
+          chance.turn_logits, sequence.to_play, target, weight=turn_weight
+        ))
     loss = jax.vmap(sequence_loss)(model_lib.without_state(output), target)
     if keep_states:
       added.append(consistency.batch_loss(

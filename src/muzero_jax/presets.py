@@ -90,6 +90,24 @@ PRESETS: dict[str, dict[str, Any]] = {
     unroll_steps=5, td_steps=10, value_weight=0.5, batch_size=256,
     updates_per_iteration=16, learning_rate=1e-3, average_decay=0.999,
     num_steps=3_000_000),
+  # Own choice, after `2048` and the board games: 21 rolls in 32 codes, on two
+  # cores. What is trained is who wins: rewards of gammons and backgammons, 2
+  # and 3, are clipped to 1, as matches count them. For points take reward_clip
+  # 0, support_max 1.1 and support_bins 23. Games have a few hundred moves of
+  # single checkers, along which outcomes must travel by values that are as old
+  # as the replay: hence a long horizon and a short replay.
+  'backgammon': dict(
+    family='stochastic', env_id='backgammon', network='mlp', num_blocks=1,
+    num_channels=256, head_hidden=64, chance_codes=32, consistency_weight=2.0,
+    support_bins=11, support_max=0.5, reward_clip=1.0, search='gumbel',
+    num_simulations=16, gumbel_value_scale=1.0, gumbel_min_range=1.0,
+    max_considered_actions=8, temperature=(1.0, 0.5),
+    temperature_at=(0.0, 0.5), discount=1.0, value_target='td_lambda',
+    td_lambda=0.95, td_steps=40, unroll_steps=3, value_weight=1.0,
+    num_envs=128, rollout_length=16, replay_capacity=51_200,
+    min_replay=8_192, batch_size=256, updates_per_iteration=16,
+    learning_rate=1e-3, average_decay=0.999, eval_episodes=400, eval_envs=200,
+    num_steps=2_000_000),
   # Own choice, after tic_tac_toe's. Rewards count four times and values a
   # quarter, lest the noise of early outcomes drown what a row of four is. With
   # equal weights, and a rate of 4e-3, the reward loss was still 0.20 after
@@ -128,6 +146,35 @@ PRESETS: dict[str, dict[str, Any]] = {
     learning_rate_schedule='exponential', learning_rate_end=0.1,
     warmup_updates=1_000, momentum=0.9, weight_decay=1e-4, max_grad_norm=5.0,
     target_period=200, num_steps=100_000),
+  # EfficientZero V2 (arXiv 2403.00564) for Atari 100k, of which the figures are
+  # those of its published code: Gumbel search with 16 simulations of 4 actions
+  # (there 4 of 2 where a game has fewer than 4 actions, and 8 actions where it
+  # has 16 or more), floor of the q-range, mixed value target in place of the
+  # shorter td_steps, loss weights, all of each batch reanalysed, batch,
+  # optimiser with a constant rate, priorities, replay, network, augmentation,
+  # 120k updates for 100k steps. Its file says 51 bins, but it builds one for
+  # each unit from -300 to 300 on Atari; 51 are for continuous control. Our own:
+  # the temperature, which here scales Gumbel noise, envs and rollouts, group
+  # norm; and without its loss of entropy (0.005) and its embedding of actions.
+  'atari_100k_v2': dict(
+    family='atari', env_id='pong', frame_size=96, grayscale=False,
+    stacked_frames=4, episodic_life=True, reward_clip=1.0, noop_max=30,
+    network='atari_resnet', num_blocks=1, num_channels=64, head_channels=16,
+    head_hidden=32, support_bins=601, support_max=300.0, prefix_steps=5,
+    prefix_units=512, projection_size=1_024, search='gumbel',
+    num_simulations=16, max_considered_actions=4, gumbel_value_scale=0.1,
+    gumbel_maxvisit_init=50.0, gumbel_min_range=0.01,
+    temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
+    discount=0.997**4, unroll_steps=5, td_steps=5, td_correction=0,
+    mixed_value_age=5_000, mixed_value_start=30_000, policy_weight=1.0,
+    value_weight=0.5, reward_weight=1.0, consistency_weight=5.0,
+    shift_pixels=4, intensity_scale=0.05, num_envs=8, rollout_length=5,
+    updates_per_iteration=48, replay_capacity=100_000, min_replay=2_000,
+    priority_alpha=1.0, priority_beta=1.0, reanalyse_fraction=1.0,
+    batch_size=256, optimiser='sgd', learning_rate=0.2,
+    learning_rate_schedule='constant', warmup_updates=1_000, momentum=0.9,
+    weight_decay=1e-4, max_grad_norm=5.0, target_period=200,
+    num_steps=100_000),
   # MuZero (arXiv 1911.08265), appendices D to G and pseudocode: network,
   # search, targets, replay, batch and a rate of 0.05 that falls tenfold every
   # 350k updates. Published: 20 billion frames and 1M updates; here, as its

@@ -16,6 +16,7 @@ def reanalyse(
   search: Search,
   value_fn: Callable[[Params, Array], Array],
   unroll_steps: int,
+  keep_searched: bool = False,
 ) -> Sequence:
   """Returns sequences whose policies and values are the newest network's.
 
@@ -31,9 +32,11 @@ def reanalyse(
     search: noise-free.
     value_fn: (params, observation [B, ...]) -> value [B], without a search.
     unroll_steps: K.
+    keep_searched: whether the values that the search found are wanted, too.
 
   Returns:
-    [N, L, ...] the sequences with new `policy` and `value`.
+    [N, L, ...] the sequences with new `policy` and `value`; with
+    `searched_value` [N, K + 1], if wanted.
   """
   num_sequences, num_rows = sequence.reward.shape
   searched = unroll_steps + 1
@@ -57,4 +60,7 @@ def reanalyse(
   return sequence._replace(
     policy=sequence.policy.at[:, :searched].set(policy),
     value=value,
+    searched_value=(
+      found.value.reshape(num_sequences, searched) if keep_searched else None
+    ),
   )

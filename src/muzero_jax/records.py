@@ -10,7 +10,8 @@ alone:
   seed         of the match
   step         environment steps that the agent was trained for
   opening_moves  how many of the moves were drawn at random
-  moves        actions as numbers, in order
+  moves        actions as numbers, in order; who made each follows from the
+               rules, and what fell by chance, as dice, is not recorded
   result       1, 0 or -1 for who moved first, or "broken": it did not end
   reason       why it is broken
 """

@@ -24,6 +24,7 @@ class ChanceOutput(NamedTuple):
   chance_logits: Array  # [K, M] of the codes.
   encoding: Array  # [K, M] e(o_t, o_{t+1}).
   code: Array  # [K, M] one-hot, its largest; passes no gradient.
+  turn_logits: Array | None = None  # [K], of models that predict the turn.
 
 
 class ChanceLoss(NamedTuple):
@@ -101,10 +102,11 @@ def unroll(
     after = model.afterstate(params, state, action_k)
     output = model.chance(params, after.state, code_k)
     made = output if keep_states else model_lib.without_state(output)
-    return output.state, (made, after.value_logits, after.chance_logits)
+    turn = None if model.turn is None else model.turn(params, after.state)
+    return output.state, (made, after.value_logits, after.chance_logits, turn)
 
   root = model.root(params, observation[:, 0])
-  _, (steps, values, chances) = jax.lax.scan(
+  _, (steps, values, chances, turns) = jax.lax.scan(
     body, root.state, (action.T, jnp.moveaxis(differentiable, 1, 0))
   )
   return model_lib.join(root, steps), ChanceOutput(
@@ -112,6 +114,7 @@ def unroll(
     chance_logits=jnp.moveaxis(chances, 0, 1),
     encoding=encoding,
     code=code,
+    turn_logits=None if turns is None else turns.T,
   )
 
 

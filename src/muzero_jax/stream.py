@@ -253,7 +253,7 @@ def _search_group(
 
   swap = lambda x: jnp.swapaxes(x, 0, 1)
   observation = jax.vmap(observe)(jnp.arange(plan.context, plan.length))
-  names = [name for name in Sequence._fields if name != 'observation']
+  names = [name for name in Sequence._fields if hasattr(chunk, name)]
   sequence = Sequence(observation=swap(observation), **{
     name: swap(getattr(chunk, name)[plan.context:]) for name in names})
   fresh = reanalyse.reanalyse(

@@ -188,6 +188,7 @@ def make_targets(
   value_target: str = 'n_step',
   td_lambda: float = 0.95,
   td_limit: Array | None = None,
+  stale: Array | None = None,
 ) -> Target:
   """Returns what an unroll of K steps from row 0 is trained towards.
 
@@ -210,6 +211,8 @@ def make_targets(
     td_lambda: lambda of 'td_lambda'.
     td_limit: [] a smaller `td_steps` of this sequence, see `td_limits`; not of
       'monte_carlo'.
+    stale: [] bool, whether the values of this sequence are its
+      `searched_value` in place of returns, see `is_stale`; None for returns.
 
   Returns:
     A `Target`; every masked entry is finite (0).
@@ -230,10 +233,16 @@ def make_targets(
   num_actions = sequence.policy.shape[-1]
   random_action = jax.random.randint(
     rng_key, (unroll_steps,), 0, num_actions, jnp.int32)
+  value = _value_targets(
+    sequence, unroll_steps, td_steps, discount, value_target, td_lambda,
+    td_limit)
+  if stale is not None:
+    assert sequence.searched_value is not None, 'of a search, or nothing'
+    chex.assert_shape(sequence.searched_value, (unroll_steps + 1,))
+    searched = jnp.where(is_live, sequence.searched_value, 0.0)
+    value = jnp.where(stale, searched, value)
   return Target(
-    value=_value_targets(
-      sequence, unroll_steps, td_steps, discount, value_target, td_lambda,
-      td_limit),
+    value=value,
     reward=jnp.where(is_live[:-1], sequence.reward[1 : unroll_steps + 1], 0.0),
     policy=jnp.where(
       trains_policy[:, None], sequence.policy[: unroll_steps + 1], 0.0),
@@ -295,6 +304,29 @@ def td_limits(age: Array, *, td_steps: int, period: float) -> Array:
   """
   shorter = jnp.floor(age / period).astype(jnp.int32)
   return jnp.clip(td_steps - shorter, 1, td_steps)
+
+
+def is_stale(
+  age: Array, num_updates: Array, *, oldest: float, start: int
+) -> Array:
+  """Returns which sequences train their values on a fresh search of each row.
+
+  EfficientZero V2's mixed value target (arXiv 2403.00564, section on
+  search-based value estimation): what an older policy did says little of what
+  the newest would, so that from some age on a row's value is that of the
+  newest search of it, and no stored reward counts. Early in training, when
+  searches know little, all values are returns.
+
+  Args:
+    age: [N] environment steps since they were played.
+    num_updates: [] made so far.
+    oldest: age at which returns end.
+    start: updates before which all values are returns.
+
+  Returns:
+    [N] bool
+  """
+  return (age >= oldest) & (num_updates >= start)
 
 
 def _end_row(is_last: Array) -> Array:

@@ -31,9 +31,11 @@ class EnvSpec(NamedTuple):
   observation_shape: tuple[int, ...]  # Of ONE frame, without the batch.
   observation_dtype: Any  # numpy dtype; uint8 images are in 0..255.
   num_actions: int
-  num_players: int = 1  # 1 or 2; with 2 the players alternate.
+  num_players: int = 1  # 1 or 2.
   max_episode_steps: int = 0  # Time limit in agent steps; 0 if there is none.
   action_names: tuple[str, ...] = ()
+  # Of two players: False where one may move several times in a row.
+  alternates: bool = True
 
 
 class TimeStep(NamedTuple):
@@ -124,6 +126,9 @@ class Model(NamedTuple):
   # largest is the code.
   encode: Callable[..., Array] | None = None
   num_codes: int = 0  # M
+  # Where players do not alternate. params, afterstate -> logits [B] that the
+  # turn passes with the transition.
+  turn: Callable[..., Array] | None = None
   # EfficientZero. params, states [B, ...] -> projections [B, P], and what the
   # predictor makes of them.
   project: Callable[..., Array] | None = None
@@ -180,6 +185,9 @@ class Sequence(NamedTuple):
   action: Array  # [L] i32
   policy: Array  # [L, A] f32
   value: Array  # [L] f32
+  # [K+1] f32, of a fresh search at each row; None unless values are trained
+  # on it (`targets.is_stale`).
+  searched_value: Array | None = None
 
 
 class Target(NamedTuple):

@@ -108,6 +108,8 @@ def make_environment(
     raise ValueError(f'num_envs: {num_envs} is not at least 1')
   if spec.num_players not in (1, 2):
     raise ValueError(f'num_players: {spec.num_players} is not 1 or 2')
+  if spec.num_players == 1 and not spec.alternates:
+    raise ValueError('alternates: False needs num_players = 2, not 1')
   functions = Functions(reset, step, observe, legal_actions, to_play)
   environment = types.Environment(
     spec=spec,
@@ -376,7 +378,7 @@ def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
     f'to_play must be below {spec.num_players}':
       ((rows.to_play < 0) | (rows.to_play >= spec.num_players)).any(),
     'two players must alternate':
-      spec.num_players == 2
+      spec.num_players == 2 and spec.alternates
       and (rows.to_play[1:] == rows.to_play[:-1])[mid_episode].any(),
     f'an episode must end within {spec.max_episode_steps} steps':
       bool(spec.max_episode_steps) and longest > spec.max_episode_steps,

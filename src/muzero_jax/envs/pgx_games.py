@@ -5,6 +5,7 @@ observation of an episode.
 """
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,17 +14,17 @@ import numpy as np
 import pgx
 
 from muzero_jax import types
-from muzero_jax.envs import base
+from muzero_jax.envs import backgammon, base
 
 # Two players, no chance, and a pass (where there is one) is an action, so that
-# turns alternate. Backgammon, for one, lets a player move several times.
+# turns alternate.
 BOARD_GAMES = (
   'animal_shogi', 'chess', 'connect_four', 'gardner_chess', 'go_19x19',
   'go_9x9', 'hex', 'othello', 'shogi', 'tic_tac_toe',
 )
 GO_GAMES = ('go_19x19', 'go_9x9')
-# Games of chance for one player.
-STOCHASTIC_GAMES = ('2048',)
+# Games of chance: for one player, and for two who do not alternate.
+STOCHASTIC_GAMES = ('2048', 'backgammon')
 _2048_ACTIONS = ('left', 'up', 'right', 'down')
 _MINATAR_ACTIONS = {
   'asterix': ('noop', 'left', 'up', 'right', 'down'),
@@ -91,6 +92,12 @@ def make_stochastic(name: str, num_envs: int) -> types.Environment:
   return is the game's score; a new tile, 2 or (one time in ten) 4, then
   appears on a free square.
 
+  Backgammon: an action moves one checker by one die, or none where no die can
+  be used, so that a player moves up to four times before the other rolls. The
+  reward of the last move is 1, 2 for a gammon or 3 for a backgammon, to who
+  made it. Observations are those of `backgammon.observe`. There is no doubling
+  cube, and no rule that both dice must be used if they can.
+
   Args:
     name: one of STOCHASTIC_GAMES.
     num_envs: B.
@@ -99,6 +106,11 @@ def make_stochastic(name: str, num_envs: int) -> types.Environment:
     ValueError: no such game; names the nearest.
   """
   name = base.resolve_name('stochastic', name, STOCHASTIC_GAMES)
+  if name == 'backgammon':
+    return _make(
+      'stochastic/backgammon', pgx.make(name), num_envs,
+      observe=backgammon.observe, alternates=False,
+    )
   return _make(
     f'stochastic/{name}', pgx.make(name), num_envs, _2048_ACTIONS
   )
@@ -146,24 +158,29 @@ def _make(
   num_envs: int,
   action_names: tuple[str, ...] = (),
   max_episode_steps: int = 0,
+  *,
+  observe: Callable[[Any], jax.Array] = lambda state: state.observation,
+  alternates: bool = True,
 ) -> types.Environment:
   """Returns B environments of a pgx game."""
   state = jax.eval_shape(game.init, jax.random.key(0))
+  observation = jax.eval_shape(observe, state)
   spec = types.EnvSpec(
     name=name,
-    observation_shape=state.observation.shape,
-    observation_dtype=np.dtype(state.observation.dtype),
+    observation_shape=observation.shape,
+    observation_dtype=np.dtype(observation.dtype),
     num_actions=state.legal_action_mask.shape[0],
     num_players=game.num_players,
     max_episode_steps=max_episode_steps,
     action_names=action_names,
+    alternates=alternates,
   )
   return base.make_environment(
     spec,
     num_envs,
     reset=game.init,
     step=functools.partial(_step, game),
-    observe=lambda state: state.observation,
+    observe=observe,
     legal_actions=lambda state: state.legal_action_mask,
     to_play=lambda state: state.current_player,
   )

@@ -17,9 +17,11 @@ class StochasticMLPNetwork(MLPNetwork):
 
   Attributes:
     num_codes: M.
+    predicts_turn: whether afterstates say if the turn passes, see `turns`.
   """
 
   num_codes: int = 32
+  predicts_turn: bool = False
 
   def setup(self) -> None:
     super().setup()
@@ -29,6 +31,8 @@ class StochasticMLPNetwork(MLPNetwork):
     head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
     self.afterstate_value_head = head(self.num_outputs)
     self.chance_head = head(self.num_codes)
+    if self.predicts_turn:
+      self.turn_head = head(1)
     self.code_encoder = nn.Dense(self.width, dtype=self.dtype)
     self.code_blocks = blocks()
     self.code_output = nn.Dense(self.num_codes, dtype=self.dtype)
@@ -50,6 +54,10 @@ class StochasticMLPNetwork(MLPNetwork):
   def chance(self, state: Array, code: Array) -> ModelOutput:
     """Returns f(g(as, c)) for afterstates [B, width] and codes [B, M]."""
     return self.advance(state, code)
+
+  def turn(self, state: Array) -> Array:
+    """Returns logits [B] that the turn passes, of afterstates [B, width]."""
+    return self.turn_head(state)[:, 0]
 
   def encode(self, previous: Array, observation: Array) -> Array:
     """Returns e(o_t, o_{t+1}) [B, M] of observations [B, ...].

@@ -1,7 +1,8 @@
 """Opponents for evaluation, by name: from random to perfect play.
 
 `random` needs nothing but what an agent sees; `one_ply` and `mcts` know the
-true rules of the game and play from the environment's own state. `gnugo` is a
+true rules of the game and play from the environment's own state, and so does
+backgammon's `pip_count`. `gnugo` is a
 program beside this one, and `snapshot` and `run` are other trained agents.
 """
 
@@ -10,7 +11,7 @@ import os
 
 from muzero_jax import agent, envs
 from muzero_jax.agent import Agent, MakeEnv
-from muzero_jax.opponents import mcts, one_ply, programs
+from muzero_jax.opponents import backgammon, mcts, one_ply, programs
 from muzero_jax.opponents.base import Opponent, random
 from muzero_jax.opponents.programs import Program
 from muzero_jax.opponents.tic_tac_toe import perfect_tic_tac_toe
@@ -24,7 +25,11 @@ AnyOpponent = Opponent | Agent | Program
 
 MCTS_SIMULATIONS = 100  # Of `mcts` without a number.
 GNUGO_LEVEL = 1  # Of `gnugo` without a number.
-_PERFECT = {'board/tic_tac_toe': perfect_tic_tac_toe}
+# Opponents of one game alone, weakest first.
+_OWN: dict[str, dict[str, Opponent]] = {
+  'stochastic/backgammon': {'pip_count': backgammon.pip_count},
+  'board/tic_tac_toe': {'perfect': perfect_tic_tac_toe},
+}
 # How those are spelt that take something behind a colon.
 _SPELLINGS = {'mcts': 'mcts or mcts:N', 'gnugo': 'gnugo or gnugo:LEVEL'}
 
@@ -65,8 +70,8 @@ def make(
       f'opponent = {name!r} is not one of {allowed} for {env_name}, nor '
       'snapshot:STEP or run:PATH'
     )
-  if kind == 'perfect':
-    return _PERFECT[env_name]
+  if kind in _OWN.get(env_name, {}):
+    return _OWN[env_name][kind]
   if kind == 'gnugo':
     level = _number(name, GNUGO_LEVEL, 'its level', programs.MAX_LEVEL)
     rules = envs.go_rules(env_name)
@@ -89,9 +94,7 @@ def names(env_name: str) -> tuple[str, ...]:
     known += ['one_ply', 'mcts']
     if envs.go_rules(env_name):
       known += ['gnugo']
-  if env_name in _PERFECT:
-    known += ['perfect']
-  return tuple(known)
+  return (*known, *_OWN.get(env_name, ()))
 
 
 def defaults(env_name: str) -> tuple[str, ...]:
@@ -99,7 +102,7 @@ def defaults(env_name: str) -> tuple[str, ...]:
 
   Those that cost next to nothing.
   """
-  return ('random', 'perfect') if env_name in _PERFECT else ('random',)
+  return ('random', *_OWN.get(env_name, ()))
 
 
 def _number(

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax import turns
 from muzero_jax.search import fold, policies, selection, stochastic
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
@@ -82,8 +83,8 @@ def make_search(
     num_simulations: per search, at least 1.
     max_depth: of the tree; None for no limit.
     discount: gamma of one step.
-    num_players: with 2, the turn passes with each action, and a value is
-      worth its negative one step earlier.
+    num_players: with 2, a value is worth its negative before the turn passed:
+      with each action, or where the model says so, if it predicts turns.
     noise: False for evaluation and Reanalyse: no Dirichlet and no Gumbel
       noise, whatever the temperature.
     max_considered_actions: Gumbel only, m of sequential halving.
@@ -128,7 +129,7 @@ def make_search(
     raise ValueError(
       f'num_simulations={num_simulations}: must be at least 1'
     )
-  sign = -1.0 if num_players == 2 else 1.0
+  sign = -1.0 if num_players == 2 and model.turn is None else 1.0
   root_fn = functools.partial(_root, model, value_transform)
   steps = _recurrent_fns(
     model, value_transform, reward_transform, sign * discount
@@ -335,7 +336,11 @@ def _chance_fn(
     action_logits=output.policy_logits,
     value=value,
     reward=reward_transform.invert(output.reward_logits),
-    discount=jnp.full_like(value, discount),
+    discount=(
+      jnp.full_like(value, discount)
+      if model.turn is None
+      else turns.discounts(model.turn(params, afterstate), discount)
+    ),
   ), output.state
 
 
