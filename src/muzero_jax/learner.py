@@ -16,12 +16,14 @@ from muzero_jax import (
   reanalyse,
   replay,
   rings,
+  sampled,
   stochastic,
   symmetry,
   targets,
   value_prefix,
 )
 from muzero_jax import model as model_lib
+from muzero_jax.distributions import Distribution, softmax_entropy
 from muzero_jax.losses import LossOutput
 from muzero_jax.replay import Sample
 from muzero_jax.search import Search
@@ -66,7 +68,9 @@ class Metrics(NamedTuple):
   clip_fraction: Array  # [] share of targets outside the support.
   policy_entropy: Array  # [] of the network's policy at unroll step 0.
   target_entropy: Array  # [] of the search's policy there.
-  policy_divergence: Array  # [] KL(search's || network's) there.
+  # [] KL(search's || network's) there; of densities, which differ by a unit,
+  # only its changes tell anything.
+  policy_divergence: Array
   value_error_at: Array  # [K+1] |network - target| by unroll step.
   reward_error_at: Array  # [K] likewise, of transition k.
   grad_norm: Array  # [] before clipping.
@@ -132,6 +136,9 @@ def make_learner(
   stacked_frames: int = 1,
   stack_actions: bool = False,
   symmetries: Symmetries | None = None,
+  distribution: Distribution | None = None,
+  entropy_weight: float = 0.0,
+  action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
 ) -> Learner:
   """Returns the learner's functions.
@@ -174,6 +181,10 @@ def make_learner(
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
       for no augmentation. Not with `stack_actions`.
+    distribution: that the policy head is of, in Sampled MuZero; None for plain
+      MuZero's.
+    entropy_weight: with a distribution, of the policy's entropy.
+    action_bounds: of continuous actions, least [A] and largest [A].
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
@@ -244,7 +255,14 @@ def make_learner(
     discount=discount,
     value_target=value_target,
     td_lambda=td_lambda,
+    action_bounds=action_bounds,
   )
+  policy_loss_fn, entropy_fn = None, softmax_entropy
+  if distribution is not None:
+    policy_loss_fn = functools.partial(
+      sampled.policy_loss, distribution, entropy_weight=entropy_weight
+    )
+    entropy_fn = distribution.entropy
   sequence_loss: Callable[[ModelOutput, Target], LossOutput] = (
     functools.partial(
       losses.muzero_loss,
@@ -253,11 +271,12 @@ def make_learner(
       policy_weight=policy_weight,
       value_weight=value_weight,
       reward_weight=reward_weight,
+      policy_loss_fn=policy_loss_fn,
     )
   )
   loss_fn = functools.partial(
     _loss, model, value_transform, reward_transform, sequence_loss, chance_fn,
-    consistency_weight,
+    consistency_weight, entropy_fn,
   )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
@@ -355,9 +374,11 @@ def _refresh_part(
   chosen = order[:num_fresh]
   part = jax.tree.map(lambda x: x[chosen], sequence)
   part = refresh(params, search_key, part)
+  write = lambda x, new: x.at[chosen].set(new)
   return sequence._replace(
-    policy=sequence.policy.at[chosen].set(part.policy),
-    value=sequence.value.at[chosen].set(part.value),
+    policy=write(sequence.policy, part.policy),
+    value=write(sequence.value, part.value),
+    candidates=jax.tree.map(write, sequence.candidates, part.candidates),
   )
 
 
@@ -401,6 +422,7 @@ def _loss(
   sequence_loss: Callable[[ModelOutput, Target], LossOutput],
   chance_fn: Callable[[ChanceOutput, Target], ChanceLoss] | None,
   consistency_weight: float,
+  entropy_fn: Callable[[Array], Array],
   params: Params,
   sequence: Sequence,
   target: Target,
@@ -448,13 +470,12 @@ def _loss(
     reward_transform.invert(output.reward_logits[:, 1:]) - target.reward
   )
   trained = target.value_mask > 0
-  policy = jax.nn.softmax(output.policy_logits[:, 0])
-  entropy = lambda p: jnp.sum(jax.scipy.special.entr(p), axis=-1)
+  of_network = entropy_fn(output.policy_logits[:, 0])
   mean = lambda x, mask, axis=None: (
     jnp.sum(jnp.where(mask > 0, x * mask, 0.0), axis)
     / jnp.maximum(jnp.sum(mask, axis), 1)
   )
-  of_search = entropy(target.policy[:, 0])
+  of_search = jnp.sum(jax.scipy.special.entr(target.policy[:, 0]), axis=-1)
   metrics = Metrics(
     loss=total,
     policy_loss=mean(loss.policy, target.policy_mask),
@@ -468,7 +489,7 @@ def _loss(
     clip_fraction=mean(
       value_transform.is_clipped(target.value), target.value_mask
     ),
-    policy_entropy=mean(entropy(policy), target.policy_mask[:, 0]),
+    policy_entropy=mean(of_network, target.policy_mask[:, 0]),
     target_entropy=mean(of_search, target.policy_mask[:, 0]),
     policy_divergence=mean(
       loss.policy[:, 0] - of_search, target.policy_mask[:, 0]

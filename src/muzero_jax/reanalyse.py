@@ -33,7 +33,7 @@ def reanalyse(
     unroll_steps: K.
 
   Returns:
-    [N, L, ...] the sequences with new `policy` and `value`.
+    [N, L, ...] the sequences with new `policy`, `value` and `candidates`.
   """
   num_sequences, num_rows = sequence.reward.shape
   searched = unroll_steps + 1
@@ -54,7 +54,14 @@ def reanalyse(
     value = jnp.concatenate(
       [value, rest.reshape(num_sequences, -1)], axis=1
     )
-  return sequence._replace(
+  sequence = sequence._replace(
     policy=sequence.policy.at[:, :searched].set(policy),
     value=value,
   )
+  if found.candidates is None:
+    return sequence
+  # The action stays: it is what was played, among the candidates or not.
+  fresh = found.candidates.reshape(
+    num_sequences, searched, *found.candidates.shape[1:])
+  return sequence._replace(
+    candidates=sequence.candidates.at[:, :searched].set(fresh))

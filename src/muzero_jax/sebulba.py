@@ -94,7 +94,8 @@ def make_sebulba(
     return TrainState(
       learner=learn.init(system.model.init(learner_key, observation)),
       actor=_NO_ACTORS,
-      replay=replay.init(spec, config.num_envs, rows_per_env),
+      replay=replay.init(
+        spec, config.num_envs, rows_per_env, config.num_sampled_actions),
       rng_key=next_key[None],
       num_steps=jnp.zeros((), jnp.int32),
       num_iterations=jnp.zeros((), jnp.int32),
