@@ -234,3 +234,11 @@ def test_scalar_heads():
   np.testing.assert_allclose(result.value, [0.25, 4.0])
   np.testing.assert_allclose(result.reward, [4.0])
   np.testing.assert_allclose(result.total, 2.0 * 4.25 + 3.0 * 4.0)
+
+
+def test_masked_mean_leaves_out_what_is_masked():
+  x = jnp.array([[1.0, jnp.nan, 3.0], [5.0, jnp.inf, 7.0]])
+  mask = jnp.array([[1.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+  assert losses.masked_mean(x, mask) == 3.0
+  np.testing.assert_array_equal(
+    losses.masked_mean(x, mask, 0), [3.0, 0.0, 3.0])

@@ -7,7 +7,7 @@ import pytest
 import tiny_game
 import tiny_run
 
-from muzero_jax import matches, opponents, tournament
+from muzero_jax import gtp, matches, opponents, tournament
 from muzero_jax.envs.base import GoRules
 from muzero_jax.opponents import Program
 
@@ -77,6 +77,29 @@ def test_broken_games_do_not_count(tmp_path, monkeypatch):
   assert found.broken == (2, 0) and lines[1].endswith('0 lost, 2 broken')
   assert set(found.ladder.names) == {'step 1', 'random'}
   assert (tmp_path / 'ladder.png') == tournament.plot(tmp_path, found)
+
+
+def test_a_program_that_is_not_installed_is_skipped(tmp_path, monkeypatch):
+  tiny_game.store(tmp_path, tiny_game.config(), snapshot_steps=(5,), step=5)
+  real = opponents.make
+
+  def make(name, *args, **kwargs):
+    if name == 'gnugo':
+      raise gtp.NotInstalledError('gnugo is not installed')
+    return real(name, *args, **kwargs)
+
+  monkeypatch.setattr(opponents, 'make', make)
+  monkeypatch.setattr(matches, 'make_match', lambda *args, **kwargs: (
+    lambda *_: matches.MatchScore((1, 0, 0), (0, 0, 1))))
+  lines = []
+  found = tournament.run(
+    tmp_path, opponent_names=['gnugo', 'random'], num_games=2,
+    report=lines.append)
+  assert lines[0] == 'opponent gnugo: skipped, gnugo is not installed'
+  assert set(found.ladder.names) == {'step 5', 'random'}
+  assert found.settings['opponents'] == ['random']
+  with pytest.raises(gtp.EngineError, match='gnugo is not installed'):
+    tournament.run(tmp_path, opponent_names=['gnugo'])
 
 
 def test_a_damaged_snapshot_is_left_out(tmp_path):

@@ -5,11 +5,14 @@ tells all (EfficientZero, arXiv 2111.00210, section 4.1, after SimSiam, Chen
 and He 2021). The learner adds this loss where a model can project.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
+from muzero_jax import losses, targets
 from muzero_jax import model as model_lib
-from muzero_jax.types import Array, Model, Params
+from muzero_jax.types import Array, Model, Params, Target
 
 
 def cosine_loss(predicted: Array, target: Array) -> Array:
@@ -53,6 +56,40 @@ def consistency_loss(
   target = model.project(params, jax.lax.stop_gradient(observed))
   predicted = model.predict(params, flat(state))
   return mask * cosine_loss(predicted, target).reshape(mask.shape)
+
+
+def batch_loss(
+  model: Model,
+  params: Params,
+  state: Any,
+  observation: Array,
+  target: Target,
+  *,
+  weight: float,
+) -> tuple[Array, dict[str, Array]]:
+  """Returns what EfficientZero adds to the loss of each sequence.
+
+  Args:
+    model: with projections.
+    params: of the model.
+    state: [B, K+1, ...] hidden states of an unroll.
+    observation: [B, K+1, ...] or more rows.
+    target: [B, ...] of the same rows.
+    weight: of this loss.
+
+  Returns:
+    [B] weighted, and metrics by name.
+  """
+  num_steps = target.reward.shape[1]
+  live = targets.live_transitions(target)
+  loss = consistency_loss(
+    model, params, model_lib.hidden_of(state)[:, 1:],
+    observation[:, 1 : num_steps + 1], live,
+  )
+  weighted = losses.unroll_weights(num_steps)[1:] * loss
+  return weight * weighted.sum(axis=1), dict(
+    consistency_loss=losses.masked_mean(loss, live)
+  )
 
 
 def _unit(x: Array) -> Array:

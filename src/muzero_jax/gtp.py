@@ -25,6 +25,10 @@ class EngineError(RuntimeError):
   """An engine is missing, died, timed out, refused or answered rubbish."""
 
 
+class NotInstalledError(EngineError):
+  """There is no such program here."""
+
+
 class Engine:
   """A running engine."""
 
@@ -128,12 +132,12 @@ def find(program: str) -> str:
   """Returns the path of an engine by name.
 
   Raises:
-    EngineError: it is not installed.
+    NotInstalledError: it is neither on PATH nor where games are installed.
   """
   places = os.pathsep.join((os.environ.get('PATH', ''), *_MORE_PLACES))
   path = shutil.which(program, path=places)
   if path is None:
-    raise EngineError(
+    raise NotInstalledError(
       f'{program} is not installed: it is neither on PATH nor in '
       f'{", ".join(_MORE_PLACES)}')
   return path

@@ -11,29 +11,22 @@ import optax
 
 from muzero_jax import (
   augment,
-  consistency,
-  losses,
+  objective,
   reanalyse,
   replay,
   rings,
-  sampled,
-  stochastic,
   symmetry,
   targets,
-  value_prefix,
 )
-from muzero_jax import model as model_lib
-from muzero_jax.distributions import Distribution, softmax_entropy
-from muzero_jax.losses import LossOutput
+from muzero_jax.distributions import Distribution
+from muzero_jax.objective import Metrics
 from muzero_jax.replay import Sample
 from muzero_jax.search import Search
-from muzero_jax.stochastic import ChanceLoss, ChanceOutput
 from muzero_jax.symmetry import Symmetries
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
   Array,
   Model,
-  ModelOutput,
   Params,
   Sequence,
   Target,
@@ -53,40 +46,6 @@ class LearnerState(NamedTuple):
   num_updates: Array  # [] i32, updates tried, skipped ones included.
   num_skipped: Array  # [] i32, updates skipped as not finite.
   skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
-
-
-class Metrics(NamedTuple):
-  """Of one update; means over the batch."""
-
-  loss: Array  # []
-  policy_loss: Array  # [] mean over unroll steps that are trained.
-  value_loss: Array  # [] likewise.
-  reward_loss: Array  # [] likewise.
-  value_error: Array  # [] |network - target| at unroll step 0.
-  value_target: Array  # [] mean target at unroll step 0.
-  value_target_max: Array  # [] largest |target|.
-  clip_fraction: Array  # [] share of targets outside the support.
-  policy_entropy: Array  # [] of the network's policy at unroll step 0.
-  target_entropy: Array  # [] of the search's policy there.
-  # [] KL(search's || network's) there; of densities, which differ by a unit,
-  # only its changes tell anything.
-  policy_divergence: Array
-  value_error_at: Array  # [K+1] |network - target| by unroll step.
-  reward_error_at: Array  # [K] likewise, of transition k.
-  grad_norm: Array  # [] before clipping.
-  update_norm: Array  # [] of the optimiser's change, also if it is skipped.
-  sample_age: Array  # [] environment steps since the samples were played.
-  weight_min: Array  # [] smallest importance weight.
-  # Of stochastic models only.
-  afterstate_loss: Array | None = None  # [] of the afterstates' values.
-  chance_loss: Array | None = None  # [] of the distribution over codes.
-  commitment_loss: Array | None = None  # [] of the encoder's outputs.
-  codes_in_use: Array | None = None  # [] perplexity of the batch's codes.
-  # With a consistency loss only: 0 agrees, 1 is unrelated.
-  consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
-  # [] updates since the reanalysed samples were searched; None unless they are
-  # a stream's.
-  target_age: Array | None = None
 
 
 class Learner(NamedTuple):
@@ -208,22 +167,14 @@ def make_learner(
   def value_fn(params: Params, observation: Array) -> Array:
     return value_transform.invert(model.root(params, observation).value_logits)
 
-  chance_fn = None
-  if model.afterstate is not None:
-    chance_fn = functools.partial(
-      stochastic.chance_loss,
-      value_transform=value_transform,
-      value_weight=value_weight,
-      chance_weight=chance_weight,
-      commitment_weight=commitment_weight,
-    )
   augment_fn = None
   if shift_pixels or intensity_scale:
     augment_fn = functools.partial(
       augment.augment, pixels=shift_pixels, scale=intensity_scale
     )
-  # Encoder and consistency loss look at all rows of the unroll.
-  seen_rows = unroll_steps + 1 if chance_fn or consistency_weight else 1
+  seen_rows = objective.observed_rows(
+    model, unroll_steps=unroll_steps, consistency_weight=consistency_weight
+  )
   sample_fn = functools.partial(
     store.sample,
     batch_size=batch_size,
@@ -257,26 +208,18 @@ def make_learner(
     td_lambda=td_lambda,
     action_bounds=action_bounds,
   )
-  policy_loss_fn, entropy_fn = None, softmax_entropy
-  if distribution is not None:
-    policy_loss_fn = functools.partial(
-      sampled.policy_loss, distribution, entropy_weight=entropy_weight
-    )
-    entropy_fn = distribution.entropy
-  sequence_loss: Callable[[ModelOutput, Target], LossOutput] = (
-    functools.partial(
-      losses.muzero_loss,
-      value_transform=value_transform,
-      reward_transform=reward_transform,
-      policy_weight=policy_weight,
-      value_weight=value_weight,
-      reward_weight=reward_weight,
-      policy_loss_fn=policy_loss_fn,
-    )
-  )
-  loss_fn = functools.partial(
-    _loss, model, value_transform, reward_transform, sequence_loss, chance_fn,
-    consistency_weight, entropy_fn,
+  loss_fn = objective.make_loss(
+    model,
+    value_transform,
+    reward_transform,
+    policy_weight=policy_weight,
+    value_weight=value_weight,
+    reward_weight=reward_weight,
+    chance_weight=chance_weight,
+    commitment_weight=commitment_weight,
+    consistency_weight=consistency_weight,
+    distribution=distribution,
+    entropy_weight=entropy_weight,
   )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
@@ -413,106 +356,6 @@ def _prioritise(
   old = store.priority_of(buffer, batch)
   priority = jnp.where(jnp.isfinite(priority), priority, old)
   return weights, store.set_priority(buffer, batch, priority)
-
-
-def _loss(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  sequence_loss: Callable[[ModelOutput, Target], LossOutput],
-  chance_fn: Callable[[ChanceOutput, Target], ChanceLoss] | None,
-  consistency_weight: float,
-  entropy_fn: Callable[[Array], Array],
-  params: Params,
-  sequence: Sequence,
-  target: Target,
-  weights: Array,
-) -> tuple[Array, Metrics]:
-  """Returns the batch's loss and everything worth knowing about it."""
-  target = target._replace(
-    reward=value_prefix.sums(target.reward, steps=model.prefix_steps)
-  )
-  keep_states = consistency_weight > 0
-  if chance_fn is None:
-    output = model_lib.unroll(
-      model, params, sequence.observation[:, 0], target.action,
-      keep_states=keep_states,
-    )
-  else:
-    output, chance = stochastic.unroll(
-      model, params, sequence.observation, target.action,
-      keep_states=keep_states,
-    )
-  loss = jax.vmap(sequence_loss)(model_lib.without_state(output), target)
-  if chance_fn is not None:
-    of_chance = jax.vmap(chance_fn)(chance, target)
-    loss = loss._replace(total=loss.total + of_chance.total)
-  if keep_states:
-    num_steps = target.reward.shape[1]
-    live = targets.live_transitions(target)
-    consistent = consistency.consistency_loss(
-      model, params, model_lib.hidden_of(output.state)[:, 1:],
-      sequence.observation[:, 1 : num_steps + 1], live,
-    )
-    weighted = losses.unroll_weights(num_steps)[1:] * consistent
-    loss = loss._replace(
-      total=loss.total + consistency_weight * weighted.sum(axis=1)
-    )
-  # Two-hot targets would clip an infinity and, compiled, lose a NaN.
-  is_finite = jnp.stack([
-    jnp.isfinite(x).all() for x in (target.value, target.reward, target.policy)
-  ]).all()
-  total = jnp.where(is_finite, jnp.mean(weights * loss.total), jnp.nan)
-  value_error = jnp.abs(
-    value_transform.invert(output.value_logits) - target.value
-  )
-  reward_error = jnp.abs(
-    reward_transform.invert(output.reward_logits[:, 1:]) - target.reward
-  )
-  trained = target.value_mask > 0
-  of_network = entropy_fn(output.policy_logits[:, 0])
-  mean = lambda x, mask, axis=None: (
-    jnp.sum(jnp.where(mask > 0, x * mask, 0.0), axis)
-    / jnp.maximum(jnp.sum(mask, axis), 1)
-  )
-  of_search = jnp.sum(jax.scipy.special.entr(target.policy[:, 0]), axis=-1)
-  metrics = Metrics(
-    loss=total,
-    policy_loss=mean(loss.policy, target.policy_mask),
-    value_loss=mean(loss.value, target.value_mask),
-    reward_loss=mean(loss.reward, target.reward_mask),
-    value_error=mean(value_error[:, 0], target.value_mask[:, 0]),
-    value_target=mean(target.value[:, 0], target.value_mask[:, 0]),
-    value_target_max=jnp.max(
-      jnp.abs(target.value), where=trained, initial=0.0
-    ),
-    clip_fraction=mean(
-      value_transform.is_clipped(target.value), target.value_mask
-    ),
-    policy_entropy=mean(of_network, target.policy_mask[:, 0]),
-    target_entropy=mean(of_search, target.policy_mask[:, 0]),
-    policy_divergence=mean(
-      loss.policy[:, 0] - of_search, target.policy_mask[:, 0]
-    ),
-    value_error_at=mean(value_error, target.value_mask, 0),
-    reward_error_at=mean(reward_error, target.reward_mask, 0),
-    grad_norm=jnp.zeros(()),
-    update_norm=jnp.zeros(()),
-    sample_age=jnp.zeros(()),
-    weight_min=jnp.min(weights),
-  )
-  if keep_states:
-    metrics = metrics._replace(consistency_loss=mean(consistent, live))
-  if chance_fn is not None:
-    metrics = metrics._replace(
-      afterstate_loss=mean(of_chance.afterstate, of_chance.afterstate_mask),
-      chance_loss=mean(of_chance.chance, of_chance.chance_mask),
-      commitment_loss=mean(of_chance.commitment, of_chance.chance_mask),
-      codes_in_use=stochastic.codes_in_use(
-        chance.code, of_chance.chance_mask
-      ),
-    )
-  return total, metrics
 
 
 def _step(

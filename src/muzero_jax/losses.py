@@ -65,6 +65,20 @@ def unroll_weights(unroll_steps: int) -> Array:
   return jnp.full(unroll_steps + 1, 1.0 / unroll_steps).at[0].set(1.0)
 
 
+def masked_mean(
+  x: Array, mask: Array, axis: int | None = None
+) -> Array:
+  """Returns the mean of `x` where `mask` is above 0; 0 if that is nowhere.
+
+  Args:
+    x: [...] what is masked may be anything, even NaN.
+    mask: [...] of the same shape, of zeros and ones.
+    axis: to take the mean over; None for all.
+  """
+  total = jnp.sum(jnp.where(mask > 0, x * mask, 0.0), axis)
+  return total / jnp.maximum(jnp.sum(mask, axis), 1)
+
+
 def policy_loss(logits: Array, target: Array) -> Array:
   """Returns the cross-entropy from the search policy to the network's.
 

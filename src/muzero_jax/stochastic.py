@@ -5,6 +5,7 @@ Where a model has afterstates, the learner calls `unroll` in place of
 al. 2022, section 4 and equation 6).
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -158,6 +159,28 @@ def chance_loss(
   ))
   return ChanceLoss(
     total, afterstate, chance, commitment, target.reward_mask, live
+  )
+
+
+def batch_loss(
+  loss_fn: Callable[[ChanceOutput, Target], ChanceLoss],
+  output: ChanceOutput,
+  target: Target,
+) -> tuple[Array, dict[str, Array]]:
+  """Returns what Stochastic MuZero adds to each loss, and metrics by name.
+
+  Args:
+    loss_fn: `chance_loss` with its weights.
+    output: [B, K, ...] of the unroll.
+    target: [B, ...] of the same rows.
+  """
+  loss = jax.vmap(loss_fn)(output, target)
+  mean = losses.masked_mean
+  return loss.total, dict(
+    afterstate_loss=mean(loss.afterstate, loss.afterstate_mask),
+    chance_loss=mean(loss.chance, loss.chance_mask),
+    commitment_loss=mean(loss.commitment, loss.chance_mask),
+    codes_in_use=codes_in_use(output.code, loss.chance_mask),
   )
 
 

@@ -11,7 +11,15 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from muzero_jax import agent as agent_lib
-from muzero_jax import envs, evaluate, ladder, matches, opponents, snapshots
+from muzero_jax import (
+  envs,
+  evaluate,
+  gtp,
+  ladder,
+  matches,
+  opponents,
+  snapshots,
+)
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.opponents import AnyOpponent
 from muzero_jax.types import HostEnvironment
@@ -56,7 +64,8 @@ def run(
   Args:
     workdir: the run directory.
     opponent_names: as `opponents.make` takes them. The first, or `random` if
-      it is among them, is rated 0.
+      it is among them, is rated 0. Whoever is not installed is left out, as
+      long as somebody else is there.
     num_games: of each match, even.
     opening_moves: legal moves at random at the start of each game.
     seed: of all matches.
@@ -65,7 +74,7 @@ def run(
     report: called with one line for each match.
 
   Raises:
-    EngineError: an opponent is not installed; nothing was played then.
+    EngineError: no opponent is installed; nothing was played then.
     ValueError: the run has no snapshots or no such opponents; likewise.
     RuntimeError: all games against who is rated 0 are broken.
   """
@@ -74,7 +83,8 @@ def run(
       f'num_games = {num_games}: must be even, so that both colours play as '
       'many games')
   players = _load(workdir, opponent_names, index, make_env, report)
-  anchor = 'random' if 'random' in opponent_names else opponent_names[0]
+  here = list(players.opponents)
+  anchor = 'random' if 'random' in here else here[0]
   report(
     f'each game opens with {opening_moves} random legal moves, each opening '
     'with both colours')
@@ -109,7 +119,7 @@ def run(
     settings=dict(
       environment=last.spec.name, num_games=num_games,
       opening_moves=opening_moves, seed=seed, index=index, anchor=anchor,
-      opponents=list(opponent_names),
+      opponents=here,
       num_simulations=(
         last.config.eval_simulations or last.config.num_simulations)),
   )
@@ -185,7 +195,8 @@ def _load(
 ) -> _Players:
   """Returns everyone; whoever is not there is refused before anyone plays.
 
-  Snapshots that are damaged are told of and left out.
+  Snapshots that are damaged, and programs that are not installed, are told of
+  and left out.
   """
   if not opponent_names:
     raise ValueError('opponent: at least one is needed, to compare with')
@@ -193,11 +204,18 @@ def _load(
   if newest.spec.num_players != 2:
     raise ValueError(
       f'{newest.spec.name} has one player: there is no ladder')
-  others = {
-    name: opponents.make(
-      name, newest.spec.name, workdir=workdir, index=index, make_env=make_env)
-    for name in opponent_names
-  }
+  others: dict[str, AnyOpponent] = {}
+  missing: list[gtp.NotInstalledError] = []
+  for name in opponent_names:
+    try:
+      others[name] = opponents.make(
+        name, newest.spec.name, workdir=workdir, index=index,
+        make_env=make_env)
+    except gtp.NotInstalledError as error:
+      missing.append(error)
+      report(f'opponent {name}: skipped, {error}')
+  if not others:
+    raise missing[0]
   steps = snapshots.steps(workdir)
   if not steps:
     raise ValueError(

@@ -27,7 +27,7 @@ def gnugo(rules: GoRules, level: int = 1) -> Program:
     level: 1 to MAX_LEVEL.
 
   Raises:
-    EngineError: it is not installed.
+    NotInstalledError: it is not installed.
   """
   return Program(
     (
