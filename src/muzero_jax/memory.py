@@ -61,7 +61,7 @@ def check_dataset(config: Config, data: Dataset) -> str:
     ValueError: if it cannot fit; nothing was allocated.
   """
   priorities = 4 * config.num_seeds * data.rows.reward.size
-  needed = sum(column.nbytes for column in data.rows) + priorities
+  needed = sum(x.nbytes for x in jax.tree.leaves(data.rows)) + priorities
   needed += config.num_seeds * _stream_bytes(
     config, data.spec, rows_per_env=len(data.rows.reward),
     num_envs=data.rows.reward.shape[1])

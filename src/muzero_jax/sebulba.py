@@ -116,6 +116,7 @@ def make_sebulba(
     reward_clip=config.reward_clip,
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
+    num_sampled=config.num_sampled_actions,
   )
   rows = config.num_envs * config.rollout_length
 
