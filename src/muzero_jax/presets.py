@@ -30,6 +30,19 @@ PRESETS: dict[str, dict[str, Any]] = {
     batch_size=256, updates_per_iteration=16, learning_rate=1e-3,
     average_decay=0.999, temperature=(1.0, 0.5, 0.25),
     temperature_at=(0.0, 0.4, 0.7), num_steps=400_000),
+  # Own choice, after `cartpole`; candidates as many as simulations, so that
+  # each is tried once at the root. A step costs up to 16, so that returns of
+  # 200 steps go from -1,900 to about -100.
+  'pendulum': dict(
+    family='continuous', env_id='Pendulum-v1', network='mlp', num_blocks=1,
+    num_channels=128, head_hidden=64, support_bins=81, support_max=40.0,
+    policy_head='tanh_gaussian', num_sampled_actions=16, entropy_weight=5e-3,
+    search='gumbel', num_simulations=16, gumbel_min_range=1.0,
+    discount=0.98, num_envs=32, rollout_length=16, replay_capacity=100_352,
+    min_replay=4_096, unroll_steps=5, td_steps=5, value_weight=0.5,
+    batch_size=256, updates_per_iteration=32, learning_rate=1e-3,
+    average_decay=0.999, temperature=(1.0, 0.5), temperature_at=(0.0, 0.7),
+    num_steps=300_000),
   # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
   # range 2. Hot first moves, greedy later ones: self-play must see the
   # positions into which an opponent leads it, and how they rightly end.
