@@ -1,4 +1,4 @@
-"""Sampled MuZero: candidates and their prior, the search over them, the loss."""
+"""Sampled MuZero: candidates and their prior, searches over them, the loss."""
 
 import functools
 

@@ -119,7 +119,7 @@ def factored_categorical(
   mass here.
   """
   size = len(low)
-  start, end = np.array(low, np.float32), np.array(high, np.float32)
+  start, end = jnp.array(low, jnp.float32), jnp.array(high, jnp.float32)
   split = lambda logits: logits.reshape(*logits.shape[:-1], size, num_bins)
   to_action = lambda index: start + (end - start) * (index / (num_bins - 1))
 
@@ -156,7 +156,7 @@ def tanh_gaussian(
   bounds, from where no gradient leads back.
   """
   size = len(low)
-  bounds = np.array(low, np.float32), np.array(high, np.float32)
+  bounds = jnp.array(low, jnp.float32), jnp.array(high, jnp.float32)
   mid, half = (bounds[1] + bounds[0]) / 2, (bounds[1] - bounds[0]) / 2
   inside = lambda x: jnp.clip(x, -1 + _MARGIN, 1 - _MARGIN)
   squash = lambda u: mid + half * inside(jnp.tanh(u))

@@ -24,8 +24,9 @@ def make_model(network: nn.Module) -> Model:
 
   Args:
     network: a module with methods `root(observation [B, ...])` and
-      `step(state [B, ...], action [B])`, or [B, A] floats, both returning a `ModelOutput`. With
-      an attribute `num_codes` above 0 it has Stochastic MuZero's methods too
+      `step(state [B, ...], action [B])`, or [B, A] floats where it has bounds
+      `action_low`; both return a `ModelOutput`. With an attribute `num_codes`
+      above 0 it has Stochastic MuZero's methods too
       (see `networks.StochasticMLPNetwork`), with `projection` above 0 those
       of `networks.projection.Projecting`.
   """

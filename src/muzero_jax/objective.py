@@ -113,7 +113,8 @@ def make_loss(
     distribution: that policy logits are of, in Sampled MuZero; else None.
     entropy_weight: of the policy's entropy, in Sampled MuZero.
   """
-  policy_loss_fn, entropy_fn = None, softmax_entropy
+  policy_loss_fn = None
+  entropy_fn: Callable[[Array], Array] = softmax_entropy
   if distribution is not None:
     policy_loss_fn = functools.partial(
       sampled.policy_loss, distribution, entropy_weight=entropy_weight

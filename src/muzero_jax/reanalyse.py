@@ -58,7 +58,7 @@ def reanalyse(
     policy=sequence.policy.at[:, :searched].set(policy),
     value=value,
   )
-  if found.candidates is None:
+  if found.candidates is None or sequence.candidates is None:
     return sequence
   # The action stays: it is what was played, among the candidates or not.
   fresh = found.candidates.reshape(

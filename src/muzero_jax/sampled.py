@@ -1,10 +1,10 @@
 """Sampled MuZero: a search over a few actions drawn at each node.
 
 All of the difference from plain MuZero (Hubert et al. 2021, arXiv 2104.06303):
-  a node's actions are C candidates, drawn from a proposal beta     `draw`
-  their prior is beta^/beta pi in place of pi                       `draw`
-  the search is any other's, over the numbers of the candidates     `make_search`
-  pi is trained towards the search's policy over the candidates     `policy_loss`
+  `draw`             a node's actions are C candidates, drawn from a proposal
+                     beta; their prior is beta^/beta pi in place of pi
+  `over_candidates`  to the search, actions are the candidates' numbers
+  `policy_loss`      pi is trained towards the search's policy over them
 With it actions may be continuous, or discrete and too many to consider each.
 Rows are stored with their candidates, and with the action that was played as
 itself, so that the unroll, targets, replay and Reanalyse are plain MuZero's.

@@ -126,7 +126,7 @@ class _Host:
   def step(self, action: Any) -> types.TimeStep:
     """Returns the rows that the actions [B] lead to."""
     assert self._vector is not None, 'reset comes first'
-    space = self._vector.single_action_space
+    space: Any = self._vector.single_action_space
     if self._spec.is_continuous:
       # Its bounds are float32's nearest, which may lie outside.
       action = np.clip(
@@ -215,7 +215,7 @@ def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
   )
 
 
-def _actions(env_id: str, space: gymnasium.Space) -> dict[str, Any]:
+def _actions(env_id: str, space: Any) -> dict[str, Any]:
   """Returns the fields of a spec that say what actions are.
 
   Raises:
