@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from muzero_jax import search
 from muzero_jax.distributions import Distribution
@@ -105,9 +106,9 @@ def draw(
   same = candidates[:, :, None] == candidates[:, None]
   if same.ndim > 3:
     same = same.all(axis=-1)
-  is_first = jnp.argmax(same, axis=-1) == jnp.arange(num)
+  is_again = (same & np.tri(num, k=-1, dtype=bool)).any(axis=-1)
   prior = jnp.log(same.sum(axis=-1) / num) + log_ratio
-  return candidates, jnp.where(is_first, prior, jnp.finfo(prior.dtype).min)
+  return candidates, jnp.where(is_again, jnp.finfo(prior.dtype).min, prior)
 
 
 def over_candidates(model: Model, proposal: Proposal) -> Model:
