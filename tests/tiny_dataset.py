@@ -20,6 +20,8 @@ def make_rows(num_rows=12, num_envs=2, *, seed=0, spec=SPEC):
   f32 = lambda x: np.asarray(x, np.float32)  # noqa: E731
   legal = rng.random((*shape, spec.num_actions)) < 0.5
   legal[..., 0] = True
+  policy = legal * rng.dirichlet(np.ones(spec.num_actions), shape)
+  policy /= policy.sum(-1, keepdims=True)
   frame = 200 * rng.random(shape + tuple(spec.observation_shape))
   return Trajectory(
     frame=frame.astype(spec.observation_dtype),
@@ -29,7 +31,7 @@ def make_rows(num_rows=12, num_envs=2, *, seed=0, spec=SPEC):
     is_last=is_last,
     legal_actions=legal,
     to_play=np.zeros(shape, np.int32),
-    action=rng.integers(0, spec.num_actions, shape, dtype=np.int32),
-    policy=f32(rng.dirichlet(np.ones(spec.num_actions), shape)),
+    action=np.int32((legal * rng.random(legal.shape)).argmax(-1)),
+    policy=f32(policy),
     value=f32(rng.normal(size=shape)),
   )

@@ -21,6 +21,7 @@ _AGREED = (
 COLUMNS = tuple(x for x in Trajectory._fields if x != 'candidates')
 SPEC_FIELDS = tuple(
   x for x in EnvSpec._fields if x not in ('action_low', 'action_high'))
+_POLICY_ERROR = 1e-3  # What rounding may add to a policy's sum.
 _BLOCK_BYTES = 1 << 26  # Columns are looked through in parts of this size.
 
 _Path = str | os.PathLike
@@ -114,6 +115,7 @@ def check_values(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
   }
   for rule, (column, is_broken) in rules.items():
     _look_through(directory, rule, column, is_broken)
+  _check_choices(directory, rows)
   first, last = np.asarray(rows.is_first), np.asarray(rows.is_last)
   _refuse_first(
     directory, 'is_first does not follow is_last alone',
@@ -124,6 +126,24 @@ def check_values(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
   _refuse_first(
     directory, 'is_last is false in the newest row', ~last[-1:],
     start=len(last) - 1)
+
+
+def _check_choices(directory: _Path, rows: Trajectory) -> None:
+  """Raises ValueError where actions or policies cannot be what was played."""
+  for start, policy in _blocks(rows.policy):
+    here = slice(start, start + len(policy))
+    legal = np.asarray(rows.legal_actions[here])
+    goes_on = ~np.asarray(rows.is_last[here])
+    taken = np.asarray(rows.action[here])[..., None]
+    _refuse_first(
+      directory, 'action is not legal',
+      goes_on & ~np.take_along_axis(legal, taken, axis=-1)[..., 0],
+      start=start)
+    policy = np.asarray(policy)
+    _refuse_first(
+      directory, 'policy does not sum to 1 over the legal actions',
+      goes_on & (np.abs((policy * legal).sum(-1) - 1) > _POLICY_ERROR),
+      start=start)
 
 
 def refuse_other_spec(
