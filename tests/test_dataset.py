@@ -11,7 +11,14 @@ import tiny_dataset
 import tiny_run
 from helpers import assert_trees_equal
 
-from muzero_jax import checkpoint, dataset, envs, flags, replay
+from muzero_jax import (
+  checkpoint,
+  dataset,
+  dataset_rules,
+  envs,
+  flags,
+  replay,
+)
 from muzero_jax.types import EnvSpec
 
 
@@ -30,12 +37,13 @@ def change_facts(directory, **changes):
 
 def test_what_is_saved_is_loaded(saved):
   directory, rows = saved
-  names = {f'{name}.npy' for name in rows._fields} | {'dataset.json'}
+  names = {f'{name}.npy' for name in dataset_rules.COLUMNS} | {'dataset.json'}
   assert {path.name for path in directory.iterdir()} == names
   assert [path.name for path in directory.parent.iterdir()] == ['data']
   loaded = dataset.load(directory)
   assert_trees_equal(loaded.rows, rows)
-  assert all(isinstance(column, np.memmap) for column in loaded.rows)
+  columns = jax.tree.leaves(loaded.rows)
+  assert all(isinstance(column, np.memmap) for column in columns)
   assert loaded.spec == tiny_dataset.SPEC._replace(
     observation_dtype=np.dtype('float32'))
   facts = json.loads((directory / 'dataset.json').read_text())

@@ -8,8 +8,10 @@ from muzero_jax import dataset_rules
 
 GOOD = tiny_dataset.make_rows()
 FACTS = dict(spec=dict(
-  tiny_dataset.SPEC._asdict(), observation_shape=[4],
-  observation_dtype='float32', action_names=['left', 'stay', 'right']))
+  name=tiny_dataset.SPEC.name, observation_shape=[4],
+  observation_dtype='float32', num_actions=3, num_players=1,
+  max_episode_steps=tiny_dataset.SPEC.max_episode_steps,
+  action_names=['left', 'stay', 'right']))
 
 
 def check(rows):
@@ -127,3 +129,12 @@ def test_a_spec_with_other_fields():
     dataset_rules.read_spec('d', dict(spec={**FACTS['spec'], 'more': 1}))
   with pytest.raises(ValueError, match='spec must hold'):
     dataset_rules.read_spec('d', {})
+
+
+def test_continuous_and_sampled_actions_are_refused():
+  continuous = tiny_dataset.SPEC._replace(
+    action_low=(-1.0,) * 3, action_high=(1.0,) * 3)
+  sampled = GOOD._replace(candidates=GOOD.action[..., None])
+  for spec, rows in ((continuous, GOOD), (tiny_dataset.SPEC, sampled)):
+    with pytest.raises(ValueError, match='dataset d: actions of .* continuous'):
+      dataset_rules.check_arrays('d', spec, rows)

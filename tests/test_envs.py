@@ -17,7 +17,7 @@ from muzero_jax.envs import base, classic
 
 PACKAGES = {
   'atari': 'ale_py', 'board': 'pgx', 'minatar': 'pgx', 'stochastic': 'pgx',
-  'gymnax': 'gymnax'}
+  'gymnax': 'gymnax', 'continuous': 'gymnax', 'physics': 'brax'}
 
 
 def _needs(family: str) -> None:
@@ -26,6 +26,9 @@ def _needs(family: str) -> None:
 
 
 def _config(family: str, env_id: str, **fields: Any) -> config.Config:
+  if family in ('continuous', 'physics'):
+    fields = dict(
+      num_sampled_actions=2, policy_head='tanh_gaussian', **fields)
   return config.Config(family=family, env_id=env_id, **fields)
 
 
@@ -56,6 +59,9 @@ CASES = (
   Case('atari', 'pong', 2, 20, False),
   Case('gymnax', 'Acrobot-v1', 2, 600, True),
   Case('gymnax', 'MountainCar-v0', 2, 210, True),
+  Case('continuous', 'Pendulum-v1', 2, 210, True),
+  Case('continuous', 'MountainCarContinuous-v0', 2, 20, False),
+  Case('physics', 'inverted_pendulum', 2, 100, True),
 )
 cases = pytest.mark.parametrize(
   'case', CASES, ids=lambda c: f'{c.family}-{c.env_id}')
@@ -83,6 +89,7 @@ def _played(case: Case) -> tuple[types.EnvSpec, tuple[base.Rollout, ...]]:
 def test_rows_keep_the_contract(case):
   _needs(case.family)
   spec, (played, _, _) = _played(case)
+  assert spec.is_continuous == (case.family in ('continuous', 'physics'))
   assert spec.name == f'{case.family}/{case.env_id}'
   assert played.rows.observation.shape == (
     case.num_steps + 1, case.num_envs, *spec.observation_shape)
@@ -94,7 +101,12 @@ def test_rows_keep_the_contract(case):
 @cases
 def test_played_actions_are_legal_and_none_is_forced_at_the_end(case):
   _needs(case.family)
-  _, (played, _, _) = _played(case)
+  spec, (played, _, _) = _played(case)
+  if spec.is_continuous:
+    assert played.action.shape[2:] == (spec.num_actions,)
+    assert (played.action >= spec.action_low).all()
+    assert (played.action <= spec.action_high).all()
+    return
   legal = np.take_along_axis(
     played.rows.legal_actions[:-1], played.action[..., None], -1)
   assert legal.all()
@@ -416,6 +428,8 @@ def test_spellings_of_atari_games(env_id):
   ('board', 'conect_four', 'connect_four'),
   ('classic', 'cartpoles', 'cartpole'),
   ('gymnax', 'Acrobat-v1', 'Acrobot-v1'),
+  ('continuous', 'Pendulums-v1', 'Pendulum-v1'),
+  ('physics', 'reachers', 'reacher'),
   ('minatar', 'sequest', 'seaquest'),
 ])
 def test_unknown_names_give_the_nearest(family, env_id, nearest):
@@ -423,6 +437,16 @@ def test_unknown_names_give_the_nearest(family, env_id, nearest):
   with pytest.raises(ValueError, match=f'env_id.*{env_id}.*nearest: {nearest}'):
     envs.check_env_id(family, env_id)
   with pytest.raises(ValueError, match='env_id'):
+    envs.make(_config(family, env_id))
+
+
+@pytest.mark.parametrize('family, env_id, words', [
+  ('gymnax', 'Pendulum-v1', "'Pendulum-v1' are continuous; take family"),
+  ('continuous', 'Acrobot-v1', "'Acrobot-v1' are discrete; take family"),
+])
+def test_gymnax_has_two_families(family, env_id, words):
+  _needs(family)
+  with pytest.raises(ValueError, match=words):
     envs.make(_config(family, env_id))
 
 
@@ -438,6 +462,8 @@ def test_unknown_family_and_hopeless_name():
   ('board', 'pgx_games', 'pgx', 'games'),
   ('gymnasium', 'gymnasium', 'gymnasium', 'gymnasium'),
   ('gymnax', 'gymnax', 'gymnax', 'classic'),
+  ('continuous', 'gymnax', 'gymnax', 'classic'),
+  ('physics', 'physics', 'brax', 'physics'),
 ])
 def test_missing_package_says_what_to_install(
   monkeypatch, family, module, package, extra):

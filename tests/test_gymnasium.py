@@ -131,9 +131,37 @@ def test_images_stay_bytes():
   assert spec.observation_dtype == np.uint8 and spec.max_episode_steps == 0
 
 
+def test_actions_of_a_box_arrive_in_its_shape_and_within_its_bounds():
+  taken = []
+
+  class Boxed(WithSpaces):
+    def step(self, action):
+      taken.append(action)
+      return self.observation_space.low, 1.0, False, False, {}
+
+  space = gymnasium.spaces.Box(
+    np.array([[0.1], [-2.0]]), np.array([[0.7], [2.0]]), dtype=np.float64)
+  gymnasium.register('Boxed-v0', lambda: Boxed(
+    action_space=space, observation_space=Ladder.observation_space))
+  env = ours.make('Boxed-v0', 2)
+  assert env.spec.num_actions == 2 and env.spec.is_continuous
+  assert env.spec.action_low == (0.1, -2.0)
+  assert env.spec.action_high == (0.7, 2.0)
+  env.reset(0)
+  row = env.step(np.array([[0.7, 1.5], [0.1, -2.0]], np.float32))
+  env.close()
+  assert row.legal_actions.shape == (2, 2)
+  assert [a.dtype for a in taken] == [np.float64] * 2
+  assert all(space.contains(action) for action in taken)
+  np.testing.assert_allclose(
+    taken, [[[0.7], [1.5]], [[0.1], [-2.0]]], rtol=1e-6)
+
+
 @pytest.mark.parametrize('spaces, words', [
-  (dict(action_space=gymnasium.spaces.Box(-1, 1, (1,))),
-   r"'Odd-v0' has actions Box.*only those of a Discrete space"),
+  (dict(action_space=gymnasium.spaces.Box(-1, np.inf, (1,))),
+   r"'Odd-v0' has actions Box.*or of a Box of floats with bounds"),
+  (dict(action_space=gymnasium.spaces.Box(0, 3, (1,), np.int32)),
+   r"'Odd-v0' has actions Box.*or of a Box of floats with bounds"),
   (dict(action_space=gymnasium.spaces.MultiDiscrete([2, 2])),
    'has actions MultiDiscrete'),
   (dict(observation_space=gymnasium.spaces.Dict(

@@ -53,7 +53,7 @@ def init(
     history=history.push(
       history.init(env.spec, num_envs, stacked_frames),
       timestep.observation,
-      jnp.full(num_envs, -1, jnp.int32),
+      history.no_action(env.spec, num_envs),
       timestep.is_first,
     ),
     episode_return=jnp.zeros(num_envs, jnp.float32),
@@ -183,6 +183,7 @@ def record(
     action=found.action,
     policy=found.policy,
     value=found.value,
+    candidates=found.candidates,
   )
   live = ~row.is_last
   entropy = jnp.sum(jax.scipy.special.entr(found.policy), axis=-1)
@@ -215,7 +216,7 @@ def advance(
     state: of B actors.
     env_state: of the environments, after the step.
     timestep: the rows [B] that the step led to.
-    action: [B] that led there.
+    action: [B, ...] that led there.
   """
   return ActorState(
     env_state=env_state,

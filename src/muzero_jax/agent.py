@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import (
@@ -40,14 +39,14 @@ class AgentState(NamedTuple):
   """What an agent remembers of B running episodes."""
 
   history: History
-  action: Array  # [B] i32, its latest action.
+  action: Array  # [B] i32, or [B, A] f32, its latest action.
 
 
 def init_state(spec: EnvSpec, num_envs: int, stacked_frames: int) -> AgentState:
   """Returns the memory of an agent that has seen nothing yet."""
   return AgentState(
     history=history.init(spec, num_envs, stacked_frames),
-    action=jnp.full(num_envs, -1, jnp.int32),
+    action=history.no_action(spec, num_envs),
   )
 
 
@@ -152,7 +151,8 @@ class Agent:
         None if only the first call (after `reset`) does.
 
     Returns:
-      [B] int32 actions, or a scalar for one episode.
+      [B] int32 actions, or a scalar for one episode; [B, A] or [A] floats
+      where actions are continuous, in the environment's units.
 
     Raises:
       ValueError: if a shape or a value does not fit the environment's.

@@ -165,7 +165,9 @@ def make_anakin(
 
   def init_replay(rng_key: Array) -> ReplayState:
     del rng_key  # It only tells how many agents there are.
-    return replay.init(env.spec, local_envs, rows_per_env)
+    return replay.init(
+      env.spec, local_envs, rows_per_env, config.num_sampled_actions
+    )
 
   step: Any = functools.partial(
     _iterate, config, env, search, learn, streamer, axis_name

@@ -48,7 +48,7 @@ class Config:
   # Environment.
   family: str = _field('classic', 'Environment family.', choices=(
     'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax',
-    'gymnasium'))
+    'continuous', 'physics', 'gymnasium'))
   env_id: str = _field('cartpole', 'Environment within the family.')
   frame_size: int = _field(96, 'Atari: pixels per side.', low=36, high=210)
   grayscale: bool = _field(True, 'Atari: grey frames, else RGB.')
@@ -127,6 +127,13 @@ class Config:
   prefix_units: int = _field(
     64, 'prefix_steps: units of the LSTM (512 in EfficientZero).', low=1,
     high=4096)
+  policy_head: str = _field(
+    'categorical', 'num_sampled_actions: distribution of the policy; discrete '
+    'actions are categorical, continuous ones a squashed Gaussian or bins.',
+    choices=('categorical', 'tanh_gaussian', 'factored_categorical'))
+  action_bins: int = _field(
+    7, 'factored_categorical: bins of each component of an action.', low=2,
+    high=1_001)
   head: str = _field('categorical', 'Value and reward heads.', choices=(
     'categorical', 'scalar'))
   support_bins: int = _field(
@@ -144,6 +151,16 @@ class Config:
     16, 'Simulations per search.', low=1, high=10_000)
   max_depth: int = _field(
     0, 'Deepest node of the tree; 0 for no limit.', low=0, high=10_000)
+  num_sampled_actions: int = _field(
+    0, 'Sampled MuZero: actions drawn at each node, over which the search then '
+    'is (20 there), as continuous actions need; 0 for all actions.', low=0,
+    high=1_000)
+  proposal_temperature: float = _field(
+    1.0, 'num_sampled_actions: temperature of the policy that they are drawn '
+    'from; above 1 it is wider than the policy.', low=0.01, high=100)
+  proposal_share: float = _field(
+    1.0, 'num_sampled_actions: share that is drawn at proposal_temperature; '
+    'the rest is drawn from the policy itself.', low=0, high=1)
   max_considered_actions: int = _field(
     16, 'Gumbel: actions considered at the root.', low=1, high=10_000)
   gumbel_value_scale: float = _field(
@@ -230,6 +247,9 @@ class Config:
     5, 'n of the n-step target, horizon of the others.', low=1, high=10_000)
   td_lambda: float = _field(0.95, 'lambda of td_lambda.', low=0, high=1)
   policy_weight: float = _field(1.0, 'Weight of the policy loss.', low=0)
+  entropy_weight: float = _field(
+    0.0, 'num_sampled_actions: weight of the policy\'s entropy in its loss.',
+    low=0)
   value_weight: float = _field(0.25, 'Weight of the value loss.', low=0)
   reward_weight: float = _field(1.0, 'Weight of the reward loss.', low=0)
   chance_weight: float = _field(

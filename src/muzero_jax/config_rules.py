@@ -24,6 +24,7 @@ def check(config: 'Config') -> None:
   _check_driver(config)
   _check_network(config)
   _check_search(config)
+  _check_sampled(config)
   _check_targets(config)
   _check_augmentation(config)
   _check_symmetry(config)
@@ -155,6 +156,35 @@ def _check_search(config: 'Config') -> None:
     raise ValueError(
       'gumbel_keep_prior = True keeps the prior always where '
       'gumbel_prior_weight = 1.0: give a weight below 1')
+
+
+def _check_sampled(config: 'Config') -> None:
+  """Raises ValueError where sampled actions cannot be, or are needed."""
+  number = config.num_sampled_actions
+  if number == 1:
+    raise ValueError(
+      'num_sampled_actions = 1 leaves no choice: allowed are 0, for all '
+      'actions, and 2 or more')
+  if config.family in ('continuous', 'physics') and not number:
+    raise ValueError(
+      f'num_sampled_actions = 0 is for discrete actions; those of family = '
+      f'{config.family!r} are continuous: give 2 or more')
+  for name, off in (
+    ('policy_head', 'categorical'), ('entropy_weight', 0),
+    ('proposal_temperature', 1),
+  ):
+    if getattr(config, name) != off and not number:
+      raise ValueError(
+        f'{name} = {getattr(config, name)!r} does nothing without '
+        f'num_sampled_actions; allowed is {off!r}')
+  if number and config.chance_codes:
+    raise ValueError(
+      f'num_sampled_actions = {number} needs chance_codes = 0, not '
+      f'{config.chance_codes}')
+  if number and config.dataset:
+    raise ValueError(
+      f'num_sampled_actions = {number} needs dataset to be empty, not '
+      f'{config.dataset!r}: datasets hold no sampled actions')
 
 
 def _check_symmetry(config: 'Config') -> None:

@@ -1,7 +1,7 @@
 """Datasets: trajectories as files, from which `offline` fills its replay.
 
-A dataset is a directory with `dataset.json` and one `<column>.npy` for each
-field of `types.Trajectory`: [T, B, ...], T consecutive rows of B environments
+A dataset is a directory with `dataset.json` and one `<column>.npy` for each of
+`dataset_rules.COLUMNS`: [T, B, ...], T consecutive rows of B environments
 in time order; docs/datasets.md describes it for those who write their own.
 Like a checkpoint it is written under another name and then renamed, so that it
 is complete or absent; what is read is never unpickled, and no value is trusted
@@ -72,6 +72,10 @@ def export(
     raise ValueError(
       f'workdir {workdir} is an offline run: its data are those of dataset = '
       f'{config.dataset!r}')
+  if config.num_sampled_actions:
+    raise ValueError(
+      f'workdir {workdir} has num_sampled_actions = '
+      f'{config.num_sampled_actions}: datasets hold no sampled actions')
   if not 0 <= index < config.num_seeds:
     raise ValueError(
       f'index = {index}: the run has {config.num_seeds} agents, from 0 on')
@@ -140,7 +144,8 @@ def save(
   shutil.rmtree(saving, ignore_errors=True)
   saving.mkdir(parents=True)
   columns = {}
-  for name, column in rows._asdict().items():
+  for name in dataset_rules.COLUMNS:
+    column = getattr(rows, name)
     path = saving / f'{name}.npy'
     np.save(path, column, allow_pickle=False)
     columns[name] = dict(
@@ -149,7 +154,10 @@ def save(
   dtype = str(np.dtype(spec.observation_dtype))
   facts = dict(
     format=FORMAT,
-    spec=dict(spec._asdict(), observation_dtype=dtype),
+    spec={
+      **{name: getattr(spec, name) for name in dataset_rules.SPEC_FIELDS},
+      'observation_dtype': dtype,
+    },
     num_episodes=num_episodes,
     mean_return=mean_return,
     source=source or {},
@@ -228,10 +236,12 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
     raise ValueError(
       f'dataset {directory}: mean_return = {mean!r} is not a number')
   columns = facts.get('columns')
-  if not isinstance(columns, dict) or set(columns) != {*Trajectory._fields}:
+  if not isinstance(columns, dict) or set(columns) != {
+    *dataset_rules.COLUMNS
+  }:
     raise ValueError(
       f'dataset {directory}: columns must be '
-      f'{", ".join(Trajectory._fields)}')
+      f'{", ".join(dataset_rules.COLUMNS)}')
   for name, column in columns.items():
     if not isinstance(column, dict) or 'sha256' not in column:
       raise ValueError(f'dataset {directory}: column {name} has no sha256')
@@ -305,7 +315,7 @@ def _open_columns(directory: pathlib.Path) -> Trajectory:
     ValueError: one is missing, or no plain array; nothing is unpickled.
   """
   columns: dict[str, Any] = {}
-  for name in Trajectory._fields:
+  for name in dataset_rules.COLUMNS:
     path = directory / f'{name}.npy'
     try:
       columns[name] = np.lib.format.open_memmap(path, mode='r')

@@ -17,6 +17,10 @@ from muzero_jax.types import EnvSpec, Trajectory
 _AGREED = (
   'name', 'observation_shape', 'observation_dtype', 'num_actions',
   'num_players', 'alternates')
+# What a dataset holds; of sampled and of continuous actions there are none.
+COLUMNS = tuple(x for x in Trajectory._fields if x != 'candidates')
+SPEC_FIELDS = tuple(
+  x for x in EnvSpec._fields if x not in ('action_low', 'action_high'))
 _POLICY_ERROR = 1e-3  # What rounding may add to a policy's sum.
 _BLOCK_BYTES = 1 << 26  # Columns are looked through in parts of this size.
 
@@ -37,9 +41,9 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
   # Datasets from before there were games of other turns do not say it.
   if isinstance(stated, dict):
     stated = {'alternates': True, **stated}
-  if not isinstance(stated, dict) or set(stated) != {*EnvSpec._fields}:
+  if not isinstance(stated, dict) or set(stated) != {*SPEC_FIELDS}:
     raise ValueError(
-      f'dataset {directory}: spec must hold {", ".join(EnvSpec._fields)}')
+      f'dataset {directory}: spec must hold {", ".join(SPEC_FIELDS)}')
   kinds: dict[str, Callable[[Any], Any]] = {
     'name': _text,
     'observation_shape': lambda x: tuple(_number(n, low=1) for n in x),
@@ -64,18 +68,24 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
 def check_arrays(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
   """Raises ValueError where shapes or dtypes are not those of the spec.
 
+  Or where a dataset cannot hold such rows.
+
   Args:
     directory: of the dataset.
     spec: of its environment.
     rows: [T, B, ...]
   """
+  if spec.is_continuous or rows.candidates is not None:
+    raise ValueError(
+      f'dataset {directory}: actions of {spec.name} are continuous, or '
+      'sampled; datasets hold discrete ones, all of them searched over')
   if rows.reward.ndim != 2 or 0 in rows.reward.shape:
     raise ValueError(
       f'dataset {directory}: reward has shape {list(rows.reward.shape)}, '
       'expected [rows, environments]')
   num_rows, num_envs = rows.reward.shape
   expected = jax.eval_shape(lambda: replay.init(spec, num_envs, num_rows)).rows
-  for name in Trajectory._fields:
+  for name in COLUMNS:
     here, there = getattr(expected, name), getattr(rows, name)
     if (here.shape, here.dtype) != (there.shape, there.dtype):
       raise ValueError(
@@ -91,7 +101,8 @@ def check_values(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
     spec: of its environment.
     rows: [T, B, ...] of the right shapes and dtypes.
   """
-  for name, column in rows._asdict().items():
+  for name in COLUMNS:
+    column = getattr(rows, name)
     if np.issubdtype(column.dtype, np.floating):
       _look_through(
         directory, f'{name} is not finite', column, lambda x: ~np.isfinite(x))

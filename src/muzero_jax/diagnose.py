@@ -78,7 +78,9 @@ def diagnose(
   returns, known = real_returns(rows, config.discount)
   played: Any = rows  # On the host, in spite of its type.
   buffer = replay.add(
-    replay.init(agent.spec, num_envs, num_steps), jax.device_put(rows)
+    replay.init(
+      agent.spec, num_envs, num_steps, config.num_sampled_actions),
+    jax.device_put(rows),
   )
   batch = jax.jit(
     lambda key: replay.sample(
@@ -100,6 +102,7 @@ def diagnose(
   value, reward, policy = _imagine(
     agent, agent.params, batch.sequence.observation[:, 0],
     batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
+    jax.tree.map(lambda x: x[:, 0], batch.sequence.candidates),
   )
   searched = played.policy[index][:, 0]
   real = returns[index]
@@ -134,7 +137,8 @@ def _play(
     rows = host_actor.play_greedily(
       env, search, agent.params, rng_key, num_envs=num_envs, length=num_steps,
       reward_clip=config.reward_clip, stacked_frames=config.stacked_frames,
-      stack_actions=config.stack_actions, timeout=config.worker_timeout)
+      stack_actions=config.stack_actions, timeout=config.worker_timeout,
+      num_sampled=config.num_sampled_actions)
     return jax.device_get(rows)
   init_key, roll_key = jax.random.split(rng_key)
   state = actor.init(
@@ -155,9 +159,20 @@ def _imagine(
   observation: Array,
   action: Array,
   legal_actions: Array,
+  candidates: Array | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns values and rewards [N, K+1] and the root's policy [N, A]."""
+  """Returns values and rewards [N, K+1] and the root's policy [N, A].
+
+  Of Sampled MuZero the policy is that over the root's candidates [N, C].
+  """
   system = factory.make_system(agent.config, agent.spec)
+
+  def policy_of(logits: Array) -> Array:
+    if system.distribution is None:
+      logits = jnp.where(legal_actions, logits, -jnp.inf)
+    else:
+      logits = system.distribution.log_prob(logits[:, None], candidates)
+    return jax.nn.softmax(logits)
 
   def run(params: Params, observation: Array, action: Array) -> Any:
     output = model.unroll(system.model, params, observation, action)
@@ -168,9 +183,7 @@ def _imagine(
     return (
       system.value_transform.invert(output.value_logits),
       reward.at[:, 1:].set(into),
-      jax.nn.softmax(
-        jnp.where(legal_actions, output.policy_logits[:, 0], -jnp.inf)
-      ),
+      policy_of(output.policy_logits[:, 0]),
     )
 
   value, reward, policy = jax.jit(run)(params, observation, action)

@@ -12,17 +12,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import (
+  distributions,
   history,
   learner,
   model,
   networks,
   optimiser,
+  sampled,
   search,
   stream,
   symmetry,
   transforms,
 )
 from muzero_jax.config import Config
+from muzero_jax.distributions import Distribution
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, EnvSpec, Model
 
@@ -33,6 +36,7 @@ class System(NamedTuple):
   model: Model
   value_transform: Transform
   reward_transform: Transform
+  distribution: Distribution | None = None  # Sampled MuZero's pi.
 
 
 def make_system(config: Config, spec: EnvSpec) -> System:
@@ -42,8 +46,28 @@ def make_system(config: Config, spec: EnvSpec) -> System:
     ValueError: if the network does not fit the environment.
   """
   transform = _make_transform(config)
-  network = _make_network(config, spec, transform.num_outputs)
-  return System(model.make_model(network), transform, transform)
+  distribution = _make_distribution(config, spec)
+  network = _make_network(config, spec, transform.num_outputs, distribution)
+  return System(
+    model.make_model(network), transform, transform, distribution
+  )
+
+
+def _make_distribution(config: Config, spec: EnvSpec) -> Distribution | None:
+  """Returns what candidates are drawn from; None in plain MuZero.
+
+  Raises:
+    ValueError: continuous actions without candidates, or a policy head that
+      does not fit.
+  """
+  if not config.num_sampled_actions:
+    if spec.is_continuous:
+      raise ValueError(
+        f'num_sampled_actions = 0: the actions of {spec.name} are continuous, '
+        'and are searched over as samples alone; give 2 or more')
+    return None
+  return distributions.make(
+    config.policy_head, spec, num_bins=config.action_bins)
 
 
 def _make_transform(config: Config) -> Transform:
@@ -71,10 +95,27 @@ def _check_augmentation(config: Config, spec: EnvSpec) -> None:
     )
 
 
+def _check_actions(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where networks cannot take continuous actions."""
+  if spec.is_continuous and config.network != 'mlp':
+    raise ValueError(
+      f"network = {config.network!r}: the actions of {spec.name} are "
+      "continuous, which network = 'mlp' alone takes (with stem_channels for "
+      'images)')
+  if spec.is_continuous and config.stack_actions:
+    raise ValueError(
+      f'stack_actions = True: the actions of {spec.name} are continuous, and '
+      'only discrete ones can be stacked')
+
+
 def _make_network(
-  config: Config, spec: EnvSpec, num_outputs: int
+  config: Config,
+  spec: EnvSpec,
+  num_outputs: int,
+  distribution: Distribution | None,
 ) -> networks.Network:
   _check_augmentation(config, spec)
+  _check_actions(config, spec)
   dtype = jnp.dtype(config.compute_dtype)
   common: dict[str, Any] = dict(
     num_actions=spec.num_actions,
@@ -87,7 +128,12 @@ def _make_network(
     dtype=dtype,
   )
   make_mlp: Any = functools.partial(
-    networks.MLPNetwork, width=config.num_channels, **common
+    networks.MLPNetwork,
+    width=config.num_channels,
+    policy_outputs=distribution.num_outputs if distribution else 0,
+    action_low=spec.action_low,
+    action_high=spec.action_high,
+    **common,
   )
   if not spec.alternates and not config.chance_codes:
     raise ValueError(
@@ -138,14 +184,18 @@ def make_search(
   simulations = config.num_simulations
   if not training and config.eval_simulations:
     simulations = config.eval_simulations
-  return _make_search(config, spec, system, simulations, training)
+  return _make_search(
+    config, spec, system, simulations, noise=training, has_mode=not training
+  )
 
 
 def make_reanalyse_search(
   config: Config, spec: EnvSpec, system: System
 ) -> search.Search:
   """Returns the noise-free search that makes fresh training targets."""
-  return _make_search(config, spec, system, config.num_simulations, False)
+  return _make_search(
+    config, spec, system, config.num_simulations, noise=False
+  )
 
 
 def _make_search(
@@ -153,10 +203,24 @@ def _make_search(
   spec: EnvSpec,
   system: System,
   num_simulations: int,
+  *,
   noise: bool,
+  has_mode: bool = False,
 ) -> search.Search:
-  return search.make_search(
-    system.model,
+  make: Any = functools.partial(search.make_search, system.model)
+  if system.distribution is not None:
+    make = functools.partial(
+      sampled.make_search,
+      system.model,
+      sampled.Proposal(
+        system.distribution,
+        config.num_sampled_actions,
+        temperature=config.proposal_temperature,
+        share=config.proposal_share,
+        has_mode=has_mode,
+      ),
+    )
+  return make(
     system.value_transform,
     system.reward_transform,
     policy=config.search,
@@ -236,6 +300,9 @@ def make_learner(
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
     symmetries=symmetry.make(spec) if config.augment_symmetry else None,
+    distribution=system.distribution,
+    entropy_weight=config.entropy_weight,
+    action_bounds=(spec.action_low, spec.action_high),
     axis_name=axis_name,
   )
 
@@ -302,6 +369,7 @@ def make_stream(
     value_fn=lambda params, observation: system.value_transform.invert(
       system.model.root(params, observation).value_logits),
     stack_actions=config.stack_actions,
+    num_sampled=config.num_sampled_actions,
   )
 
 

@@ -16,8 +16,13 @@ def init(spec: EnvSpec, num_envs: int, stacked_frames: int) -> History:
     frames=jnp.zeros(
       shape + tuple(spec.observation_shape), spec.observation_dtype
     ),
-    actions=jnp.full(shape, -1, jnp.int32),
+    actions=jnp.full((*shape, *spec.action_shape), -1, spec.action_dtype),
   )
+
+
+def no_action(spec: EnvSpec, num_envs: int) -> Array:
+  """Returns the actions [B, ...] of agents that have not acted yet."""
+  return jnp.full((num_envs, *spec.action_shape), -1, spec.action_dtype)
 
 
 def push(
@@ -28,15 +33,15 @@ def push(
   Args:
     history: of B episodes.
     frame: [B, ...] the newest frame.
-    action: [B] the action that led to it; ignored where `is_first`.
+    action: [B, ...] the action that led to it; ignored where `is_first`.
     is_first: [B] True where the frame opens an episode: all before it is
       forgotten.
   """
   frames = jnp.where(
     _expand(is_first, history.frames), 0, history.frames
   ).astype(history.frames.dtype)
-  actions = jnp.where(is_first[:, None], -1, history.actions)
-  action = jnp.where(is_first, -1, action)
+  actions = jnp.where(_expand(is_first, history.actions), -1, history.actions)
+  action = jnp.where(_expand(is_first, action), -1, action)
   return History(
     frames=jnp.concatenate([frames[:, 1:], frame[:, None]], axis=1),
     actions=jnp.concatenate([actions[:, 1:], action[:, None]], axis=1),

@@ -70,6 +70,7 @@ def make_functions(
   reward_clip: float = 0.0,
   stacked_frames: int = 1,
   stack_actions: bool = False,
+  num_sampled: int = 0,
 ) -> Functions:
   """Returns the compiled functions.
 
@@ -81,6 +82,7 @@ def make_functions(
     temperature: of the action's choice, by the environment steps so far.
     temperature_moves, reward_clip, stacked_frames, stack_actions: as
       `actor.rollout` and `actor.init` have them.
+    num_sampled: C of Sampled MuZero, or 0.
   """
 
   choose = functools.partial(
@@ -89,7 +91,8 @@ def make_functions(
   act = functools.partial(_act, choose, temperature, reward_clip)
   return Functions(
     init=jax.jit(functools.partial(_init, spec, num_envs, stacked_frames)),
-    empty=jax.jit(functools.partial(_empty, spec, num_envs, length)),
+    empty=jax.jit(functools.partial(
+      _empty, spec, num_envs, length, num_sampled)),
     act=jax.jit(act, donate_argnums=4),
     drop=jax.jit(_drop, donate_argnums=0),
   )
@@ -131,15 +134,16 @@ def _init(
     history=history.init(spec, num_envs, stacked_frames),
     episode_return=jnp.zeros(num_envs, jnp.float32),
     episode_length=jnp.zeros(num_envs, jnp.int32),
-  ), jnp.full(num_envs, -1, jnp.int32)
+  ), history.no_action(spec, num_envs)
 
 
 def _empty(
-  spec: EnvSpec, num_envs: int, length: int
+  spec: EnvSpec, num_envs: int, length: int, num_sampled: int
 ) -> tuple[Trajectory, RolloutStats]:
   """Returns a rollout without rows."""
   whole, real = jnp.zeros((), jnp.int32), jnp.zeros(())
-  return replay.init(spec, num_envs, length).rows, RolloutStats(
+  rows = replay.init(spec, num_envs, length, num_sampled).rows
+  return rows, RolloutStats(
     num_steps=whole,
     num_episodes=whole,
     return_sum=real,
@@ -311,6 +315,7 @@ def play_greedily(
   reward_clip: float = 0.0,
   stacked_frames: int = 1,
   stack_actions: bool = False,
+  num_sampled: int = 0,
 ) -> Trajectory:
   """Returns rows [T, B, ...] of play without noise.
 
@@ -322,7 +327,8 @@ def play_greedily(
     num_envs: B.
     length: T.
     timeout: seconds for each step.
-    reward_clip, stacked_frames, stack_actions: as `make_functions` has them.
+    reward_clip, stacked_frames, stack_actions, num_sampled: as
+      `make_functions` has them.
 
   Raises:
     WorkerError: the environments raised, hung or returned no rows.
@@ -330,7 +336,8 @@ def play_greedily(
   functions = make_functions(
     search, env.spec, num_envs=num_envs, length=length,
     temperature=lambda num_steps: 0.0, reward_clip=reward_clip,
-    stacked_frames=stacked_frames, stack_actions=stack_actions)
+    stacked_frames=stacked_frames, stack_actions=stack_actions,
+    num_sampled=num_sampled)
   env_key, search_key = jax.random.split(rng_key)
   player = HostActor(
     functions,

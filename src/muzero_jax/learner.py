@@ -18,6 +18,7 @@ from muzero_jax import (
   symmetry,
   targets,
 )
+from muzero_jax.distributions import Distribution
 from muzero_jax.objective import Metrics
 from muzero_jax.replay import Sample
 from muzero_jax.search import Search
@@ -97,6 +98,9 @@ def make_learner(
   stacked_frames: int = 1,
   stack_actions: bool = False,
   symmetries: Symmetries | None = None,
+  distribution: Distribution | None = None,
+  entropy_weight: float = 0.0,
+  action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
 ) -> Learner:
   """Returns the learner's functions.
@@ -144,6 +148,10 @@ def make_learner(
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
       for no augmentation. Not with `stack_actions`.
+    distribution: that the policy head is of, in Sampled MuZero; None for plain
+      MuZero's.
+    entropy_weight: with a distribution, of the policy's entropy.
+    action_bounds: of continuous actions, least [A] and largest [A].
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
@@ -214,6 +222,7 @@ def make_learner(
     discount=discount,
     value_target=value_target,
     td_lambda=td_lambda,
+    action_bounds=action_bounds,
   )
   loss_fn = objective.make_loss(
     model,
@@ -226,6 +235,8 @@ def make_learner(
     commitment_weight=commitment_weight,
     turn_weight=turn_weight,
     consistency_weight=consistency_weight,
+    distribution=distribution,
+    entropy_weight=entropy_weight,
   )
   step = functools.partial(
     _step, loss_fn, optimiser, target_period, average_decay, axis_name
@@ -332,9 +343,11 @@ def _refresh_part(
   searched = part.searched_value
   if searched is not None:
     searched = jnp.zeros_like(searched).at[chosen].set(searched)
+  write = lambda x, new: x.at[chosen].set(new)
   return sequence._replace(
-    policy=sequence.policy.at[chosen].set(part.policy),
-    value=sequence.value.at[chosen].set(part.value),
+    policy=write(sequence.policy, part.policy),
+    value=write(sequence.value, part.value),
+    candidates=jax.tree.map(write, sequence.candidates, part.candidates),
     searched_value=searched,
   )
 

@@ -5,6 +5,7 @@ scalar for the optimiser and its parts for the logs come out; `learner` vmaps
 over the batch and applies the importance weights.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import chex
@@ -107,6 +108,7 @@ def muzero_loss(
   policy_weight: float = 1.0,
   value_weight: float = 0.25,
   reward_weight: float = 1.0,
+  policy_loss_fn: Callable[[Array, Target], Array] | None = None,
 ) -> LossOutput:
   """Returns the loss of one sequence and its parts.
 
@@ -126,6 +128,8 @@ def muzero_loss(
     policy_weight: c_p.
     value_weight: c_v.
     reward_weight: c_r.
+    policy_loss_fn: (logits [K+1, P], target) -> l^p [K+1]; None for
+      `policy_loss`.
 
   Returns:
     A `LossOutput`; a masked entry is 0 and has gradient 0.
@@ -136,8 +140,11 @@ def muzero_loss(
     [output.value_logits, output.reward_logits, output.policy_logits,
      target.value, target.policy], 1)
   target = _without_masked(jax.lax.stop_gradient(target))
-  policy = target.policy_mask * policy_loss(
-    output.policy_logits, target.policy)
+  if policy_loss_fn is None:
+    policy = policy_loss(output.policy_logits, target.policy)
+  else:
+    policy = policy_loss_fn(output.policy_logits, target)
+  policy = target.policy_mask * policy
   value = target.value_mask * value_transform.loss(
     output.value_logits, value_transform.apply(target.value))
   reward = target.reward_mask * reward_transform.loss(

@@ -26,7 +26,9 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
     ValueError: if it cannot fit; nothing was allocated.
   """
   needed = config.num_seeds * (
-    replay.num_bytes(spec, config.num_envs, config.capacity_rows_per_env)
+    replay.num_bytes(
+      spec, config.num_envs, config.capacity_rows_per_env,
+      config.num_sampled_actions)
     + _stream_bytes(config, spec)
   )
   free = free_bytes()
@@ -59,7 +61,7 @@ def check_dataset(config: Config, data: Dataset) -> str:
     ValueError: if it cannot fit; nothing was allocated.
   """
   priorities = 4 * config.num_seeds * data.rows.reward.size
-  needed = sum(column.nbytes for column in data.rows) + priorities
+  needed = sum(x.nbytes for x in jax.tree.leaves(data.rows)) + priorities
   needed += config.num_seeds * _stream_bytes(
     config, data.spec, rows_per_env=len(data.rows.reward),
     num_envs=data.rows.reward.shape[1])
@@ -79,7 +81,9 @@ def check_dataset(config: Config, data: Dataset) -> str:
 def _stream_bytes(config: Config, spec: EnvSpec, **size: int) -> int:
   """Returns the bytes of a second ring, as one device alone would have it."""
   plan = factory.stream_plan(config, **size)
-  return stream.num_bytes(spec, plan, 1) if plan else 0
+  if plan is None:
+    return 0
+  return stream.num_bytes(spec, plan, 1, config.num_sampled_actions)
 
 
 def free_bytes() -> int | None:

@@ -24,10 +24,11 @@ def make_model(network: nn.Module) -> Model:
 
   Args:
     network: a module with methods `root(observation [B, ...])` and
-      `step(state [B, ...], action [B])`, both returning a `ModelOutput`. With
-      an attribute `num_codes` above 0 it has Stochastic MuZero's methods too
-      (see `networks.StochasticMLPNetwork`), with `predicts_turn` its `turn`,
-      with `projection` above 0 those of `networks.projection.Projecting`.
+      `step(state [B, ...], action [B])`, or [B, A] floats where it has bounds
+      `action_low`; both return a `ModelOutput`. With an attribute `num_codes`
+      above 0 it has Stochastic MuZero's methods too (see
+      `networks.StochasticMLPNetwork`), with `predicts_turn` its `turn`, with
+      `projection` above 0 those of `networks.projection.Projecting`.
   """
 
   def init(rng_key: Array, observation: Array) -> Params:
@@ -78,7 +79,10 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
     made.turn(hidden_of(state))
   if getattr(network, 'projection', 0):
     made.predict(hidden_of(state))
-  return made.step(state, jnp.zeros(observation.shape[0], jnp.int32))
+  size = observation.shape[0]
+  if low := getattr(network, 'action_low', ()):
+    return made.step(state, jnp.zeros((size, len(low))))
+  return made.step(state, jnp.zeros(size, jnp.int32))
 
 
 def unroll(
@@ -99,7 +103,7 @@ def unroll(
     model: functions h, g, f.
     params: of the model.
     observation: [B, ...] of unroll step 0.
-    action: [B, K]
+    action: [B, K], or [B, K, A] floats.
     state_gradient_scale: factor of the gradient between dynamics calls.
     keep_states: whether the hidden states are wanted.
 
@@ -117,7 +121,7 @@ def unroll(
     return output.state, output if keep_states else without_state(output)
 
   root = model.root(params, observation)
-  _, steps = jax.lax.scan(body, root.state, action.T)
+  _, steps = jax.lax.scan(body, root.state, jnp.swapaxes(action, 0, 1))
   return join(root, steps)
 
 

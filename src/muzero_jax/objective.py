@@ -14,11 +14,13 @@ import jax.numpy as jnp
 from muzero_jax import (
   consistency,
   losses,
+  sampled,
   stochastic,
   turns,
   value_prefix,
 )
 from muzero_jax import model as model_lib
+from muzero_jax.distributions import Distribution, softmax_entropy
 from muzero_jax.losses import LossOutput, masked_mean
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
@@ -44,7 +46,9 @@ class Metrics(NamedTuple):
   clip_fraction: Array  # [] share of targets outside the support.
   policy_entropy: Array  # [] of the network's policy at unroll step 0.
   target_entropy: Array  # [] of the search's policy there.
-  policy_divergence: Array  # [] KL(search's || network's) there.
+  # [] KL(search's || network's) there; of a density only its changes tell
+  # anything.
+  policy_divergence: Array
   value_error_at: Array  # [K+1] |network - target| by unroll step.
   reward_error_at: Array  # [K] likewise, of transition k.
   grad_norm: Array  # [] before clipping.
@@ -93,6 +97,8 @@ def make_loss(
   commitment_weight: float = 1.0,
   turn_weight: float = 1.0,
   consistency_weight: float = 0.0,
+  distribution: Distribution | None = None,
+  entropy_weight: float = 0.0,
 ) -> LossFn:
   """Returns the loss of a batch, and everything worth knowing about it.
 
@@ -110,7 +116,16 @@ def make_loss(
     commitment_weight: of the encoder's outputs, in a stochastic model.
     turn_weight: of the turns, in a model that predicts them.
     consistency_weight: of the consistency loss; 0 for none.
+    distribution: that policy logits are of, in Sampled MuZero; else None.
+    entropy_weight: of the policy's entropy, in Sampled MuZero.
   """
+  policy_loss_fn = None
+  entropy_fn: Callable[[Array], Array] = softmax_entropy
+  if distribution is not None:
+    policy_loss_fn = functools.partial(
+      sampled.policy_loss, distribution, entropy_weight=entropy_weight
+    )
+    entropy_fn = distribution.entropy
   sequence_loss = functools.partial(
     losses.muzero_loss,
     value_transform=value_transform,
@@ -118,6 +133,7 @@ def make_loss(
     policy_weight=policy_weight,
     value_weight=value_weight,
     reward_weight=reward_weight,
+    policy_loss_fn=policy_loss_fn,
   )
   chance_loss = functools.partial(
     stochastic.chance_loss,
@@ -165,7 +181,9 @@ def make_loss(
       for x in (target.value, target.reward, target.policy)
     ]).all()
     total = jnp.where(is_finite, jnp.mean(weights * per_sequence), jnp.nan)
-    metrics = _metrics(output, target, loss, value_transform, reward_transform)
+    metrics = _metrics(
+      output, target, loss, value_transform, reward_transform, entropy_fn
+    )
     for _, extra in added:
       metrics = metrics._replace(**extra)
     return total, metrics._replace(loss=total, weight_min=jnp.min(weights))
@@ -179,6 +197,7 @@ def _metrics(
   loss: LossOutput,
   value_transform: Transform,
   reward_transform: Transform,
+  entropy_fn: Callable[[Array], Array],
 ) -> Metrics:
   """Returns what MuZero's unroll tells; 0 for what only the update knows."""
   value_error = jnp.abs(
@@ -187,9 +206,8 @@ def _metrics(
   reward_error = jnp.abs(
     reward_transform.invert(output.reward_logits[:, 1:]) - target.reward
   )
-  policy = jax.nn.softmax(output.policy_logits[:, 0])
-  entropy = lambda p: jnp.sum(jax.scipy.special.entr(p), axis=-1)
-  of_search = entropy(target.policy[:, 0])
+  of_network = entropy_fn(output.policy_logits[:, 0])
+  of_search = jnp.sum(jax.scipy.special.entr(target.policy[:, 0]), axis=-1)
   unknown = jnp.zeros(())
   return Metrics(
     loss=unknown,
@@ -204,7 +222,7 @@ def _metrics(
     clip_fraction=masked_mean(
       value_transform.is_clipped(target.value), target.value_mask
     ),
-    policy_entropy=masked_mean(entropy(policy), target.policy_mask[:, 0]),
+    policy_entropy=masked_mean(of_network, target.policy_mask[:, 0]),
     target_entropy=masked_mean(of_search, target.policy_mask[:, 0]),
     policy_divergence=masked_mean(
       loss.policy[:, 0] - of_search, target.policy_mask[:, 0]

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax import history
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.opponents import base
 from muzero_jax.opponents.base import Opponent
@@ -28,7 +29,7 @@ class Played(NamedTuple):
 
   scores: np.ndarray  # [E, B] f32, for the agent.
   lengths: np.ndarray  # [E, B] i32
-  actions: np.ndarray  # [T, B] i32, both players'; -1 where none counted.
+  actions: np.ndarray  # [T, B, ...] both players'; -1 where none counted.
   is_last: np.ndarray  # [T, B] bool, whether they ended an episode.
 
 
@@ -64,7 +65,7 @@ class _Run(NamedTuple):
   num_done: Array  # [B] i32
   scores: Array  # [E, B] f32, of finished episodes.
   lengths: Array  # [E, B] i32
-  actions: Array  # [_CHUNK, B] i32, of the latest chunk; -1 for none.
+  actions: Array  # [_CHUNK, B, ...] of the latest chunk; -1 for none.
   is_last: Array  # [_CHUNK, B] bool, whether they ended an episode.
 
 
@@ -184,6 +185,7 @@ def _begin(
 ) -> _Run:
   """Returns the state in which nothing has been played yet."""
   zeros = jnp.zeros(num_envs, jnp.int32)
+  no_action = history.no_action(agent.spec, num_envs)
   return _Run(
     env_state=env_state,
     timestep=timestep,
@@ -195,7 +197,8 @@ def _begin(
     num_done=zeros,
     scores=jnp.zeros((per_env, num_envs), jnp.float32),
     lengths=jnp.zeros((per_env, num_envs), jnp.int32),
-    actions=jnp.full((_CHUNK, num_envs), -1, jnp.int32),
+    actions=jnp.broadcast_to(
+      no_action, (_CHUNK, *no_action.shape)),
     is_last=jnp.zeros((_CHUNK, num_envs), bool),
   )
 
@@ -246,7 +249,8 @@ def _step(
       env_state=env_state,
       timestep=timestep,
       actions=state.actions.at[index].set(
-        jnp.where(row.is_last, -1, action)),
+        jnp.where(
+          row.is_last.reshape(-1, *(1,) * (action.ndim - 1)), -1, action)),
       is_last=state.is_last.at[index].set(timestep.is_last),
     ),
     gain,

@@ -30,6 +30,33 @@ PRESETS: dict[str, dict[str, Any]] = {
     batch_size=256, updates_per_iteration=16, learning_rate=1e-3,
     average_decay=0.999, temperature=(1.0, 0.5, 0.25),
     temperature_at=(0.0, 0.4, 0.7), num_steps=400_000),
+  # Own choice, after `cartpole`; candidates as many as simulations, so that
+  # each is tried once at the root. A step costs up to 16, so that returns of
+  # 200 steps go from -1,900 to about -100.
+  'pendulum': dict(
+    family='continuous', env_id='Pendulum-v1', network='mlp', num_blocks=1,
+    num_channels=128, head_hidden=64, support_bins=81, support_max=40.0,
+    policy_head='tanh_gaussian', num_sampled_actions=16, entropy_weight=5e-3,
+    search='gumbel', num_simulations=16, gumbel_min_range=1.0,
+    discount=0.98, num_envs=32, rollout_length=16, replay_capacity=100_352,
+    min_replay=4_096, unroll_steps=5, td_steps=5, value_weight=0.5,
+    batch_size=256, updates_per_iteration=32, learning_rate=1e-3,
+    average_decay=0.999, temperature=(1.0, 0.5), temperature_at=(0.0, 0.7),
+    num_steps=300_000),
+  # Own choice, after `pendulum`. Reaching the top pays 100 once, an action a
+  # costs a^2 / 10: without reward in sight the best is to stay. A wide
+  # proposal and a weight of 0.5 on the prior keep the policy open meanwhile.
+  'mountain_car_continuous': dict(
+    family='continuous', env_id='MountainCarContinuous-v0', network='mlp',
+    num_blocks=1, num_channels=128, head_hidden=64, support_bins=51,
+    support_max=12.5, policy_head='tanh_gaussian', num_sampled_actions=16,
+    proposal_temperature=2.0, entropy_weight=2e-2, search='gumbel',
+    num_simulations=16, gumbel_min_range=1.0, gumbel_prior_weight=0.5,
+    discount=0.995, num_envs=32, rollout_length=16, replay_capacity=200_704,
+    min_replay=8_192, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
+    td_steps=20, value_weight=0.5, batch_size=256, updates_per_iteration=32,
+    learning_rate=1e-3, average_decay=0.999, temperature=(1.0, 0.5),
+    temperature_at=(0.0, 0.7), num_steps=300_000),
   # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
   # range 2. Hot first moves, greedy later ones: self-play must see the
   # positions into which an opponent leads it, and how they rightly end.

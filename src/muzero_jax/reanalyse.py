@@ -35,7 +35,7 @@ def reanalyse(
     keep_searched: whether the values that the search found are wanted, too.
 
   Returns:
-    [N, L, ...] the sequences with new `policy` and `value`; with
+    [N, L, ...] the sequences with new `policy`, `value` and `candidates`; with
     `searched_value` [N, K + 1], if wanted.
   """
   num_sequences, num_rows = sequence.reward.shape
@@ -57,10 +57,17 @@ def reanalyse(
     value = jnp.concatenate(
       [value, rest.reshape(num_sequences, -1)], axis=1
     )
-  return sequence._replace(
+  sequence = sequence._replace(
     policy=sequence.policy.at[:, :searched].set(policy),
     value=value,
     searched_value=(
       found.value.reshape(num_sequences, searched) if keep_searched else None
     ),
   )
+  if found.candidates is None or sequence.candidates is None:
+    return sequence
+  # The action stays: it is what was played, among the candidates or not.
+  fresh = found.candidates.reshape(
+    num_sequences, searched, *found.candidates.shape[1:])
+  return sequence._replace(
+    candidates=sequence.candidates.at[:, :searched].set(fresh))

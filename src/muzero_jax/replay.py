@@ -31,10 +31,21 @@ class Sample(NamedTuple):
   probability: Array  # [N] f32, with which it was drawn.
 
 
-def init(spec: EnvSpec, num_envs: int, rows_per_env: int) -> ReplayState:
-  """Returns an empty replay of `rows_per_env` x `num_envs` rows."""
+def init(
+  spec: EnvSpec, num_envs: int, rows_per_env: int, num_sampled: int = 0
+) -> ReplayState:
+  """Returns an empty replay of `rows_per_env` x `num_envs` rows.
+
+  Args:
+    spec: of the environment.
+    num_envs: B.
+    rows_per_env: T.
+    num_sampled: C of Sampled MuZero, or 0.
+  """
   shape = (rows_per_env, num_envs)
   num_actions = spec.num_actions
+  zero_actions = lambda *axes: jnp.zeros(
+    (*axes, *spec.action_shape), spec.action_dtype)
   rows = Trajectory(
     frame=jnp.zeros(shape + spec.observation_shape, spec.observation_dtype),
     reward=jnp.zeros(shape, jnp.float32),
@@ -43,9 +54,10 @@ def init(spec: EnvSpec, num_envs: int, rows_per_env: int) -> ReplayState:
     is_last=jnp.zeros(shape, bool),
     legal_actions=jnp.zeros((*shape, num_actions), bool),
     to_play=jnp.zeros(shape, jnp.int32),
-    action=jnp.zeros(shape, jnp.int32),
-    policy=jnp.zeros((*shape, num_actions), jnp.float32),
+    action=zero_actions(*shape),
+    policy=jnp.zeros((*shape, num_sampled or num_actions), jnp.float32),
     value=jnp.zeros(shape, jnp.float32),
+    candidates=zero_actions(*shape, num_sampled) if num_sampled else None,
   )
   return ReplayState(
     rows=rows,
@@ -54,9 +66,12 @@ def init(spec: EnvSpec, num_envs: int, rows_per_env: int) -> ReplayState:
   )
 
 
-def num_bytes(spec: EnvSpec, num_envs: int, rows_per_env: int) -> int:
+def num_bytes(
+  spec: EnvSpec, num_envs: int, rows_per_env: int, num_sampled: int = 0
+) -> int:
   """Returns the memory of a replay in bytes, allocating nothing."""
-  state = jax.eval_shape(lambda: init(spec, num_envs, rows_per_env))
+  state = jax.eval_shape(
+    lambda: init(spec, num_envs, rows_per_env, num_sampled))
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
@@ -173,6 +188,7 @@ def sample(
     action=rows.action[index, envs],
     policy=rows.policy[index, envs],
     value=rows.value[index, envs],
+    candidates=jax.tree.map(lambda x: x[index, envs], rows.candidates),
   )
   return Sample(sequence, slot, env, probability)
 
@@ -248,7 +264,7 @@ def observations(
     stack_actions: whether observations hold the actions too.
   """
   capacity = rows.reward.shape[0]
-  num_actions = rows.policy.shape[-1]
+  num_actions = rows.legal_actions.shape[-1]
   offsets = jnp.arange(1 - stacked_frames, observed_rows)
   index = (slot[:, None] + offsets) % capacity  # [N, S - 1 + observed]
   envs = env[:, None]
@@ -265,7 +281,9 @@ def observations(
     hidden = (later - firsts) > 0  # [N, S]
     shape = hidden.shape + (1,) * (frames.ndim - 2)
     visible = jnp.where(hidden.reshape(shape), 0, frames[:, span])
-    actions = jnp.where(hidden | firsts, -1, led_by[:, span])
+    unknown = (hidden | firsts).reshape(
+      hidden.shape + (1,) * (led_by.ndim - 2))
+    actions = jnp.where(unknown, -1, led_by[:, span])
     return history.stack(
       visible.astype(frames.dtype), actions, num_actions, stack_actions
     )

@@ -94,7 +94,8 @@ def make_sebulba(
     return TrainState(
       learner=learn.init(system.model.init(learner_key, observation)),
       actor=_NO_ACTORS,
-      replay=replay.init(spec, config.num_envs, rows_per_env),
+      replay=replay.init(
+        spec, config.num_envs, rows_per_env, config.num_sampled_actions),
       rng_key=next_key[None],
       num_steps=jnp.zeros((), jnp.int32),
       num_iterations=jnp.zeros((), jnp.int32),
@@ -115,6 +116,7 @@ def make_sebulba(
     reward_clip=config.reward_clip,
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
+    num_sampled=config.num_sampled_actions,
   )
   rows = config.num_envs * config.rollout_length
 

@@ -50,6 +50,14 @@ class StreamState(NamedTuple):
   searched_at: Array  # [num_chunks] i32, updates made when it was searched.
 
 
+class _Fresh(NamedTuple):
+  """What Reanalyse replaces, of a chunk or of a sequence."""
+
+  policy: Array
+  value: Array
+  candidates: Array | None
+
+
 class Stream(NamedTuple):
   """A stream's functions, for one device."""
 
@@ -107,6 +115,7 @@ def make_stream(
   search: Search,
   value_fn: Callable[[Params, Array], Array],
   stack_actions: bool,
+  num_sampled: int = 0,
 ) -> Stream:
   """Returns a stream's functions.
 
@@ -116,26 +125,36 @@ def make_stream(
     search: noise-free.
     value_fn: (params, observation [B, ...]) -> value [B], without a search.
     stack_actions: whether observations hold the actions too.
+    num_sampled: C of Sampled MuZero, or 0.
   """
   search_group = functools.partial(
     _search_group, plan, search, value_fn, stack_actions)
   return Stream(
-    init=functools.partial(_init, spec, plan),
+    init=functools.partial(_init, spec, plan, num_sampled),
     refresh=functools.partial(_refresh, plan, search_group),
     plan=plan,
   )
 
 
-def num_bytes(spec: EnvSpec, plan: Plan, num_devices: int) -> int:
+def num_bytes(
+  spec: EnvSpec, plan: Plan, num_devices: int, num_sampled: int = 0
+) -> int:
   """Returns the memory of the second ring in bytes, allocating nothing."""
-  state = jax.eval_shape(lambda: _init(spec, plan, num_devices))
+  state = jax.eval_shape(lambda: _init(spec, plan, num_sampled, num_devices))
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
-def _init(spec: EnvSpec, plan: Plan, num_devices: int) -> StreamState:
+def _fresh(rows: Trajectory | Sequence) -> _Fresh:
+  return _Fresh(rows.policy, rows.value, rows.candidates)
+
+
+def _init(
+  spec: EnvSpec, plan: Plan, num_sampled: int, num_devices: int
+) -> StreamState:
   columns = plan.num_actors * num_devices
   return StreamState(
-    ring=replay.init(spec, columns, plan.num_chunks * plan.length),
+    ring=replay.init(
+      spec, columns, plan.num_chunks * plan.length, num_sampled),
     first_row=jnp.zeros((plan.num_chunks, columns), jnp.int32),
     searched_at=jnp.zeros(plan.num_chunks, jnp.int32),
   )
@@ -143,7 +162,7 @@ def _init(spec: EnvSpec, plan: Plan, num_devices: int) -> StreamState:
 
 def _refresh(
   plan: Plan,
-  search_group: Callable[[Params, Array, Trajectory], tuple[Array, Array]],
+  search_group: Callable[[Params, Array, Trajectory], _Fresh],
   params: Params,
   rng_key: Array,
   source: ReplayState,
@@ -155,7 +174,7 @@ def _refresh(
 
   Args:
     plan: sizes.
-    search_group: (params, rng_key, chunks [C, g, ...]) -> policy, value.
+    search_group: (params, rng_key, chunks [C, g, ...]) -> what is fresh.
     params: the newest.
     rng_key: for draws and searches.
     source: the replay; at least two rows per environment if `is_on`.
@@ -171,18 +190,15 @@ def _refresh(
     parts = x.reshape(plan.length, -1, plan.group_size, *x.shape[2:])
     return jnp.moveaxis(parts, 1, 0)
 
-  def search(parts: Trajectory) -> tuple[Array, Array]:
+  def search(parts: Trajectory) -> _Fresh:
     keys = jax.random.split(search_key, plan.num_actors // plan.group_size)
     one = lambda _, x: (None, search_group(params, *x))
     return jax.lax.scan(one, None, (keys, parts))[1]
 
-  policy, value = jax.lax.cond(
-    is_on, search, lambda parts: (parts.policy, parts.value),
-    jax.tree.map(grouped, chunk))
-  chunk = chunk._replace(
-    policy=jnp.moveaxis(policy, 0, 1).reshape(chunk.policy.shape),
-    value=jnp.moveaxis(value, 0, 1).reshape(chunk.value.shape),
-  )
+  fresh = jax.lax.cond(is_on, search, _fresh, jax.tree.map(grouped, chunk))
+  chunk = chunk._replace(**jax.tree.map(
+    lambda new, old: jnp.moveaxis(new, 0, 1).reshape(old.shape),
+    fresh, _fresh(chunk))._asdict())
   slot = state.ring.num_added % (plan.num_chunks * plan.length)
   ring = replay.add(state.ring, chunk)
   entered = jax.lax.dynamic_slice_in_dim(ring.priority, slot, plan.length)
@@ -242,8 +258,8 @@ def _search_group(
   params: Params,
   rng_key: Array,
   chunk: Trajectory,
-) -> tuple[Array, Array]:
-  """Returns policies [C, g, A] and values [C, g] of chunks [C, g, ...]."""
+) -> _Fresh:
+  """Returns what a search finds of chunks [C, g, ...]."""
   size = chunk.reward.shape[1]
 
   def observe(row: Array) -> Array:
@@ -254,12 +270,12 @@ def _search_group(
   swap = lambda x: jnp.swapaxes(x, 0, 1)
   observation = jax.vmap(observe)(jnp.arange(plan.context, plan.length))
   names = [name for name in Sequence._fields if hasattr(chunk, name)]
+  part = lambda x: swap(x[plan.context:])
   sequence = Sequence(observation=swap(observation), **{
-    name: swap(getattr(chunk, name)[plan.context:]) for name in names})
+    name: jax.tree.map(part, getattr(chunk, name)) for name in names})
   fresh = reanalyse.reanalyse(
     params, rng_key, sequence, search=search, value_fn=value_fn,
     unroll_steps=plan.searched - 1)
-  return (
-    chunk.policy.at[plan.context:].set(swap(fresh.policy)),
-    chunk.value.at[plan.context:].set(swap(fresh.value)),
-  )
+  return jax.tree.map(
+    lambda old, new: old.at[plan.context:].set(swap(new)),
+    _fresh(chunk), _fresh(fresh))

@@ -117,9 +117,13 @@ def _turn(
   """Returns one sequence [L, ...] with its board turned."""
   seen = sequence.observation  # [rows, H, W, C]
   flat = seen.reshape(seen.shape[0], -1, seen.shape[-1])
+  if sequence.candidates is None:
+    sequence = sequence._replace(policy=sequence.policy[:, actions])
+  else:  # The policy is of these, which go where actions go.
+    sequence = sequence._replace(
+      candidates=inverse_actions[sequence.candidates])
   return sequence._replace(
     observation=flat[:, squares].reshape(seen.shape),
     legal_actions=sequence.legal_actions[:, actions],
-    policy=sequence.policy[:, actions],
     action=inverse_actions[sequence.action],
   )

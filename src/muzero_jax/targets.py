@@ -189,6 +189,7 @@ def make_targets(
   td_lambda: float = 0.95,
   td_limit: Array | None = None,
   stale: Array | None = None,
+  action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
 ) -> Target:
   """Returns what an unroll of K steps from row 0 is trained towards.
 
@@ -198,7 +199,8 @@ def make_targets(
       masked; these are absorbing states.
     truncated (discount 1): row e trains its policy, on which the search ran,
       but not its value, which no reward follows; later rows train nothing.
-  Actions from row e on are drawn uniformly at random from all A.
+  Actions from row e on are drawn uniformly at random from all A; continuous
+  ones between `action_bounds`.
 
   Args:
     rng_key: for the random actions; consumed.
@@ -213,6 +215,7 @@ def make_targets(
       'monte_carlo'.
     stale: [] bool, whether the values of this sequence are its
       `searched_value` in place of returns, see `is_stale`; None for returns.
+    action_bounds: of continuous actions, least [A] and largest [A].
 
   Returns:
     A `Target`; every masked entry is finite (0).
@@ -230,9 +233,6 @@ def make_targets(
   terminated = sequence.discount[end] == 0
   trains_value = is_live | terminated
   trains_policy = is_live | ((k == end) & ~terminated)
-  num_actions = sequence.policy.shape[-1]
-  random_action = jax.random.randint(
-    rng_key, (unroll_steps,), 0, num_actions, jnp.int32)
   value = _value_targets(
     sequence, unroll_steps, td_steps, discount, value_target, td_lambda,
     td_limit)
@@ -241,17 +241,40 @@ def make_targets(
     chex.assert_shape(sequence.searched_value, (unroll_steps + 1,))
     searched = jnp.where(is_live, sequence.searched_value, 0.0)
     value = jnp.where(stale, searched, value)
-  return Target(
+  target = Target(
     value=value,
     reward=jnp.where(is_live[:-1], sequence.reward[1 : unroll_steps + 1], 0.0),
     policy=jnp.where(
       trains_policy[:, None], sequence.policy[: unroll_steps + 1], 0.0),
-    action=jnp.where(
-      is_live[:-1], sequence.action[:unroll_steps], random_action),
+    action=_actions(rng_key, sequence, is_live[:-1], action_bounds),
     value_mask=trains_value.astype(jnp.float32),
     reward_mask=trains_value[:-1].astype(jnp.float32),
     policy_mask=trains_policy.astype(jnp.float32),
   )
+  if sequence.candidates is None:
+    return target
+  candidates = sequence.candidates[: unroll_steps + 1]
+  trained = trains_policy.reshape(-1, *(1,) * (candidates.ndim - 1))
+  return target._replace(candidates=jnp.where(trained, candidates, 0))
+
+
+def _actions(
+  rng_key: Array,
+  sequence: Sequence,
+  is_live: Array,
+  bounds: tuple[tuple[float, ...], tuple[float, ...]],
+) -> Array:
+  """Returns the K actions that were taken, random ones after the end."""
+  num_steps = is_live.shape[0]
+  taken = sequence.action[:num_steps]
+  if taken.ndim == 1:
+    num_actions = sequence.legal_actions.shape[-1]
+    drawn = jax.random.randint(
+      rng_key, (num_steps,), 0, num_actions, jnp.int32)
+    return jnp.where(is_live, taken, drawn)
+  low, high = map(jnp.asarray, bounds)
+  drawn = jax.random.uniform(rng_key, taken.shape, minval=low, maxval=high)
+  return jnp.where(is_live[:, None], taken, drawn)
 
 
 def _value_targets(

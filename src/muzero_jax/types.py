@@ -6,7 +6,8 @@ Axes, used in every shape comment of this package:
   L  rows of a training window, K + 1 + n
   K  unroll steps; states have K + 1 rows, rewards K
   M  chance codes of a stochastic model
-  A  actions
+  A  actions; components of a continuous action
+  C  candidates that Sampled MuZero draws at a node; then policies are of these
   D  outputs of a value or reward head (support bins, or 1 for a scalar head)
   S  stacked frames of an observation
 
@@ -19,6 +20,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
 Array = jax.Array
 Params = Any  # A pytree of arrays.
@@ -30,12 +32,31 @@ class EnvSpec(NamedTuple):
   name: str  # For example "atari/breakout".
   observation_shape: tuple[int, ...]  # Of ONE frame, without the batch.
   observation_dtype: Any  # numpy dtype; uint8 images are in 0..255.
-  num_actions: int
+  num_actions: int  # A; of continuous actions the number of components.
   num_players: int = 1  # 1 or 2.
   max_episode_steps: int = 0  # Time limit in agent steps; 0 if there is none.
   action_names: tuple[str, ...] = ()
   # Of two players: False where one may move several times in a row.
   alternates: bool = True
+  # Bounds [A] of continuous actions, in the environment's units; () if actions
+  # are whole numbers below A. Legal actions are then of no meaning, all True.
+  action_low: tuple[float, ...] = ()
+  action_high: tuple[float, ...] = ()
+
+  @property
+  def is_continuous(self) -> bool:
+    """Returns whether actions are vectors of floats."""
+    return bool(self.action_low)
+
+  @property
+  def action_shape(self) -> tuple[int, ...]:
+    """Returns the shape of one action: [] or [A]."""
+    return (self.num_actions,) if self.is_continuous else ()
+
+  @property
+  def action_dtype(self) -> Any:
+    """Returns the dtype of actions: int32 or float32."""
+    return np.float32 if self.is_continuous else np.int32
 
 
 class TimeStep(NamedTuple):
@@ -59,7 +80,7 @@ class Environment(NamedTuple):
 
   spec: EnvSpec
   init: Callable[[Array], tuple[Any, TimeStep]]  # rng_key -> state, row.
-  # state, action [B], rng_key -> state, row.
+  # state, action [B] (or [B, A] floats), rng_key -> state, row.
   step: Callable[[Any, Array, Array], tuple[Any, TimeStep]]
   # False where the state holds a pointer that a checkpoint cannot keep.
   restorable: bool = True
@@ -90,7 +111,7 @@ class ModelOutput(NamedTuple):
   # root.
   reward_logits: Array
   value_logits: Array  # [B, D]
-  policy_logits: Array  # [B, A]
+  policy_logits: Array  # [B, A], or [B, P] as a `Distribution` wants them.
 
 
 class PrefixState(NamedTuple):
@@ -136,22 +157,29 @@ class Model(NamedTuple):
   # EfficientZero. Rewards are predicted as sums that start anew after so many
   # transitions, and states are `PrefixState`; 0 where each is predicted.
   prefix_steps: int = 0
+  # Sampled MuZero. Actions are numbers of candidates, which the state holds:
+  # state -> [B, C], or [B, C, A] floats.
+  candidates: Callable[[Any], Array] | None = None
 
 
 class SearchOutput(NamedTuple):
   """Result of a search from B roots."""
 
-  action: Array  # [B] i32, the action to play.
+  action: Array  # [B] i32, or [B, A] f32, the action to play.
   policy: Array  # [B, A] f32, the policy target; 0 on illegal actions.
   value: Array  # [B] f32, the searched value, for the player to move.
   network_value: Array  # [B] f32, the network's own value of the root.
+  # Sampled MuZero: the actions that `policy` [B, C] is of.
+  candidates: Array | None = None  # [B, C], or [B, C, A] f32.
 
 
 class History(NamedTuple):
   """The last S frames and actions of B running episodes, oldest first."""
 
   frames: Array  # [B, S, ...] zeros before the episode's first row.
-  actions: Array  # [B, S] i32, the action that led to each frame; -1 for none.
+  # [B, S] i32, the action that led to each frame, -1 for none; continuous ones
+  # are [B, S, A] f32 and never observed.
+  actions: Array
 
 
 class Trajectory(NamedTuple):
@@ -164,9 +192,13 @@ class Trajectory(NamedTuple):
   is_last: Array  # [T, B] bool
   legal_actions: Array  # [T, B, A] bool
   to_play: Array  # [T, B] i32
-  action: Array  # [T, B] i32, taken at this row; meaningless if is_last.
+  # [T, B] i32, or [T, B, A] f32, taken at this row; meaningless if is_last.
+  action: Array
   policy: Array  # [T, B, A] f32, the search's policy at this row.
   value: Array  # [T, B] f32, the search's value of this row.
+  # Sampled MuZero: the actions that `policy` [T, B, C] is of. The action taken
+  # need not be one of them, once Reanalyse has drawn them anew.
+  candidates: Array | None = None  # [T, B, C], or [T, B, C, A] f32.
 
 
 class Sequence(NamedTuple):
@@ -182,9 +214,10 @@ class Sequence(NamedTuple):
   is_last: Array  # [L] bool, also True on the newest stored row.
   legal_actions: Array  # [L, A] bool
   to_play: Array  # [L] i32
-  action: Array  # [L] i32
+  action: Array  # [L] i32, or [L, A] f32
   policy: Array  # [L, A] f32
   value: Array  # [L] f32
+  candidates: Array | None = None  # As in `Trajectory`.
   # [K+1] f32, of a fresh search at each row; None unless values are trained
   # on it (`targets.is_stale`).
   searched_value: Array | None = None
@@ -196,7 +229,8 @@ class Target(NamedTuple):
   value: Array  # [K+1] f32
   reward: Array  # [K] f32
   policy: Array  # [K+1, A] f32
-  action: Array  # [K] i32, to unroll with; random after the end.
+  action: Array  # [K] i32 or [K, A] f32, to unroll with; random after the end.
   value_mask: Array  # [K+1] f32, 1 where the value is trained.
   reward_mask: Array  # [K] f32
   policy_mask: Array  # [K+1] f32
+  candidates: Array | None = None  # [K+1, C, ...] that `policy` is of.

@@ -16,9 +16,11 @@ _FAMILIES = {
   'atari': ('atari', 'ale-py', 'atari'),
   'board': ('pgx_games', 'pgx', 'games'),
   'classic': ('classic', '', ''),
+  'continuous': ('gymnax', 'gymnax', 'classic'),
   'gymnasium': ('gymnasium', 'gymnasium', 'gymnasium'),
   'gymnax': ('gymnax', 'gymnax', 'classic'),
   'minatar': ('pgx_games', 'pgx', 'games'),
+  'physics': ('physics', 'brax', 'physics'),
   'stochastic': ('pgx_games', 'pgx', 'games'),
 }
 
@@ -99,6 +101,8 @@ def make(
   if config.family == 'gymnasium':
     return module.make(
       env_id, num_envs, vectorisation=config.vectorisation, seed=seed)
+  if config.family == 'continuous':
+    return module.make(env_id, num_envs, family='continuous')
   if config.family == 'board':
     return module.make_board(env_id, num_envs)
   if config.family == 'stochastic':

@@ -72,7 +72,7 @@ class Rollout(NamedTuple):
   """Rows of a random policy; row t + 1 follows from action t at row t."""
 
   rows: types.TimeStep  # [T+1, B, ...]
-  action: Array  # [T, B] i32
+  action: Array  # [T, B] i32, or [T, B, A] f32.
 
 
 def make_environment(
@@ -95,7 +95,8 @@ def make_environment(
     spec: what the arrays look like.
     num_envs: B, at least 1.
     reset: rng_key -> state, a pytree of arrays.
-    step: state, action [] i32, rng_key -> Transition.
+    step: state, action [] i32 (or [A] f32, if `spec` has bounds), rng_key ->
+      Transition.
     observe: state -> observation of `spec.observation_shape`.
     legal_actions: state -> [A] bool; None if every action is always legal.
     to_play: state -> [] i32, the player to move; None with one player.
@@ -110,6 +111,7 @@ def make_environment(
     raise ValueError(f'num_players: {spec.num_players} is not 1 or 2')
   if spec.num_players == 1 and not spec.alternates:
     raise ValueError('alternates: False needs num_players = 2, not 1')
+  check_bounds(spec)
   functions = Functions(reset, step, observe, legal_actions, to_play)
   environment = types.Environment(
     spec=spec,
@@ -118,6 +120,21 @@ def make_environment(
   )
   check_arrays(environment, num_envs)
   return environment
+
+
+def check_bounds(spec: types.EnvSpec) -> None:
+  """Raises ValueError where bounds are not those of A continuous actions."""
+  low, high = np.array(spec.action_low), np.array(spec.action_high)
+  if not low.size and not high.size:
+    return
+  shape = (spec.num_actions,)
+  if low.shape != shape or high.shape != shape or not (
+    np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
+  ):
+    raise ValueError(
+      f'{spec.name}: action_low = {spec.action_low} and action_high = '
+      f'{spec.action_high} must be num_actions = {spec.num_actions} finite '
+      'numbers each, low below high')
 
 
 def _init(
@@ -143,7 +160,7 @@ def _step(
   # A row either steps or resets, so one key serves both.
   keys = jax.random.split(rng_key, is_first.shape[0])
   new = jax.vmap(functions.step)(
-    batch.state, jnp.asarray(action, jnp.int32), keys
+    batch.state, jnp.asarray(action, spec.action_dtype), keys
   )
   state = jax.tree.map(
     functools.partial(_where, is_first),
@@ -217,7 +234,8 @@ def check_arrays(environment: types.Environment, num_envs: int) -> None:
   """
   spec = environment.spec
   key = jax.eval_shape(lambda: jax.random.key(0))
-  action = jax.ShapeDtypeStruct((num_envs,), jnp.int32)
+  action = jax.ShapeDtypeStruct(
+    (num_envs, *spec.action_shape), spec.action_dtype)
   state, row = jax.eval_shape(environment.init, key)
   next_state, next_row = jax.eval_shape(environment.step, state, action, key)
   check_shapes(spec, row, (num_envs,))
@@ -291,6 +309,24 @@ def host_row(
   )
 
 
+def random_actions(
+  spec: types.EnvSpec, row: types.TimeStep, rng_key: Array
+) -> Array:
+  """Returns legal actions [B, ...], all equally likely.
+
+  Args:
+    spec: of the environment.
+    row: [B] where they are to be taken.
+    rng_key: for the draw.
+  """
+  if spec.is_continuous:
+    return jax.random.uniform(
+      rng_key, row.legal_actions.shape, minval=jnp.array(spec.action_low),
+      maxval=jnp.array(spec.action_high))
+  logits = jnp.where(row.legal_actions, 0.0, -jnp.inf)
+  return jax.random.categorical(rng_key, logits).astype(jnp.int32)
+
+
 def random_rollout(
   environment: types.Environment,
   state: Any,
@@ -310,8 +346,7 @@ def random_rollout(
   def body(carry: Any, key: Array) -> tuple[Any, Any]:
     state, row = carry
     action_key, step_key = jax.random.split(key)
-    logits = jnp.where(row.legal_actions, 0.0, -jnp.inf)
-    action = jax.random.categorical(action_key, logits).astype(jnp.int32)
+    action = random_actions(environment.spec, row, action_key)
     new = environment.step(state, action, step_key)
     return new, (new[1], action)
 

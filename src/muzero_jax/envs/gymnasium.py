@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with discrete actions, stepped by the host.
+"""Any Gymnasium environment, stepped by the host.
 
 One of the environments behind `envs.make`. Gymnasium's vector environments
 reset with the step after an episode's last one (`AutoresetMode.NEXT_STEP`), as
@@ -62,7 +62,8 @@ def make(
   """Returns B environments of one id.
 
   Observations are those of a Box, as uint8 where it is one and else as
-  float32, or of a Discrete space, as one-hot float32 vectors.
+  float32, or of a Discrete space, as one-hot float32 vectors. Actions are of a
+  Discrete space, or of a Box with bounds, flattened.
 
   Args:
     env_id: as Gymnasium registers it, for example "LunarLander-v3".
@@ -125,9 +126,15 @@ class _Host:
   def step(self, action: Any) -> types.TimeStep:
     """Returns the rows that the actions [B] lead to."""
     assert self._vector is not None, 'reset comes first'
-    start = getattr(self._vector.single_action_space, 'start', 0)
-    observation, reward, terminated, truncated, _ = self._vector.step(
-      np.asarray(action) + start)
+    space: Any = self._vector.single_action_space
+    if self._spec.is_continuous:
+      # Its bounds are float32's nearest, which may lie outside.
+      action = np.clip(
+        np.reshape(action, (self._num_envs, *space.shape)), space.low,
+        space.high).astype(space.dtype)
+    else:
+      action = np.asarray(action) + getattr(space, 'start', 0)
+    observation, reward, terminated, truncated, _ = self._vector.step(action)
     is_first, self._is_last = self._is_last, terminated | truncated
     return self._row(observation, reward, terminated, is_first)
 
@@ -178,11 +185,8 @@ def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
   Raises:
     ValueError: as `make` does.
   """
-  actions, space = env.single_action_space, env.single_observation_space
-  if not isinstance(actions, gymnasium.spaces.Discrete):
-    raise ValueError(
-      f'env_id = {env_id!r} has actions {actions}: only those of a Discrete '
-      'space can be searched')
+  space = env.single_observation_space
+  actions = _actions(env_id, env.single_action_space)
   shape: tuple[int, ...]
   if isinstance(space, gymnasium.spaces.Discrete):
     shape = (int(space.n),)
@@ -206,6 +210,27 @@ def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
     observation_shape=tuple(int(n) for n in shape),
     observation_dtype=np.dtype(
       np.uint8 if space.dtype == np.uint8 else np.float32),
-    num_actions=int(actions.n),
+    **actions,
     max_episode_steps=limit or 0,
   )
+
+
+def _actions(env_id: str, space: Any) -> dict[str, Any]:
+  """Returns the fields of a spec that say what actions are.
+
+  Raises:
+    ValueError: they are neither of a Discrete space nor of a Box with bounds.
+  """
+  if isinstance(space, gymnasium.spaces.Discrete):
+    return dict(num_actions=int(space.n))
+  is_box = isinstance(space, gymnasium.spaces.Box)
+  if not is_box or not np.issubdtype(space.dtype, np.floating) or not (
+    space.is_bounded()
+  ):
+    raise ValueError(
+      f'env_id = {env_id!r} has actions {space}: only those of a Discrete '
+      'space, or of a Box of floats with bounds, can be searched')
+  low, high = (
+    tuple(float(x) for x in np.ravel(bound))
+    for bound in (space.low, space.high))
+  return dict(num_actions=len(low), action_low=low, action_high=high)

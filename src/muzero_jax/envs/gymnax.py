@@ -1,4 +1,7 @@
-"""Environments of gymnax 1.x with discrete actions, behind `envs.make`.
+"""Environments of gymnax 1.x, behind `envs.make`.
+
+Family `gymnax` has those with discrete actions, `continuous` those whose
+actions are floats between bounds.
 
 gymnax's own `step` resets within the step that ends an episode; its
 `step_env`, used here, leaves the final state in place.
@@ -28,24 +31,23 @@ def names() -> tuple[str, ...]:
   return tuple(gymnax.registered_envs)
 
 
-def make(name: str, num_envs: int) -> types.Environment:
+def make(
+  name: str, num_envs: int, *, family: str = 'gymnax'
+) -> types.Environment:
   """Returns B environments of gymnax with their default parameters.
 
   Args:
-    name: for example "Acrobot-v1" or "MountainCar-v0".
+    name: for example "Acrobot-v1", or of `continuous` "Pendulum-v1".
     num_envs: B.
+    family: 'gymnax' or 'continuous'.
 
   Raises:
     ValueError: no such environment, naming the nearest; or its actions are
-      not discrete, or its observation is not one array.
+      of the other family, or its observation is not one array.
   """
-  name = base.resolve_name('gymnax', name, names())
+  name = base.resolve_name(family, name, names())
   environment, params = gymnax.make(name)
-  num_actions = getattr(environment.action_space(params), 'n', None)
-  if num_actions is None:
-    raise ValueError(
-      f'env_id: the actions of gymnax {name!r} are not discrete'
-    )
+  actions = _actions(family, name, environment.action_space(params))
   observation, _ = jax.eval_shape(
     environment.reset_env, jax.random.key(0), params
   )
@@ -54,10 +56,10 @@ def make(name: str, num_envs: int) -> types.Environment:
       f'env_id: the observation of gymnax {name!r} is not one array'
     )
   spec = types.EnvSpec(
-    name=f'gymnax/{name}',
+    name=f'{family}/{name}',
     observation_shape=observation.shape,
     observation_dtype=np.dtype(observation.dtype),
-    num_actions=int(num_actions),
+    **actions,
     max_episode_steps=int(getattr(params, 'max_steps_in_episode', 0)),
   )
   return base.make_environment(
@@ -67,6 +69,37 @@ def make(name: str, num_envs: int) -> types.Environment:
     step=functools.partial(_step, environment, params),
     observe=lambda state: state.observation,
   )
+
+
+def _actions(family: str, name: str, space: Any) -> dict[str, Any]:
+  """Returns the fields of a spec that say what actions are.
+
+  Raises:
+    ValueError: they are not those of the family, or have no bounds.
+  """
+  is_discrete = hasattr(space, 'n')
+  if is_discrete != (family == 'gymnax'):
+    kind, other = 'discrete', 'gymnax'
+    if not is_discrete:
+      kind, other = 'continuous', 'continuous'
+    raise ValueError(
+      f'env_id: the actions of gymnax {name!r} are {kind}; take family = '
+      f'{other!r}'
+    )
+  if is_discrete:
+    return dict(num_actions=int(space.n))
+  shape = space.shape or (1,)
+  if len(shape) != 1:
+    raise ValueError(
+      f'env_id: the actions of gymnax {name!r} are no vectors'
+    )
+  bounds = (
+    tuple(float(x) for x in np.broadcast_to(bound, shape))
+    for bound in (space.low, space.high)
+  )
+  return dict(zip(
+    ('num_actions', 'action_low', 'action_high'), (shape[0], *bounds)
+  ))
 
 
 def _reset(environment: Any, params: Any, rng_key: jax.Array) -> GymnaxState:

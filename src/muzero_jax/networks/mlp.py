@@ -37,6 +37,9 @@ class MLPNetwork(projection.Projecting, nn.Module):
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
     prefix_units: of the value prefix's LSTM.
+    policy_outputs: P of the policy head; 0 for A.
+    action_low: [A] bounds of continuous actions; () for discrete ones.
+    action_high: [A]
     dtype: of the arithmetic; parameters stay float32.
   """
 
@@ -49,6 +52,9 @@ class MLPNetwork(projection.Projecting, nn.Module):
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
+  policy_outputs: int = 0
+  action_low: tuple[float, ...] = ()
+  action_high: tuple[float, ...] = ()
   dtype: Any = jnp.float32
 
   def setup(self) -> None:
@@ -63,7 +69,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
       )
     else:
       self.reward_head = head(self.num_outputs)
-    self.policy_head = head(self.num_actions)
+    self.policy_head = head(self.policy_outputs or self.num_actions)
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
@@ -88,8 +94,11 @@ class MLPNetwork(projection.Projecting, nn.Module):
     )
 
   def step(self, state: Any, action: Array) -> ModelOutput:
-    """Returns f(g(s, a)) for states [B, width] and actions [B]."""
-    return self.advance(state, jax.nn.one_hot(action, self.num_actions))
+    """Returns f(g(s, a)) for states [B, width] and actions [B], or [B, A]."""
+    if not self.action_low:
+      return self.advance(state, jax.nn.one_hot(action, self.num_actions))
+    low, high = jnp.array(self.action_low), jnp.array(self.action_high)
+    return self.advance(state, 2 * (action - low) / (high - low) - 1)
 
   def embed(self, observation: Array) -> Array:
     """Returns what the first dense layer sees [B, X] of [B, ...]."""
@@ -99,7 +108,10 @@ class MLPNetwork(projection.Projecting, nn.Module):
     return x.reshape(x.shape[0], -1)
 
   def advance(self, state: Any, cause: Array) -> ModelOutput:
-    """Returns f and g of states [B, width] and one-hot causes [B, X]."""
+    """Returns f and g of states [B, width] and causes [B, X].
+
+    Causes are one-hot vectors, or continuous actions scaled to [-1, 1].
+    """
     hidden = state.hidden if self.prefix_steps else state
     x = jnp.concatenate([hidden, cause], axis=-1, dtype=self.dtype)
     x = hidden + self.transition(x)

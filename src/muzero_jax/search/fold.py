@@ -26,7 +26,8 @@ def foldable(
 
   Args:
     build: makes a function of (params, rng_key, observation [B, ...],
-      legal_actions [B, A], temperature [B]) whose outputs have an axis B.
+      legal_actions [B, A], temperature [B]) whose outputs have an axis B. An
+      observation may be a pytree.
     root_fn: (params, observation) -> root.
     *recurrent_fns: one, or one of decisions and one of chance: (params,
       rng_key, action, embedding) -> output, embedding; under `vmap` all agents
@@ -52,7 +53,7 @@ def foldable(
     split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
 
     def roots(params: Any, observation: Array) -> Any:
-      found = jax.vmap(root_fn)(params, split(observation))
+      found = jax.vmap(root_fn)(params, jax.tree.map(split, observation))
       return jax.tree.map(flat, found)
 
     def step(
@@ -68,7 +69,9 @@ def foldable(
       return jax.tree.map(flat, found)
 
     steps = [functools.partial(step, fn) for fn in recurrent_fns]
-    found = build(roots, *steps)(params, rng_key[0], *map(flat, arrays))
+    found = build(roots, *steps)(
+      params, rng_key[0], *jax.tree.map(flat, arrays)
+    )
     return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)
 
   search.def_vmap(fold)

@@ -177,7 +177,7 @@ def make_search(
       **common,
     )
   bind = lambda root_fn, *fns: functools.partial(
-    _search, root_fn, functools.partial(run, **dict(zip(steps, fns)))
+    _search, model, root_fn, functools.partial(run, **dict(zip(steps, fns)))
   )
   return functools.partial(
     _checked, fold.foldable(bind, root_fn, *steps.values())
@@ -201,7 +201,9 @@ def _checked(
   # Masks of numbers too, whose ~ would be no mask.
   legal_actions = jnp.asarray(legal_actions) > 0
   chex.assert_rank(legal_actions, 2)
-  chex.assert_equal_shape_prefix([observation, legal_actions], 1)
+  chex.assert_equal_shape_prefix(
+    [*jax.tree.leaves(observation), legal_actions], 1
+  )
   temperature = jnp.broadcast_to(
     jnp.asarray(temperature, jnp.float32), legal_actions.shape[:1]
   )
@@ -209,6 +211,7 @@ def _checked(
 
 
 def _search(
+  model: Model,
   root_fn: Callable[..., mctx.RootFnOutput],
   run: Callable[..., tuple[Array, Array, Array]],
   params: Params,
@@ -221,15 +224,21 @@ def _search(
   root = root_fn(params, observation)
   # Masked here, since mctx subtracts the largest logit, legal or not.
   lowest = jnp.finfo(root.prior_logits.dtype).min
+  if model.candidates is not None:
+    legal_actions = root.prior_logits > lowest  # Each candidate once.
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
   )
   action, policy, value = run(
     params, rng_key, root, legal_actions, temperature
   )
-  return SearchOutput(
+  found = SearchOutput(
     action=action, policy=policy, value=value, network_value=root.value
   )
+  if model.candidates is None:
+    return found
+  state = root.embedding.state if model.prefix_steps else root.embedding
+  return found._replace(candidates=model.candidates(state))
 
 
 def _root(
