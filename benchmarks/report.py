@@ -57,15 +57,18 @@ def page(results: Mapping[str, Any], template: str) -> str:
     name: sections.section(name, record, goals.get(name, {}))
     for name, record in records.items()
   }
+  ablations = _ablations(results)
+  last = len(re.findall(r'^## \d+\.', template, re.MULTILINE))
   text = template.format_map({
     **results,
     'overview': sections.overview(
       {name: records[name] for name in named + others}, goals, headings),
     'section': parts,
     'table': _tables(results),
-    'ablations': _ablations(results),
-    'others': _chapter('14. Other environments', {
-      headings[name]: parts[name] for name in others}),
+    'ablations': _chapter(f'{last + 1}. Ablations', ablations),
+    'others': _chapter(
+      f'{last + 1 + bool(ablations)}. Other environments',
+      {headings[name]: parts[name] for name in others}),
   })
   blocks = [_wrap(block) for block in re.split(r'\n{2,}', text.strip())]
   return '\n\n'.join(blocks) + '\n'
@@ -105,11 +108,12 @@ def _tables(results: Mapping[str, Any]) -> dict[str, str | int]:
   )
 
 
-def _ablations(results: Mapping[str, Any]) -> str:
-  return _chapter('13. Ablations', {
+def _ablations(results: Mapping[str, Any]) -> dict[str, str]:
+  """Returns each ablation's text by its heading."""
+  return {
     name.removeprefix(_ABLATION).capitalize(): sections.ablation(name, record)
     for name, record in results.items() if name.startswith(_ABLATION)
-  })
+  }
 
 
 def _chapter(heading: str, parts: Mapping[str, str]) -> str:

@@ -64,7 +64,8 @@ def test_a_new_record_comes_at_the_end_and_into_the_overview():
   text = report.page({**RESULTS, 'mine': _record(_row(2.0))}, TEMPLATE)
   head, tail = text.split('## 1. A random policy', 1)
   assert '[test/counting](#testcounting) | 2.00 ± 0.50 (1 seed: ' in head
-  assert '## 14. Other environments\n\n### test/counting\n' in tail
+  assert re.search(
+    r'\n## \d+\. Other environments\n\n### test/counting\n', tail)
   assert '![Training returns](images/mine_curves.png)' in tail
 
 
@@ -111,8 +112,10 @@ def test_an_ablation_is_shown_and_drawn(tmp_path):
   }
   record = dict(question='Why?', command='python -m y', learnt='Little.',
                 variants=variants)
-  text = report.page({**RESULTS, 'ablation_search': record}, TEMPLATE)
-  assert '## 13. Ablations\n\n### Search\n\nWhy? test/counting,' in text
+  others = {k: v for k, v in RESULTS.items() if not k.startswith('ablation_')}
+  text = report.page({**others, 'ablation_search': record}, TEMPLATE)
+  assert re.search(
+    r'\n## \d+\. Ablations\n\n### Search\n\nWhy\? test/counting,', text)
   assert '| muzero 4 | 1.50 ± 6.35 | 100 | 7 |' in text
   assert '(images/ablation_search.png)\n\nLittle.\n' in text
   other = dict(record, variants={
