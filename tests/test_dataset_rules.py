@@ -11,7 +11,7 @@ FACTS = dict(spec=dict(
   name=tiny_dataset.SPEC.name, observation_shape=[4],
   observation_dtype='float32', num_actions=3, num_players=1,
   max_episode_steps=tiny_dataset.SPEC.max_episode_steps,
-  action_names=['left', 'stay', 'right']))
+  action_names=['left', 'stay', 'right'], alternates=True))
 
 
 def check(rows):
