@@ -88,7 +88,7 @@ def test_opponents_that_are_not_there(
   before = tiny_run.snapshot(tmp_path)
   done = tiny_run.call(
     [sys.executable, '-c', NO_PROGRAMS.format(script=script),
-     f'--workdir={tmp_path}', f'--opponent=random,{opponent}'])
+     f'--workdir={tmp_path}', f'--opponent={opponent}'])
   _check_refusal(done, status, words)
   assert tiny_run.snapshot(tmp_path) == before
 

@@ -16,7 +16,7 @@ from muzero_jax import history
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.opponents import base
 from muzero_jax.opponents.base import Opponent
-from muzero_jax.types import Array, Environment, Params, TimeStep
+from muzero_jax.types import Array, Environment, EnvSpec, Params, TimeStep
 
 _CHUNK = 64  # Steps between looks at whether all episodes have ended.
 
@@ -113,7 +113,8 @@ def make(
   def play(params: Params, opponent_params: Params, seed: int) -> Played:
     init_key, play_key = jax.random.split(jax.random.key(seed))
     env_state, row = start(init_key)
-    state = _begin(agent, other, env_state, row, num_envs, per_env)
+    state = _begin(
+      agent, other, env.spec, env_state, row, num_envs, per_env)
     opening_key = jax.random.fold_in(init_key, 1)
     log = []
     while int(state.num_done.min()) < per_env:
@@ -178,6 +179,7 @@ def draw_opening(
 def _begin(
   agent: Agent,
   other: Agent | None,
+  spec: EnvSpec,
   env_state: Any,
   timestep: TimeStep,
   num_envs: int,
@@ -185,7 +187,7 @@ def _begin(
 ) -> _Run:
   """Returns the state in which nothing has been played yet."""
   zeros = jnp.zeros(num_envs, jnp.int32)
-  no_action = history.no_action(agent.spec, num_envs)
+  no_action = history.no_action(spec, num_envs)
   return _Run(
     env_state=env_state,
     timestep=timestep,
