@@ -18,11 +18,6 @@ from muzero_jax.types import EnvSpec, Sequence
 
 @pytest.mark.parametrize('name, most, changes', [
   ('bandit', 0.15, {}),
-  ('bandit', 0.25, dict(
-    policy_head='factored_categorical', action_bins=41, search='muzero',
-    dirichlet_fraction=0.0)),
-  ('discrete', 0.25, dict(
-    family='classic', policy_head='categorical')),
   ('two_steps', 0.03, dict(reanalyse_fraction=0.5)),
 ])
 def test_learns_toys_that_plain_muzero_cannot(name, most, changes):
@@ -73,7 +68,6 @@ def test_rows_hold_what_was_played_and_what_was_searched():
 @pytest.mark.parametrize('changes', [
   (('reanalyse_fraction', 0.5), ('reanalyse_form', 'stream')),
   (('num_seeds', 2), ('reanalyse_fraction', 1.0)),
-  (('prefix_steps', 2), ('consistency_weight', 1.0)),
 ])
 def test_it_goes_together_with(changes):
   _, state, metrics = played(changes)

@@ -82,8 +82,9 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
   """An oracle that is 0.5 too high, and whose rewards are exact."""
   wanted = returns_by_row()
 
-  def oracle(player, params, observation, action, legal_actions):
-    del player, params, legal_actions
+  def oracle(
+      player, params, observation, action, legal_actions, candidates):
+    del player, params, legal_actions, candidates
     frames = np.asarray(observation)[:, :4].astype(int)
     values = np.full((len(frames), 3), 1e9)
     rewards = np.zeros((len(frames), 3))

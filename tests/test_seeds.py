@@ -39,7 +39,7 @@ def test_a_vmapped_search_is_that_of_each_agent(policy):
       legal[i], 0.0,
     )
     np.testing.assert_array_equal(found.action[i], wanted.action)
-    for one, other in zip(found[1:], wanted[1:]):
+    for one, other in zip(*map(jax.tree.leaves, (found[1:], wanted[1:]))):
       np.testing.assert_allclose(one[i], other, rtol=1e-5, atol=1e-5)
   # The agents differ, or nothing would have been tested.
   assert not np.allclose(found.value[0], found.value[1])

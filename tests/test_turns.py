@@ -150,9 +150,9 @@ def test_only_the_true_turns_find_the_best_move(policy):
   worth = np.array([
     brute_force(*game)[1] for game in zip(passes, reward)])
   best = worth.argmax(axis=1)
-  # Means over simulations only approach a maximum.
-  clear = np.abs(worth[:, 0] - worth[:, 1]) > 0.2
-  assert clear.sum() > 40
+  # Means over simulations only approach a maximum, pUCT's slowly.
+  clear = np.abs(worth[:, 0] - worth[:, 1]) > 0.6
+  assert clear.sum() > 30
   params = jnp.asarray(passes), jnp.asarray(reward, jnp.float32)
   roots = jnp.stack([jnp.arange(count), jnp.zeros(count)], axis=1)
   right = {}
@@ -166,7 +166,7 @@ def test_only_the_true_turns_find_the_best_move(policy):
       jnp.ones((count, 2), bool))
     right[knows] = (np.asarray(found.action) == best)[clear]
   assert right[True].mean() > 0.95
-  assert right[False].mean() < 0.8
+  assert right[False].mean() < 0.7
 
 
 # --- Where it is built ---

@@ -1,6 +1,5 @@
-"""Toy tasks whose best actions are known, with continuous actions or many."""
+"""Toy tasks with continuous actions of which the best are known."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -12,8 +11,6 @@ from muzero_jax import config as config_lib
 from muzero_jax.agent import Agent
 from muzero_jax.envs import base
 from muzero_jax.types import EnvSpec
-
-NUM_DISCRETE = 201
 
 
 class Goal(NamedTuple):
@@ -34,10 +31,10 @@ def _observe(state):
     state.goal, state.position, state.step.astype(jnp.float32)])
 
 
-def _bandit(to_action, state, action, rng_key):
+def _bandit(state, action, rng_key):
   """One step that pays 1 - 4 |a - goal|: at best 1, for a = goal."""
   del rng_key
-  reward = 1 - 4 * jnp.abs(to_action(action) - state.goal)
+  reward = 1 - 4 * jnp.abs(action[0] - state.goal)
   return base.Transition(state._replace(step=state.step + 1), reward, True)
 
 
@@ -64,14 +61,7 @@ def make(name):
       name=f'test/{name}', observation_shape=(3,),
       observation_dtype=np.float32, num_actions=1, max_episode_steps=4,
       action_low=(-2.0,), action_high=(2.0,))
-    step = functools.partial(_bandit, lambda a: a[0])
-    if name == 'two_steps':
-      step = _two_steps
-    elif name == 'discrete':
-      spec = spec._replace(
-        num_actions=NUM_DISCRETE, action_low=(), action_high=())
-      to_action = lambda a: 4 * a / (NUM_DISCRETE - 1) - 2  # noqa: E731
-      step = functools.partial(_bandit, to_action)
+    step = _two_steps if name == 'two_steps' else _bandit
     return base.make_environment(
       spec, num_envs, reset=_reset, step=step, observe=_observe)
 
