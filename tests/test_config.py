@@ -74,6 +74,8 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
    'td_correction = 100 shortens td_steps'),
   (dict(mixed_value_age=100, reanalyse_fraction=0.99),
    'mixed_value_age = 100 needs a fresh search of all rows'),
+  (dict(mixed_value_age=100, reanalyse_fraction=1.0, dataset='d'),
+   "mixed_value_age = 100 is for rows that age; those of dataset = 'd' do"),
   (dict(mixed_value_age=100, reanalyse_fraction=1.0, reanalyse_form='stream'),
    "not 1.0 with 'stream'"),
 ])

@@ -6,6 +6,7 @@ import functools
 import helpers
 import jax
 import numpy as np
+import pytest
 
 from muzero_jax import anakin, factory, replay
 from muzero_jax import config as config_lib
@@ -29,6 +30,15 @@ def test_efficientzero_v2_step_traces_at_full_size():
   shapes = functools.partial(jax.tree.map, lambda x: (x.shape, x.dtype))
   assert shapes(after) == shapes(state)
   assert metrics.consistency_loss.shape == ()
+
+
+def test_values_that_would_never_be_mixed_are_refused():
+  config = config_lib.from_preset(
+    'cartpole', mixed_value_age=5_000, reanalyse_fraction=1.0)
+  spec = EnvSpec('classic/test', (4,), np.float32, 2)
+  system = factory.make_system(config, spec)
+  with pytest.raises(ValueError, match='mixed_value_start = 30000: the run en'):
+    factory.make_learner(config, spec, system)
 
 
 def test_efficientzero_v2_learns_in_small():

@@ -140,6 +140,10 @@ def _check_targets(config: 'Config') -> None:
       f'mixed_value_age = {config.mixed_value_age} needs a fresh search of '
       "all rows: reanalyse_fraction = 1 with reanalyse_form = 'batch', not "
       f'{config.reanalyse_fraction} with {config.reanalyse_form!r}')
+  if config.mixed_value_age and config.dataset:
+    raise ValueError(
+      f'mixed_value_age = {config.mixed_value_age} is for rows that age; those '
+      f'of dataset = {config.dataset!r} do not: use 0')
 
 
 def _check_augmentation(config: 'Config') -> None:

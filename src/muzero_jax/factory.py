@@ -252,13 +252,22 @@ def make_learner(
   num_devices: int = 1,
   axis_name: str | None = None,
 ) -> learner.Learner:
-  """Returns the learner of one device's share of each batch."""
+  """Returns the learner of one device's share of each batch.
+
+  Raises:
+    ValueError: values would never be mixed.
+  """
+  last = total_updates(config)
+  if config.mixed_value_age and config.mixed_value_start >= last:
+    raise ValueError(
+      f'mixed_value_start = {config.mixed_value_start}: the run ends after '
+      f'{last} updates, before mixed_value_age can count; use less')
   rule = optimiser.make(
     optimiser=config.optimiser,
     learning_rate=config.learning_rate,
     schedule=config.learning_rate_schedule,
     learning_rate_end=config.learning_rate_end,
-    num_updates=total_updates(config),
+    num_updates=last,
     warmup_updates=config.warmup_updates,
     momentum=config.momentum,
     weight_decay=config.weight_decay,
