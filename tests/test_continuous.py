@@ -135,9 +135,8 @@ def test_overfits_one_batch():
   spec = toy_control.make('bandit')(config, num_envs=1).spec
   system = factory.make_system(config, spec)
   learn = learner.make_learner(
-    system.model, system.value_transform, system.reward_transform,
-    optax.adam(1e-2), batch_size=8, unroll_steps=2, td_steps=2,
-    distribution=system.distribution,
+    factory.make_objective(config, system), optax.adam(1e-2), batch_size=8,
+    unroll_steps=2, td_steps=2,
     action_bounds=(spec.action_low, spec.action_high))
   sequence = batch(spec, 8, 5, 3)
   make = functools.partial(

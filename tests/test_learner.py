@@ -15,6 +15,8 @@ from muzero_jax import (
   learner,
   model,
   networks,
+  objective,
+  reanalyse,
   replay,
   targets,
   value_prefix,
@@ -64,8 +66,11 @@ def make_targets(rng_key, sequence):
 
 
 def make(optimiser=SGD, *, width=8, **kwargs):
+  functions = helpers.tiny_model(A, width=width)
   return learner.make_learner(
-    helpers.tiny_model(A, width=width), TRANSFORM, TRANSFORM, optimiser,
+    objective.make_objective(functions, TRANSFORM, TRANSFORM),
+    optimiser,
+    value_fn=reanalyse.make_value_fn(functions, TRANSFORM),
     **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
        **kwargs},
   )
@@ -155,9 +160,12 @@ def test_variants_overfit_one_batch(variant):
     ),
   }[variant]()
   learn = learner.make_learner(
-    model.make_model(network), TRANSFORM, TRANSFORM, optax.adam(3e-3),
+    objective.make_objective(
+      model.make_model(network), TRANSFORM, TRANSFORM,
+      consistency_weight=2.0 if variant == 'consistency' else 0.0,
+    ),
+    optax.adam(3e-3),
     batch_size=N, unroll_steps=K, td_steps=TD, discount=0.9,
-    consistency_weight=2.0 if variant == 'consistency' else 0.0,
   )
   batch = make_batch()
   seen = np.random.default_rng(1).normal(size=(N, K + 1, 4))
@@ -370,8 +378,8 @@ def test_a_gradient_that_is_not_finite_skips_the_update():
     lambda params, state, action: output(params, state),
   )
   learn = learner.make_learner(
-    model, TRANSFORM, TRANSFORM, SGD, batch_size=N, unroll_steps=K,
-    td_steps=TD,
+    objective.make_objective(model, TRANSFORM, TRANSFORM), SGD, batch_size=N,
+    unroll_steps=K, td_steps=TD,
   )
   sequence, target, weights = shared()[2]
   target = target._replace(

@@ -17,7 +17,9 @@ from muzero_jax import (
   learner,
   model,
   networks,
+  objective,
   optimiser,
+  reanalyse,
   sampled,
   search,
   stream,
@@ -244,6 +246,24 @@ def _make_search(
   )
 
 
+def make_objective(config: Config, system: System) -> objective.Objective:
+  """Returns what the learner minimises."""
+  return objective.make_objective(
+    system.model,
+    system.value_transform,
+    system.reward_transform,
+    policy_weight=config.policy_weight,
+    value_weight=config.value_weight,
+    reward_weight=config.reward_weight,
+    chance_weight=config.chance_weight,
+    commitment_weight=config.commitment_weight,
+    turn_weight=config.turn_weight,
+    consistency_weight=config.consistency_weight,
+    distribution=system.distribution,
+    entropy_weight=config.entropy_weight,
+  )
+
+
 def make_learner(
   config: Config,
   spec: EnvSpec,
@@ -277,9 +297,7 @@ def make_learner(
   if config.reanalyse_fraction and config.reanalyse_form == 'batch':
     reanalyse_search = make_reanalyse_search(config, spec, system)
   return learner.make_learner(
-    system.model,
-    system.value_transform,
-    system.reward_transform,
+    make_objective(config, system),
     rule,
     batch_size=config.batch_size // num_devices,
     unroll_steps=config.unroll_steps,
@@ -287,13 +305,6 @@ def make_learner(
     value_target=config.value_target,
     td_lambda=config.td_lambda,
     discount=config.discount,
-    policy_weight=config.policy_weight,
-    value_weight=config.value_weight,
-    reward_weight=config.reward_weight,
-    chance_weight=config.chance_weight,
-    commitment_weight=config.commitment_weight,
-    turn_weight=config.turn_weight,
-    consistency_weight=config.consistency_weight,
     td_correction=config.td_correction,
     mixed_value_age=config.mixed_value_age,
     mixed_value_start=config.mixed_value_start,
@@ -306,11 +317,10 @@ def make_learner(
     reanalyse_fraction=config.reanalyse_fraction,
     reanalyse_form=config.reanalyse_form,
     reanalyse_search=reanalyse_search,
+    value_fn=reanalyse.make_value_fn(system.model, system.value_transform),
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
     symmetries=symmetry.make(spec) if config.augment_symmetry else None,
-    distribution=system.distribution,
-    entropy_weight=config.entropy_weight,
     action_bounds=(spec.action_low, spec.action_high),
     axis_name=axis_name,
   )
@@ -375,8 +385,7 @@ def make_stream(
     spec,
     plan,
     search=make_reanalyse_search(config, spec, system),
-    value_fn=lambda params, observation: system.value_transform.invert(
-      system.model.root(params, observation).value_logits),
+    value_fn=reanalyse.make_value_fn(system.model, system.value_transform),
     stack_actions=config.stack_actions,
     num_sampled=config.num_sampled_actions,
   )

@@ -11,22 +11,18 @@ import optax
 
 from muzero_jax import (
   augment,
-  objective,
   reanalyse,
   replay,
   rings,
   symmetry,
   targets,
 )
-from muzero_jax.distributions import Distribution
-from muzero_jax.objective import Metrics
+from muzero_jax.objective import LossFn, Metrics, Objective
 from muzero_jax.replay import Sample
 from muzero_jax.search import Search
 from muzero_jax.symmetry import Symmetries
-from muzero_jax.transforms import Transform
 from muzero_jax.types import (
   Array,
-  Model,
   Params,
   Sequence,
   Target,
@@ -64,9 +60,7 @@ class Learner(NamedTuple):
 
 
 def make_learner(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
+  objective: Objective,
   optimiser: optax.GradientTransformation,
   *,
   batch_size: int,
@@ -75,13 +69,6 @@ def make_learner(
   value_target: str = 'n_step',
   td_lambda: float = 0.95,
   discount: float = 0.997,
-  policy_weight: float = 1.0,
-  value_weight: float = 0.25,
-  reward_weight: float = 1.0,
-  chance_weight: float = 1.0,
-  commitment_weight: float = 1.0,
-  turn_weight: float = 1.0,
-  consistency_weight: float = 0.0,
   td_correction: float = 0.0,
   mixed_value_age: float = 0.0,
   mixed_value_start: int = 0,
@@ -95,20 +82,17 @@ def make_learner(
   reanalyse_fraction: float = 0.0,
   reanalyse_form: str = 'batch',
   reanalyse_search: Search | None = None,
+  value_fn: reanalyse.ValueFn | None = None,
   stacked_frames: int = 1,
   stack_actions: bool = False,
   symmetries: Symmetries | None = None,
-  distribution: Distribution | None = None,
-  entropy_weight: float = 0.0,
   action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
 ) -> Learner:
   """Returns the learner's functions.
 
   Args:
-    model: functions h, g and f.
-    value_transform: of the value head.
-    reward_transform: of the reward head.
+    objective: the loss of a batch.
     optimiser: optax.
     batch_size: N sequences per update, on this device.
     unroll_steps: K.
@@ -116,14 +100,6 @@ def make_learner(
     value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
     td_lambda: of 'td_lambda'.
     discount: gamma of one step.
-    policy_weight: of the policy loss.
-    value_weight: of the value loss.
-    reward_weight: of the reward loss.
-    chance_weight: of the loss of the chance codes; of models with such.
-    commitment_weight: of the encoder's commitment; likewise.
-    turn_weight: of the turns; of models that predict them.
-    consistency_weight: of EfficientZero's consistency loss; above 0 only with
-      models that can project.
     td_correction: environment steps of age that shorten a sample's n by one;
       0 for none (`targets.td_limits`).
     mixed_value_age: environment steps of age from which values are trained on
@@ -144,13 +120,12 @@ def make_learner(
       target network; 'stream' takes such sequences from the second of `Rings`.
     reanalyse_search: noise-free; required by 'batch' if the fraction is above
       0.
+    value_fn: the network's own value, as of `reanalyse.make_value_fn`; required
+      likewise.
     stacked_frames: S.
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
       for no augmentation. Not with `stack_actions`.
-    distribution: that the policy head is of, in Sampled MuZero; None for plain
-      MuZero's.
-    entropy_weight: with a distribution, of the policy's entropy.
     action_bounds: of continuous actions, least [A] and largest [A].
     axis_name: device axis over which gradients and metrics are averaged.
 
@@ -167,43 +142,13 @@ def make_learner(
   num_fresh = round(reanalyse_fraction * batch_size)
   streamed = reanalyse_form == 'stream' and num_fresh > 0
   store: Any = rings if streamed else replay
-  if num_fresh and not streamed and reanalyse_search is None:
-    raise ValueError(
-      f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search'
-    )
-  if mixed_value_age and (streamed or num_fresh < batch_size):
-    raise ValueError(
-      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
-      f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
-      f'the form {reanalyse_form!r}'
-    )
-  window = unroll_steps + 1 + td_steps
-
-  def value_fn(params: Params, observation: Array) -> Array:
-    return value_transform.invert(model.root(params, observation).value_logits)
-
-  augment_fn = None
-  if shift_pixels or intensity_scale:
-    augment_fn = functools.partial(
-      augment.augment, pixels=shift_pixels, scale=intensity_scale
-    )
-  seen_rows = objective.observed_rows(
-    model, unroll_steps=unroll_steps, consistency_weight=consistency_weight
-  )
-  sample_fn = functools.partial(
-    store.sample,
-    batch_size=batch_size,
-    window=window,
-    stacked_frames=stacked_frames,
-    stack_actions=stack_actions,
-    observed_rows=window if num_fresh and not streamed else seen_rows,
-    alpha=priority_alpha,
-  )
-  if streamed:
-    sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
   refresh_fn = None
   if num_fresh and not streamed:
-    assert reanalyse_search is not None
+    if reanalyse_search is None or value_fn is None:
+      raise ValueError(
+        f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search '
+        'and a value_fn'
+      )
     refresh_fn = functools.partial(
       _refresh_part,
       functools.partial(
@@ -215,6 +160,32 @@ def make_learner(
       ),
       num_fresh,
     )
+  if mixed_value_age and (streamed or num_fresh < batch_size):
+    raise ValueError(
+      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
+      f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
+      f'the form {reanalyse_form!r}'
+    )
+  window = unroll_steps + 1 + td_steps
+  augment_fn = None
+  if shift_pixels or intensity_scale:
+    augment_fn = functools.partial(
+      augment.augment, pixels=shift_pixels, scale=intensity_scale
+    )
+  observed_rows = unroll_steps + 1 if objective.observes_unroll else 1
+  if refresh_fn is not None:
+    observed_rows = window
+  sample_fn = functools.partial(
+    store.sample,
+    batch_size=batch_size,
+    window=window,
+    stacked_frames=stacked_frames,
+    stack_actions=stack_actions,
+    observed_rows=observed_rows,
+    alpha=priority_alpha,
+  )
+  if streamed:
+    sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
   target_fn = functools.partial(
     targets.make_targets,
     unroll_steps=unroll_steps,
@@ -224,22 +195,8 @@ def make_learner(
     td_lambda=td_lambda,
     action_bounds=action_bounds,
   )
-  loss_fn = objective.make_loss(
-    model,
-    value_transform,
-    reward_transform,
-    policy_weight=policy_weight,
-    value_weight=value_weight,
-    reward_weight=reward_weight,
-    chance_weight=chance_weight,
-    commitment_weight=commitment_weight,
-    turn_weight=turn_weight,
-    consistency_weight=consistency_weight,
-    distribution=distribution,
-    entropy_weight=entropy_weight,
-  )
   step = functools.partial(
-    _step, loss_fn, optimiser, target_period, average_decay, axis_name
+    _step, objective.loss, optimiser, target_period, average_decay, axis_name
   )
 
   num_devices = lambda: 1 if axis_name is None else jax.lax.psum(1, axis_name)
@@ -386,7 +343,7 @@ def _prioritise(
 
 
 def _step(
-  loss_fn: Callable[..., tuple[Array, Metrics]],
+  loss_fn: LossFn,
   optimiser: optax.GradientTransformation,
   target_period: int,
   average_decay: float,

@@ -1,6 +1,6 @@
 """The loss of a batch: MuZero's own and what each variant adds to it.
 
-`learner` differentiates the function that `make_loss` returns. Whoever wants
+`learner` differentiates the loss that `make_objective` returns. Whoever wants
 the loss of one unrolled sequence alone takes `losses`.
 """
 
@@ -76,16 +76,16 @@ LossFn = Callable[
 ]
 
 
-def observed_rows(
-  model: Model, *, unroll_steps: int, consistency_weight: float
-) -> int:
-  """Returns of how many rows of a sequence the loss reads the observation."""
-  # The encoder and the consistency loss look at all rows of the unroll.
-  everywhere = model.afterstate is not None or consistency_weight > 0
-  return unroll_steps + 1 if everywhere else 1
+class Objective(NamedTuple):
+  """What a learner minimises."""
+
+  loss: LossFn
+  # Whether the loss reads all K+1 observations of a sequence, not its first
+  # alone: the encoder of chance codes and the consistency loss do.
+  observes_unroll: bool
 
 
-def make_loss(
+def make_objective(
   model: Model,
   value_transform: Transform,
   reward_transform: Transform,
@@ -99,8 +99,8 @@ def make_loss(
   consistency_weight: float = 0.0,
   distribution: Distribution | None = None,
   entropy_weight: float = 0.0,
-) -> LossFn:
-  """Returns the loss of a batch, and everything worth knowing about it.
+) -> Objective:
+  """Returns the loss of a batch, with everything worth knowing about it.
 
   A variant adds a loss per sequence and metrics of its own; what is not used
   is not computed.
@@ -188,7 +188,10 @@ def make_loss(
       metrics = metrics._replace(**extra)
     return total, metrics._replace(loss=total, weight_min=jnp.min(weights))
 
-  return loss_fn
+  return Objective(
+    loss_fn,
+    observes_unroll=model.afterstate is not None or consistency_weight > 0,
+  )
 
 
 def _metrics(

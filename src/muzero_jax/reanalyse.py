@@ -5,7 +5,18 @@ from collections.abc import Callable
 import jax.numpy as jnp
 
 from muzero_jax.search import Search
-from muzero_jax.types import Array, Params, Sequence
+from muzero_jax.transforms import Transform
+from muzero_jax.types import Array, Model, Params, Sequence
+
+# params, observation [B, ...] -> value [B], without a search.
+ValueFn = Callable[[Params, Array], Array]
+
+
+def make_value_fn(model: Model, value_transform: Transform) -> ValueFn:
+  """Returns the network's own value of observations."""
+  return lambda params, observation: value_transform.invert(
+    model.root(params, observation).value_logits
+  )
 
 
 def reanalyse(
@@ -14,7 +25,7 @@ def reanalyse(
   sequence: Sequence,
   *,
   search: Search,
-  value_fn: Callable[[Params, Array], Array],
+  value_fn: ValueFn,
   unroll_steps: int,
   keep_searched: bool = False,
 ) -> Sequence:
@@ -30,7 +41,7 @@ def reanalyse(
     rng_key: for the search.
     sequence: [N, L, ...] with observations of all L rows.
     search: noise-free.
-    value_fn: (params, observation [B, ...]) -> value [B], without a search.
+    value_fn: the network's own value, as of `make_value_fn`.
     unroll_steps: K.
     keep_searched: whether the values that the search found are wanted, too.
 

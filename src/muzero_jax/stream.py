@@ -113,7 +113,7 @@ def make_stream(
   plan: Plan,
   *,
   search: Search,
-  value_fn: Callable[[Params, Array], Array],
+  value_fn: reanalyse.ValueFn,
   stack_actions: bool,
   num_sampled: int = 0,
 ) -> Stream:
@@ -123,7 +123,7 @@ def make_stream(
     spec: of the environment.
     plan: sizes.
     search: noise-free.
-    value_fn: (params, observation [B, ...]) -> value [B], without a search.
+    value_fn: the network's own value, as of `reanalyse.make_value_fn`.
     stack_actions: whether observations hold the actions too.
     num_sampled: C of Sampled MuZero, or 0.
   """
@@ -253,7 +253,7 @@ def _copy(
 def _search_group(
   plan: Plan,
   search: Search,
-  value_fn: Callable[[Params, Array], Array],
+  value_fn: reanalyse.ValueFn,
   stack_actions: bool,
   params: Params,
   rng_key: Array,

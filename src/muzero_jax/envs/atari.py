@@ -185,6 +185,7 @@ class _Host:
     """Returns the first rows of new games."""
     false = np.zeros_like(self._is_last)
     seeds = _seeds(jax.random.key(seed), self._seed, len(false))
+    observation: Any
     observation, _ = self._vector.reset(seed=np.array(seeds))
     self._is_last = false
     return self._row(observation, np.zeros(len(false)), false, ~false)
