@@ -140,6 +140,11 @@ def _check_targets(config: 'Config') -> None:
       f'mixed_value_age = {config.mixed_value_age} needs a fresh search of '
       "all rows: reanalyse_fraction = 1 with reanalyse_form = 'batch', not "
       f'{config.reanalyse_fraction} with {config.reanalyse_form!r}')
+  if config.mixed_value_age and config.value_target == 'monte_carlo':
+    raise ValueError(
+      f'mixed_value_age = {config.mixed_value_age} replaces returns that '
+      "bootstrap from old values, and value_target = 'monte_carlo' bootstraps "
+      'from none: allowed is 0')
   if config.mixed_value_age and config.dataset:
     raise ValueError(
       f'mixed_value_age = {config.mixed_value_age} is for rows that age; those '
@@ -175,7 +180,7 @@ def _check_sampled(config: 'Config') -> None:
       f'{config.family!r} are continuous: give 2 or more')
   for name, off in (
     ('policy_head', 'categorical'), ('entropy_weight', 0),
-    ('proposal_temperature', 1),
+    ('proposal_temperature', 1), ('proposal_share', 1),
   ):
     if getattr(config, name) != off and not number:
       raise ValueError(
