@@ -16,13 +16,16 @@ from muzero_jax.envs import base
 from muzero_jax.types import EnvSpec, Sequence
 
 
-@pytest.mark.parametrize('name, most, changes', [
-  ('bandit', 0.15, {}),
-  ('two_steps', 0.03, dict(reanalyse_fraction=0.5)),
+@pytest.mark.parametrize('name, most, iterations, changes', [
+  ('bandit', 0.15, 160, {}),
+  ('two_steps', 0.03, 80, dict(reanalyse_fraction=0.5)),
 ])
-def test_learns_toys_that_plain_muzero_cannot(name, most, changes):
+def test_learns_toys_that_plain_muzero_cannot(
+  name, most, iterations, changes
+):
   config = toy_control.config(**changes)
-  state, metrics = toy_control.train(config, toy_control.make(name), 80)
+  state, metrics = toy_control.train(
+    config, toy_control.make(name), iterations)
   assert np.isfinite(metrics.learner.loss)
   assert toy_control.regret(config, name, state) < most
 

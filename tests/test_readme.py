@@ -25,7 +25,7 @@ _DOCUMENTS = ('README.md', 'BUILD.md', 'docs/results.md')
 
 # Compiles the least; what a user sees is one device, not eight.
 _XLA_FLAGS = (
-  '--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true')
+  '--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false')
 
 # A run directory as training leaves it, for the block that loads an agent.
 _MAKE_RUN = '''
