@@ -48,10 +48,12 @@ _BOOKKEEPING = (
   'log_period', 'checkpoint_period', 'max_checkpoints', 'env_threads',
   'snapshot_period',
 )
-_SCRIPTS = {'gymnax': 'classic'}  # Where it is not named like the family.
+# Where it is not named like the family.
+_SCRIPTS = {'gymnax': 'classic', 'physics': 'continuous'}
 _PACKAGES = {
   'atari': ('ale-py',), 'gymnax': ('gymnax',), 'board': ('pgx',),
-  'minatar': ('pgx',),
+  'minatar': ('pgx',), 'stochastic': ('pgx',), 'continuous': ('gymnax',),
+  'physics': ('brax',), 'gymnasium': ('gymnasium',),
 }
 
 

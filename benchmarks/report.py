@@ -42,8 +42,11 @@ def page(results: Mapping[str, Any], template: str) -> str:
     template: text with fields in braces.
   """
   goals = results['goals']
+  uniform = results.get('uniform', {})
   records = {
-    name: record for name, record in results.items() if 'seeds' in record
+    name: {**record, 'uniform': uniform[record['environment']]}
+    if record['environment'] in uniform else record
+    for name, record in results.items() if 'seeds' in record
   }
   headings = dict(
     reversed(found) for found in

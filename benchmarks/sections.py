@@ -55,6 +55,13 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   if 'random' in agents[0] and isinstance(agents[0]['random'], (int, float)):
     said += f'{errors_above_random(agents[0]):.0f} standard errors above random'
     said += f'; human-normalised {agents[0]["human_normalised"]:.2f}. '
+  if 'uniform' in record:
+    uniform = record['uniform']
+    said += f'Uniformly random actions: {_number(uniform["mean"])} ± '
+    said += f'{_number(uniform["standard_error"])} (`{uniform["command"]}`). '
+  if 'data' in record:
+    said += f'The {record["data"]["num_episodes"]:,} episodes of the data have '
+    said += f'{_number(record["data"]["mean_return"])} in the mean. '
   if bar:
     failed = unmet(record, bar)
     verdict = f'not met: {", ".join(failed)}' if failed else 'met'
@@ -94,8 +101,10 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   """Returns which conditions of a bar a record misses, in words.
 
   Conditions are `score` (a number, or the field of a row that holds it; of
-  the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent and
-  `errors_above_random` at least; `steps` and `seconds` at most.
+  the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
+  the points against opponents, `errors_above_random` and `errors_above_uniform`
+  at least; `above_data`, that each seed surpasses what it learnt from; `steps`
+  and `seconds` at most.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
@@ -104,6 +113,7 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   least: Any = bar.get('score', -float('inf'))
   least = agents[0][least] if isinstance(least, str) else least
   opponent: Any = bar.get('no_loss_to')
+  percent: Any = bar.get('percent', {})
   errors: Any = bar.get('errors_above_random')
   limit = lambda name: bar.get(name, float('inf'))
   missed = {
@@ -111,12 +121,29 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
     'the number of seeds': len(agents) < bar.get('seeds', 1),
     'games were lost': bool(opponent) and any(
       row[opponent]['losses'] for row in agents),
+    **{
+      f'the points against {name}': any(
+        100 * _share(row[name]) < wanted for row in agents)
+      for name, wanted in percent.items()
+    },
+    'the mean of the data': bool(bar.get('above_data')) and any(
+      row['mean'] <= record['data']['mean_return'] for row in agents),
     'too near to random': bool(errors) and any(
       errors_above_random(row) < errors for row in agents),
+    'too near to random actions': any(
+      errors_above_uniform(row, record['uniform'])
+      < bar['errors_above_uniform'] for row in agents
+    ) if 'errors_above_uniform' in bar else False,
     'the steps': max(row['step'] for row in agents) > limit('steps'),
     'the time': max(map(_seconds, agents)) > limit('seconds'),
   }
   return [name for name, failed in missed.items() if failed]
+
+
+def _share(match: Mapping[str, Any]) -> float:
+  """Returns the share of the points, half a point for a draw."""
+  games = match['wins'] + match['draws'] + match['losses']
+  return (match['wins'] + match['draws'] / 2) / games
 
 
 def errors_above_random(row: Mapping[str, Any]) -> float:
@@ -124,6 +151,15 @@ def errors_above_random(row: Mapping[str, Any]) -> float:
   if not row['standard_error']:  # Of one episode, or of equal ones.
     return float('inf') if row['mean'] > row['random'] else 0.0
   return (row['mean'] - row['random']) / row['standard_error']
+
+
+def errors_above_uniform(
+  row: Mapping[str, Any], uniform: Mapping[str, Any]
+) -> float:
+  """Returns how many standard errors of the difference a score is above that
+  of uniformly random actions."""
+  error = math.hypot(row['standard_error'], uniform['standard_error'])
+  return (row['mean'] - uniform['mean']) / error
 
 
 def _wall_clock(record: Mapping[str, Any]) -> str:
@@ -167,7 +203,10 @@ def _score_columns(agents: list[dict[str, Any]]) -> dict[str, str]:
       ', '.join(str(row[name][k]) for k in ('wins', 'draws', 'losses'))
       for row in agents
     ]
-    columns[f'Won, drawn, lost against {name}'] = _each(games)
+    columns[f'Won, drawn, lost against {name}'] = _each([
+      f'{text} ({_share(row[name]):.1%})'
+      for text, row in zip(games, agents, strict=True)
+    ])
   if not matches:
     columns['Score'] = _each([_number(row['mean']) for row in agents])
   if len(agents) > 1:

@@ -95,10 +95,18 @@ def test_curves_meet_where_all_reach():
   (dict(errors_above_random=3), ['too near to random']),
   (dict(errors_above_random=2, seeds=2, steps=100, seconds=62), []),
   (dict(no_loss_to='perfect'), ['games were lost']),
+  (dict(percent=dict(perfect=62.5)), []),
+  (dict(percent=dict(perfect=63)), ['the points against perfect']),
+  (dict(above_data=True), ['the mean of the data']),
+  (dict(errors_above_uniform=0.5), ['too near to random actions']),
+  (dict(errors_above_uniform=0.4), []),
 ])
 def test_bars(bar, missed):
-  extra = dict(random=0.0, human=9.0, perfect=dict(losses=1))
-  record = _record(_row(1.0, **extra), _row(3.0, seed=1, **extra))
+  extra = dict(
+    random=0.0, human=9.0, perfect=dict(wins=2, draws=1, losses=1))
+  record = dict(
+    _record(_row(1.0, **extra), _row(3.0, seed=1, **extra)),
+    data=dict(mean_return=1.0), uniform=dict(mean=0.5, standard_error=1.0))
   assert sections.unmet(record, bar) == missed
 
 
