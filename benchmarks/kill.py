@@ -45,7 +45,6 @@ FIELDS: dict[str, Any] = dict(
   num_devices=1, eval_episodes=0, log_period=5.0, checkpoint_period=0.0,
 )
 _SAVED = re.compile(r'saved the checkpoint of step ([\d,]+) ')
-_STARTED = 'compiling the training step ... took'
 _STARTUP = 5.0  # Seconds in which an early kill falls.
 
 
@@ -65,7 +64,7 @@ def measure(
     num_kills: how often.
     num_iterations: of the whole run; enough that no life reaches its end.
     seed: of the moments and of the run.
-    most_seconds: the latest kill, counted from the end of the start-up.
+    most_seconds: the latest kill, counted from the first checkpoint.
     report: called with one line per kill.
 
   Raises:
@@ -147,7 +146,7 @@ def _live_and_die(
     process = subprocess.Popen(
       _command(workdir, fields), env=_environ(folder), stdout=file,
       stderr=subprocess.STDOUT)
-    while not early and _STARTED not in log.read_text(encoding='utf-8'):
+    while not early and not _SAVED.search(log.read_text(encoding='utf-8')):
       if process.poll() is not None:
         break
       time.sleep(0.01)

@@ -29,7 +29,7 @@ def main(arguments: flags.Arguments) -> int:
   print(f'{env.spec.name}: {mean:.2f} +- {error:.2f} over {len(returns)} '
         'episodes of uniformly random actions')
   common.store(_RESULTS, env.spec.name, dict(
-    command='python -m benchmarks.uniform ' + ' '.join(common.argv()),
+    command=' '.join(['python -m benchmarks.uniform', *common.argv()]),
     num_episodes=len(returns), mean=mean, standard_error=error,
     **common.machine(),
   ))

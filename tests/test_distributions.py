@@ -148,7 +148,8 @@ def test_leading_axes_are_independent(name):
     np.testing.assert_allclose(
       action[i, k], one.transform(logits[i], noise[k]), rtol=1e-6)
     np.testing.assert_allclose(
-      log_prob[i, k], one.log_prob(logits[i], action[i, k]), rtol=1e-5, atol=1e-5)
+      log_prob[i, k], one.log_prob(logits[i], action[i, k]), rtol=1e-5,
+      atol=1e-5)
   np.testing.assert_allclose(
     one.entropy(logits)[1], one.entropy(logits[1]), rtol=1e-5)
   assert one.mode(logits).shape == action[:, 0].shape
