@@ -9,7 +9,7 @@ be among them or be older than as many as are kept. At the end the run goes on
 to its last step, and all that its checkpoint holds (parameters, target,
 optimiser, replay, environments, keys, counters) must be bit for bit that of
 the run that was left alone. Every fourth kill falls into the start-up, the
-others into training and saving.
+others into training and saving, after the first checkpoint of that life.
 """
 
 import argparse

@@ -24,7 +24,7 @@ def overview(
     told = f' ({goal["score"]})' if 'score' in goal else ''
     rows.append([
       f'[{title(name, record, goals)}](#{anchor(headings[name])})',
-      _score(record) + told, _most(agents, 'step'),
+      _score(record) + told, _steps(agents),
       _most(agents, 'updates'),
       _wall_clock(record), tables.machine(record), _seeds(record),
       _published(goal, fields),
@@ -45,7 +45,7 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   columns = {
     'Command': f'`{record["command"]}`', 'Seeds': _seeds(record),
     'Hardware': hardware, 'Wall-clock': _wall_clock(record),
-    'Steps': _most(agents, 'step'), 'Updates': _most(agents, 'updates'),
+    'Steps': _steps(agents), 'Updates': _most(agents, 'updates'),
     **_score_columns(agents),
   }
   parts = [tables.table(list(columns), [list(columns.values())])]
@@ -58,7 +58,8 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   if 'uniform' in record:
     uniform = record['uniform']
     said += f'Uniformly random actions: {_number(uniform["mean"])} ± '
-    said += f'{_number(uniform["standard_error"])} (`{uniform["command"]}`). '
+    error = _number(uniform['standard_error'], like=uniform['mean'])
+    said += f'{error} (`{uniform["command"]}`). '
   if 'data' in record:
     said += f'The {record["data"]["num_episodes"]:,} episodes of the data have '
     said += f'{_number(record["data"]["mean_return"])} in the mean. '
@@ -159,7 +160,10 @@ def errors_above_uniform(
   """Returns how many standard errors of the difference a score is above that
   of uniformly random actions."""
   error = math.hypot(row['standard_error'], uniform['standard_error'])
-  return (row['mean'] - uniform['mean']) / error
+  gain = row['mean'] - uniform['mean']
+  if not error:  # Of episodes that are all equal.
+    return math.copysign(math.inf, gain) if gain else 0.0
+  return gain / error
 
 
 def _wall_clock(record: Mapping[str, Any]) -> str:
@@ -204,7 +208,7 @@ def _score_columns(agents: list[dict[str, Any]]) -> dict[str, str]:
       for row in agents
     ]
     columns[f'Won, drawn, lost against {name}'] = _each([
-      f'{text} ({_share(row[name]):.1%})'
+      f'{text} ({100 * _share(row[name]):.1f} %)'
       for text, row in zip(games, agents, strict=True)
     ])
   if not matches:
@@ -233,6 +237,11 @@ def _seeds(record: Mapping[str, Any]) -> str:
   if agents[0]['num_agents'] > 1:
     return f'{len(agents)} agents, side by side in one program'
   return ', '.join(str(row['seed']) for row in agents)
+
+
+def _steps(agents: list[dict[str, Any]]) -> str:
+  """Returns the steps of the environment; none of what learnt from data."""
+  return '-' if agents[0].get('unit') == 'updates' else _most(agents, 'step')
 
 
 def _most(agents: list[dict[str, Any]], name: str) -> str:

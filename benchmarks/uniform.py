@@ -4,7 +4,8 @@ python -m benchmarks.uniform --preset=pendulum [--field=value ...]
 
 One episode of each of 1,000 environments, as an evaluation would play them.
 Continuous actions are drawn between their bounds. Prints the mean return with
-its standard error and adds both to benchmarks/results/uniform.json.
+its standard error and adds both to benchmarks/results/uniform.json, in place of
+an older record of the same environment: leave its rules as they are.
 """
 
 import pathlib
@@ -22,6 +23,8 @@ def main(arguments: flags.Arguments) -> int:
   from benchmarks import common
   from muzero_jax import envs
 
+  # One alone tells whether it can be: a thousand of some take a minute.
+  check(envs.make(config, num_envs=1, evaluation=True))
   env = envs.make(config, num_envs=_EPISODES, evaluation=True)
   returns = play(env, _EPISODES, seed=config.seed)
   mean = float(returns.mean())
@@ -36,24 +39,35 @@ def main(arguments: flags.Arguments) -> int:
   return 0
 
 
+def check(env: Any) -> None:
+  """Raises ValueError where one episode of each environment cannot be had."""
+  from muzero_jax.types import HostEnvironment
+
+  spec = env.spec
+  if isinstance(env, HostEnvironment):
+    env.close()
+    raise ValueError(
+      f'env_id: {spec.name} is stepped by the host; allowed are environments '
+      'that run in JAX')
+  if spec.num_players != 1 or not spec.max_episode_steps:
+    raise ValueError(
+      f'env_id: {spec.name} has {spec.num_players} players and a limit of '
+      f'{spec.max_episode_steps} steps; allowed are 1 player and a limit above '
+      '0')
+
+
 def play(env: Any, num_envs: int, *, seed: int) -> Any:
   """Returns the return of the first episode of each environment [B].
 
   Args:
-    env: of JAX, one player.
+    env: as `check` lets it pass.
     num_envs: B.
     seed: of the environments and of the actions.
-
-  Raises:
-    ValueError: an environment of the host, or one without a time limit.
   """
   import jax
   import jax.numpy as jnp
 
   spec = env.spec
-  if not spec.max_episode_steps or spec.num_players != 1:
-    raise ValueError(
-      f'env_id: {spec.name} needs one player and a limit of steps')
 
   def draw(rng_key, legal_actions):
     if spec.is_continuous:

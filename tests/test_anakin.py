@@ -73,7 +73,7 @@ def test_what_is_switched_off_changes_nothing():
   variants = dict(
     chance_weight=3.0, commitment_weight=3.0, projection_size=7,
     prefix_units=3, reanalyse_rows_per_iteration=24, offline_updates=7,
-    mixed_value_start=7, turn_weight=3.0, action_bins=9, proposal_share=0.5,
+    mixed_value_start=7, turn_weight=3.0, action_bins=9,
   )
   programs = [
     anakin.make_anakin(

@@ -208,6 +208,7 @@ def test_environments_check_bounds():
 @pytest.mark.parametrize('changes, words', [
   (dict(num_sampled_actions=1), 'num_sampled_actions = 1 leaves no choice'),
   (dict(num_sampled_actions=0), 'num_sampled_actions = 0 is for discrete'),
+  (dict(proposal_share=0.5), 'proposal_share = 0.5 does nothing at proposal_t'),
   (dict(chance_codes=4), 'num_sampled_actions = 8 needs chance_codes = 0'),
   (dict(dataset='x'), 'num_sampled_actions = 8 needs dataset to be empty'),
   (dict(family='classic', num_sampled_actions=0),

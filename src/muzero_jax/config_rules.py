@@ -186,6 +186,10 @@ def _check_sampled(config: 'Config') -> None:
       raise ValueError(
         f'{name} = {getattr(config, name)!r} does nothing without '
         f'num_sampled_actions; allowed is {off!r}')
+  if config.proposal_share != 1 and config.proposal_temperature == 1:
+    raise ValueError(
+      f'proposal_share = {config.proposal_share!r} does nothing at '
+      'proposal_temperature = 1.0; allowed is 1.0')
   if number and config.chance_codes:
     raise ValueError(
       f'num_sampled_actions = {number} needs chance_codes = 0, not '

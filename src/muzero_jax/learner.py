@@ -92,7 +92,7 @@ def make_learner(
   """Returns the learner's functions.
 
   Args:
-    objective: the loss of a batch.
+    objective: as of `objective.make_objective`.
     optimiser: optax.
     batch_size: N sequences per update, on this device.
     unroll_steps: K.
@@ -126,13 +126,14 @@ def make_learner(
     stack_actions: whether observations hold the actions too.
     symmetries: of the game, by which each sequence is turned at random; None
       for no augmentation. Not with `stack_actions`.
-    action_bounds: of continuous actions, least [A] and largest [A].
+    action_bounds: of continuous actions, least [A] and largest [A]; required
+      where there are such.
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    ValueError: if a fraction above 0 comes without a search, symmetries
-      with actions in the observations, or mixed values with rows that are not
-      searched afresh.
+    ValueError: if a fraction above 0 comes without a search or a value
+      function, symmetries with actions in the observations, or mixed values
+      with rows that are not searched afresh.
   """
   if symmetries is not None and stack_actions:
     raise ValueError(

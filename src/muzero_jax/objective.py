@@ -71,6 +71,7 @@ class Metrics(NamedTuple):
 
 
 # params, sequence [N, L, ...], target [N, ...], weights [N] -> loss, metrics.
+# The sequence's observations are [N, 1, ...] at least, or [N, K + 1, ...].
 LossFn = Callable[
   [Params, Sequence, Target, Array], tuple[Array, Metrics]
 ]
@@ -100,7 +101,7 @@ def make_objective(
   distribution: Distribution | None = None,
   entropy_weight: float = 0.0,
 ) -> Objective:
-  """Returns the loss of a batch, with everything worth knowing about it.
+  """Returns the loss of a batch, and which observations it reads.
 
   A variant adds a loss per sequence and metrics of its own; what is not used
   is not computed.

@@ -21,8 +21,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_steps=145_000),
   # Own choice, after `cartpole` and `minatar`, for LunarLander: returns from
   # -500 to 300, single rewards up to 100, both within the support. With the
-  # prior's full weight, priorities, half of the updates, discount 0.99 and
-  # td_steps 10 the lander learnt to stay in the air (changed together).
+  # prior's full weight, floor 3, priorities, half of the updates, discount 0.99
+  # and td_steps 10 the lander learnt to stay in the air (changed together).
   'gymnasium': dict(
     family='gymnasium', env_id='LunarLander-v3', network='mlp', num_blocks=1,
     num_channels=128, head_hidden=64, support_bins=51, support_max=25.0,
@@ -34,7 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     temperature_at=(0.0, 0.4, 0.7), num_steps=800_000),
   # Own choice, after `cartpole`; candidates as many as simulations, so that
   # each is tried once at the root. A step costs up to 16, so that returns of
-  # 200 steps go from -1,900 to about -100.
+  # 200 steps go from -1,900 to about -100. Its last iteration ends below 300k.
   'pendulum': dict(
     family='continuous', env_id='Pendulum-v1', network='mlp', num_blocks=1,
     num_channels=128, head_hidden=64, support_bins=81, support_max=40.0,

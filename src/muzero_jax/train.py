@@ -243,6 +243,9 @@ def _iterate(
   last_save = time.monotonic()
   next_snapshot = _next_snapshot(config, _least(state.num_steps))
   stop.deferred = True
+  # Whoever compiled meanwhile may have swallowed the exception of a signal.
+  if stop.signum:
+    raise _StoppedError
   done = False
   while not done:
     state, device_metrics = step_fn(state)
