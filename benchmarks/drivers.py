@@ -60,7 +60,7 @@ def _measure(config: Any) -> dict[str, float]:
   from muzero_jax import drivers, envs
 
   probe = envs.make(config, num_envs=1)
-  _, driver = drivers.make(config, envs.make, probe)
+  driver = drivers.make(config, envs.make, probe)
   state = driver.init(jax.random.key(config.seed))
   start = time.perf_counter()
   stepping = drivers.stepping(driver, state, print)

@@ -4,7 +4,6 @@
 benchmark holds.
 """
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -94,13 +93,13 @@ def last_kill(record: dict[str, Any]) -> int:
 
 
 def throughput(records: dict[str, Any]) -> str:
-  """Returns speed and the shares of time, one row for each preset."""
+  """Returns speed and the shares of time, one row for each command."""
   rows = []
   for record in records.values():
-    preset = re.findall(r'--preset=(\w+)', record['command'])
+    flags = record['command'].split('benchmarks.throughput ')[-1]
     whole, parts = record['iteration_seconds'], record['part_seconds']
     rows.append([
-      f'`{preset[0]}`' if preset else record['environment'],
+      f'`{flags.removeprefix("--preset=")}`',
       f'{record["num_envs"]} x {record["rollout_length"]} rows, '
       f'{record["num_simulations"]} simulations, '
       f'{record["updates_per_iteration"]} updates of {record["batch_size"]}',
@@ -109,10 +108,28 @@ def throughput(records: dict[str, Any]) -> str:
       f'{record["updates_per_second"]:.0f}',
       *(f'{parts[name]:.3f} s, {parts[name] / whole:.0%}'
         for name, _ in _PARTS),
+      f'{parts["search"] / parts["networks of the search"]:.1f}',
     ])
   return table(
     ('Preset', 'One iteration', 'Time', 'Rows/s', 'Simulations/s', 'Updates/s',
-     *(label for _, label in _PARTS)), rows)
+     *(label for _, label in _PARTS), 'Search / its networks'), rows)
+
+
+def drivers(record: dict[str, Any]) -> str:
+  """Returns the rates of both drivers on the same environment."""
+  found = record['drivers']
+  first = found['anakin']['iteration_seconds']
+  return table(
+    ('Driver', 'One iteration', 'Rows/s', 'Simulations/s', 'Updates/s',
+     'Of anakin'),
+    [
+      [name, f'{row["iteration_seconds"]:.3f} s',
+       f'{row["rows_per_second"]:,.0f}',
+       f'{row["simulations_per_second"]:,.0f}',
+       f'{row["updates_per_second"]:.0f}',
+       f'{first / row["iteration_seconds"]:.0%}']
+      for name, row in found.items()
+    ])
 
 
 def strength(records: dict[str, Any]) -> str:

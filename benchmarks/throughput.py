@@ -68,7 +68,7 @@ def main(arguments: flags.Arguments) -> int:
     **common.machine(),
   )
   print('\n'.join(_table(result)))
-  common.store(_RESULTS, env.spec.name, result)
+  common.store(_RESULTS, ' '.join(common.argv()), result)
   return 0
 
 

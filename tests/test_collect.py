@@ -56,17 +56,18 @@ def test_agents_side_by_side(tmp_path):
 
 def test_the_command_is_that_of_the_nearest_flagfile():
   values = dict(
-    family='gymnax', env_id='Acrobot-v1', discount=0.99, gumbel_min_range=0.3,
-    updates_per_iteration=32, num_steps=600_000, num_seeds=3,
-    eval_episodes=100, eval_envs=100)
+    family='gymnax', env_id='Acrobot-v1', discount=0.99, support_max=10.0,
+    gumbel_min_range=1.0, priority_alpha=0.0, temperature=(1.0, 0.5),
+    temperature_at=(0.0, 0.5), updates_per_iteration=32, num_steps=600_000,
+    num_seeds=3, eval_episodes=100, eval_envs=100)
   config = config_lib.from_preset('cartpole', **values)
   assert learning.training_command(config, tell_seed=True) == (
     'python -m experiments.classic '
     '--flagfile=experiments/flagfiles/classic/acrobot.flags')
   config = config_lib.from_preset(
-    'cartpole', **values | dict(augment_symmetry=True, temperature=(1, 0.5, 0)))
+    'cartpole', **values | dict(augment_symmetry=True, temperature=(1.0, 0.25)))
   assert learning.training_command(config, tell_seed=False).endswith(
-    'acrobot.flags --temperature=1.0,0.5,0.0 --augment_symmetry=true')
+    'acrobot.flags --temperature=1.0,0.25 --augment_symmetry=true')
 
 
 @pytest.mark.parametrize('fields, line', [

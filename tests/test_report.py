@@ -49,7 +49,7 @@ def test_a_figure_changed_in_json_changes_the_page(name):
   if name == 'cartpole':
     record['seeds'][3]['mean'] = 480.0
   elif name == 'throughput':
-    record['board/tic_tac_toe']['rows_per_second'] = 1234.0
+    record['--preset=tic_tac_toe']['rows_per_second'] = 1234.0
   elif name == 'kill':
     record['num_arrays'] = 99
   else:
