@@ -208,6 +208,9 @@ def test_environments_check_bounds():
 @pytest.mark.parametrize('changes, words', [
   (dict(num_sampled_actions=1), 'num_sampled_actions = 1 leaves no choice'),
   (dict(num_sampled_actions=0), 'num_sampled_actions = 0 is for discrete'),
+  (dict(policy_head='categorical'), "'continuous'; take tanh_gaussian or fact"),
+  (dict(network='board_resnet'), "network = 'board_resnet' is not for the con"),
+  (dict(stack_actions=True), "'continuous'; take False"),
   (dict(proposal_share=0.5), 'proposal_share = 0.5 does nothing at proposal_t'),
   (dict(chance_codes=4), 'num_sampled_actions = 8 needs chance_codes = 0'),
   (dict(dataset='x'), 'num_sampled_actions = 8 needs dataset to be empty'),
@@ -225,7 +228,8 @@ def test_settings_that_do_not_fit(changes, words):
   (dict(network='board_resnet'), "network = 'board_resnet': the actions of"),
 ])
 def test_settings_that_do_not_fit_the_environment(changes, words):
-  config = toy_control.config(**changes)
+  # Families that always have such actions are told by their configuration.
+  config = toy_control.config(family='gymnasium', **changes)
   spec = toy_control.make('bandit')(config, num_envs=1).spec
   with pytest.raises(ValueError, match=words):
     factory.make_system(config, spec)

@@ -245,6 +245,10 @@ def load(
     raise ValueError(
       f'index={index}: the run has {config.num_seeds} agents, from 0 on'
     )
+  # Told before anything is built: some environments take half a minute.
+  nothing = f'workdir {workdir} has no checkpoint yet'
+  if snapshot is None and not checkpoint.steps(workdir):
+    raise ValueError(nothing)
   spec = make_env(config, num_envs=1, evaluation=True).spec
   system = factory.make_system(config, spec)
   abstract = jax.eval_shape(
@@ -262,7 +266,7 @@ def load(
     part = 'average_params' if config.average_decay else 'params'
     found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
     if found is None:
-      raise ValueError(f'workdir {workdir} has no checkpoint yet')
+      raise ValueError(nothing)
     step, params = found
   else:
     step = snapshot

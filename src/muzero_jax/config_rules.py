@@ -178,6 +178,17 @@ def _check_sampled(config: 'Config') -> None:
     raise ValueError(
       f'num_sampled_actions = 0 is for discrete actions; those of family = '
       f'{config.family!r} are continuous: give 2 or more')
+  if config.family in ('continuous', 'physics'):
+    for name, refused, instead in (
+      ('policy_head', config.policy_head == 'categorical',
+       'tanh_gaussian or factored_categorical'),
+      ('network', config.network != 'mlp', 'mlp'),
+      ('stack_actions', config.stack_actions, False),
+    ):
+      if refused:
+        raise ValueError(
+          f'{name} = {getattr(config, name)!r} is not for the continuous '
+          f'actions of family = {config.family!r}; take {instead}')
   for name, off in (
     ('policy_head', 'categorical'), ('entropy_weight', 0),
     ('proposal_temperature', 1), ('proposal_share', 1),
