@@ -19,7 +19,7 @@ def test_sources_fit_their_flagfiles(which):
   source = benchmark.SOURCES[which]
   online = config_lib.from_preset(source.preset, **source.fields)
   offline = learning.read_flagfile(learning.FLAGFILES / source.flagfile)
-  assert offline.dataset and offline.reanalyse_fraction == 1
+  assert offline.dataset
   assert not offline.priority_alpha
   for name in ('family', 'env_id', 'num_channels', 'discount'):
     assert getattr(offline, name) == getattr(online, name)
