@@ -20,6 +20,9 @@ def test_sources_fit_their_flagfiles(which):
   online = config_lib.from_preset(source.preset, **source.fields)
   offline = learning.read_flagfile(learning.FLAGFILES / source.flagfile)
   assert offline.dataset
+  # Unplugged's share learns CartPole; on MinAtar it learns nothing.
+  share = {'cartpole': 1, 'minatar_breakout': 0}[which]
+  assert offline.reanalyse_fraction == share
   assert not offline.priority_alpha
   for name in ('family', 'env_id', 'num_channels', 'discount'):
     assert getattr(offline, name) == getattr(online, name)
