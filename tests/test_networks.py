@@ -42,6 +42,8 @@ def atari(**kwargs):
 CASES = {
   'mlp': (mlp, (5,), np.float32, (8,)),
   'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
+  'mlp_lines': (
+    functools.partial(mlp, line_channels=4), (3, 3, 2), np.uint8, (8,)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
   'atari': (atari, (36, 36, 2), np.uint8, (5, 5, 8)),
 }
@@ -322,13 +324,33 @@ def test_board_preset():
   assert transition == [(3, 3, 256 + 2, 256)]
 
 
-@pytest.mark.parametrize('network,shape,message', [
-  ('board_resnet', (5,), "use network='mlp'"),
-  ('atari_resnet', (5,), "use network='mlp'"),
-  ('atari_resnet', (10, 10, 3), 'at least 12 pixels'),
+def test_all_lines_share_their_features():
+  """Rows, then columns, each through the same two layers."""
+  network = mlp(line_channels=4)
+  params, _ = compiled('mlp_lines')
+  params = moved(params)
+  image = observations('mlp_lines')
+  found = network.apply(params, image, method='embed').reshape(BATCH, 2, 3, 4)
+  layers = [params['params'][f'line_layers_{i}'] for i in range(2)]
+  for line in range(3):
+    for kind, pixels in enumerate((image[:, line], image[:, :, line])):
+      x = (pixels.reshape(BATCH, -1) / 255 - 0.5) * 4
+      for layer in layers:
+        x = np.maximum(x @ layer['kernel'] + layer['bias'], 0)
+      np.testing.assert_allclose(found[:, kind, line], x, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize('fields,shape,message', [
+  (dict(network='board_resnet'), (5,), "use network='mlp'"),
+  (dict(network='atari_resnet'), (5,), "use network='mlp'"),
+  (dict(network='atari_resnet'), (10, 10, 3), 'at least 12 pixels'),
+  (dict(network='mlp', stem_channels=4), (5,), 'stem_channels=4: needs images'),
+  (dict(network='mlp', line_channels=4), (5,), 'line_channels=4: needs images'),
+  (dict(network='mlp', line_channels=4), (4, 3, 2),
+   'line_channels=4: needs square images, but those of test are 4 by 3'),
 ])
-def test_a_network_that_does_not_fit_is_refused(network, shape, message):
-  settings = config.Config(network=network, family='atari', env_id='pong')
+def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
+  settings = config.Config(family='atari', env_id='pong', **fields)
   spec = EnvSpec('test', shape, np.float32, 3)
   with pytest.raises(ValueError, match=message):
     factory.make_system(settings, spec)

@@ -130,6 +130,8 @@ def test_reward_plus_discounted_value_decides(policy):
       bandit(rewards, values), jax.random.key(0), jnp.zeros(1), legal(1, 3)
     )
     assert result.action[0] == best
+    np.testing.assert_allclose(
+      result.action_value[0], rewards[best] + 0.5 * values[best], rtol=1e-5)
 
 
 @pytest.mark.parametrize('policy', POLICIES)

@@ -255,6 +255,7 @@ def test_it_learns_what_a_model_without_chance_cannot():
   assert found.action.tolist() == [SAFE, CLAIM, PASS]
   assert float(found.policy[START, SAFE]) > 0.75
   np.testing.assert_allclose(found.value, [0.7, 1.0, 0.0], atol=0.1)
+  np.testing.assert_allclose(found.action_value, [0.7, 1.0, 0.0], atol=0.1)
   assert 1.1 < float(metrics.codes_in_use) < 3
   plain, metrics = trained(0)
   assert metrics.codes_in_use is None

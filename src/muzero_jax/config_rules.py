@@ -101,10 +101,15 @@ def _check_network(config: 'Config') -> None:
     raise ValueError(
       f'support_bins = {config.support_bins} is even; it must be odd, so '
       'that one bin is 0')
-  if config.stem_channels and config.network != 'mlp':
+  for name in ('stem_channels', 'line_channels'):
+    if getattr(config, name) and config.network != 'mlp':
+      raise ValueError(
+        f'{name} = {getattr(config, name)} needs network = \'mlp\', not '
+        f'{config.network!r}')
+  if config.stem_channels and config.line_channels:
     raise ValueError(
-      f'stem_channels = {config.stem_channels} needs network = \'mlp\', not '
-      f'{config.network!r}, which is convolutional itself')
+      f'line_channels = {config.line_channels}: only without stem_channels, '
+      f'not with {config.stem_channels}')
   if config.chance_codes and config.network != 'mlp':
     raise ValueError(
       f'chance_codes = {config.chance_codes} needs network = \'mlp\', not '

@@ -150,19 +150,27 @@ def _make_network(
       predicts_turn=not spec.alternates,
       **common,
     )
-  if config.network == 'mlp' and not config.stem_channels:
+  front = next((
+    (name, getattr(config, name)) for name in ('stem_channels', 'line_channels')
+    if getattr(config, name)), None)
+  if config.network == 'mlp' and front is None:
     return make_mlp()
   if len(spec.observation_shape) != 3:
     wanted = f'network={config.network!r}'
-    if config.stem_channels:
-      wanted = f'stem_channels={config.stem_channels}'
+    if front is not None:
+      wanted = '{}={}'.format(*front)
     raise ValueError(
       f'{wanted}: needs images, but observations of '
       f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
-      'with stem_channels=0'
+      'with stem_channels=0 and line_channels=0'
     )
-  if config.network == 'mlp':
-    return make_mlp(stem_channels=config.stem_channels)
+  height, width = spec.observation_shape[:2]
+  if config.line_channels and height != width:
+    raise ValueError(
+      f'line_channels={config.line_channels}: needs square images, but those '
+      f'of {spec.name} are {height} by {width}; use 0')
+  if front is not None:
+    return make_mlp(**dict([front]))
   common.update(
     channels=config.num_channels, head_channels=config.head_channels
   )

@@ -171,6 +171,9 @@ class SearchOutput(NamedTuple):
   network_value: Array  # [B] f32, the network's own value of the root.
   # Sampled MuZero: the actions that `policy` [B, C] is of.
   candidates: Array | None = None  # [B, C], or [B, C, A] f32.
+  # [B] f32, the searched q-value of `action`: of an afterstate, where there are
+  # any. Always there from `search.make_search`.
+  action_value: Array | None = None
 
 
 class History(NamedTuple):

@@ -213,7 +213,7 @@ def _checked(
 def _search(
   model: Model,
   root_fn: Callable[..., mctx.RootFnOutput],
-  run: Callable[..., tuple[Array, Array, Array]],
+  run: Callable[..., tuple[Array, Array, Array, Array]],
   params: Params,
   rng_key: Array,
   observation: Array,
@@ -229,11 +229,12 @@ def _search(
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
   )
-  action, policy, value = run(
+  action, policy, value, qvalues = run(
     params, rng_key, root, legal_actions, temperature
   )
   found = SearchOutput(
-    action=action, policy=policy, value=value, network_value=root.value
+    action=action, policy=policy, value=value, network_value=root.value,
+    action_value=qvalues[jnp.arange(len(action)), action],
   )
   if model.candidates is None:
     return found
@@ -367,7 +368,7 @@ def _gumbel_policy(
   keep_share: float,
   max_num_considered_actions: int,
   **kwargs: Any,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
@@ -408,7 +409,7 @@ def _gumbel_policy(
     policy = jax.nn.softmax(policies.mask_logits(
       improved - decay * prior, ~legal_actions
     ))
-  return output.action, policy, value
+  return output.action, policy, value, summary.qvalues
 
 
 def _muzero_policy(
@@ -423,7 +424,7 @@ def _muzero_policy(
   alpha: float,
   fraction: float,
   **kwargs: Any,
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
   search_key, action_key = jax.random.split(rng_key)
   output = policy_fn(
     params,
@@ -436,13 +437,14 @@ def _muzero_policy(
     **kwargs,
   )
   weights = output.action_weights
-  value = output.search_tree.node_values[:, mctx.Tree.ROOT_INDEX]
+  summary = output.search_tree.summary()
+  found = weights, summary.value, summary.qvalues
   if noise:
-    return sample_action(action_key, weights, temperature), weights, value
+    return sample_action(action_key, weights, temperature), *found
   # Greedy; between equal visits the prior decides, not chance.
   best = weights >= weights.max(axis=-1, keepdims=True)
   action = jnp.argmax(jnp.where(best, root.prior_logits, -jnp.inf), axis=-1)
-  return action.astype(jnp.int32), weights, value
+  return action.astype(jnp.int32), *found
 
 
 def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:
