@@ -620,6 +620,20 @@ def test_mixed_values_without_fresh_searches_are_refused(fields):
     make(mixed_value_age=9, reanalyse_search=lambda *_: None, **fields)
 
 
+@pytest.mark.parametrize('fields', [
+  dict(mixed_value_age=9, reanalyse_fraction=1.0), dict(td_correction=0.5)])
+def test_monte_carlo_returns_never_bootstrap(fields):
+  with pytest.raises(ValueError, match="'monte_carlo' never bootstraps"):
+    make(value_target='monte_carlo', reanalyse_search=lambda *_: None, **fields)
+
+
+@pytest.mark.parametrize('name', ['consistency_weight', 'entropy_weight'])
+def test_weights_of_what_there_is_none_of_are_refused(name):
+  with pytest.raises(ValueError, match=f'{name}=0.5: needs a '):
+    objective.make_objective(
+      helpers.tiny_model(A), TRANSFORM, TRANSFORM, **{name: 0.5})
+
+
 def test_a_fraction_without_a_search_is_refused():
   with pytest.raises(ValueError, match='reanalyse_fraction=0.5'):
     make(reanalyse_fraction=0.5)

@@ -132,8 +132,9 @@ def make_learner(
 
   Raises:
     ValueError: if a fraction above 0 comes without a search or a value
-      function, symmetries with actions in the observations, or mixed values
-      with rows that are not searched afresh.
+      function, symmetries with actions in the observations, mixed values
+      with rows that are not searched afresh, or Monte Carlo returns with what
+      changes where others bootstrap.
   """
   if symmetries is not None and stack_actions:
     raise ValueError(
@@ -166,6 +167,12 @@ def make_learner(
       f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
       f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
       f'the form {reanalyse_form!r}'
+    )
+  if value_target == 'monte_carlo' and (mixed_value_age or td_correction):
+    raise ValueError(
+      "value_target='monte_carlo' never bootstraps: allowed are "
+      f'mixed_value_age=0, not {mixed_value_age}, and td_correction=0, not '
+      f'{td_correction}'
     )
   window = unroll_steps + 1 + td_steps
   augment_fn = None

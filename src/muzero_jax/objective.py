@@ -119,7 +119,17 @@ def make_objective(
     consistency_weight: of the consistency loss; 0 for none.
     distribution: that policy logits are of, in Sampled MuZero; else None.
     entropy_weight: of the policy's entropy, in Sampled MuZero.
+
+  Raises:
+    ValueError: a weight is of something that there is none of.
   """
+  if consistency_weight and model.project is None:
+    raise ValueError(
+      f'consistency_weight={consistency_weight}: needs a model with a '
+      'projection; allowed is 0')
+  if entropy_weight and distribution is None:
+    raise ValueError(
+      f'entropy_weight={entropy_weight}: needs a distribution; allowed is 0')
   policy_loss_fn = None
   entropy_fn: Callable[[Array], Array] = softmax_entropy
   if distribution is not None:
