@@ -104,10 +104,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     learning_rate=1e-3, learning_rate_schedule='cosine',
     average_decay=0.9997, num_steps=5_000_000),
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, discount
-  # 0.999. All sizes are our own choice, for two cores: h of returns of 20,000 is
-  # 160, and bins are 120 points apart near 1,000. Lines are what a move acts on.
-  # Chance explores enough: at temperature 0 it learns as fast as at 1. With a
-  # consistency loss of weight 2 more codes are in use early (11 after 20,000
+  # 0.999. All sizes are our own choice, for two cores: h of returns of 20,000
+  # is 160, and bins are 120 points apart near 1,000. Lines are what a move acts
+  # on. Chance explores enough: at temperature 0 it learns as fast as at 1. With
+  # a consistency loss of weight 2 more codes are in use early (11 after 20,000
   # steps, 8 without), but later 28 are without it too.
   '2048': dict(
     family='stochastic', env_id='2048', network='mlp', num_blocks=1,
