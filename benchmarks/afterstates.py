@@ -22,7 +22,6 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
-from muzero_jax import envs
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.types import Array, Environment, Params, TimeStep
 
@@ -134,45 +133,52 @@ def _keep(
 def _returns(
   agent: Agent, env: Environment, params: Params, at: Position, rng_key: Array
 ) -> Array:
-  """Returns the discounted returns [B] of episodes, reward of `at` included."""
+  """Returns the discounted returns [B] of episodes, reward of `at` included.
+
+  Rewards are clipped as in training, or the values would be of something else.
+  """
   discount = agent.config.discount
+  most = agent.config.reward_clip or float('inf')
+  reward_of = lambda row: jnp.clip(row.reward, -most, most)
 
   def step(carry: Any) -> Any:
     t, at, total, is_over, rng_key = carry
     rng_key, search_key, env_key = jax.random.split(rng_key, 3)
     at, action, _ = _search(agent, params, at, search_key)
     env_state, row = env.step(at.env_state, action, env_key)
-    gain = discount ** (t + 1) * row.reward
+    gain = discount ** (t + 1) * reward_of(row)
     total = total + jnp.where(is_over, 0.0, gain)
     at = Position(env_state, row, at.memory)
     return t + 1, at, total, is_over | row.is_last, rng_key
 
   return jax.lax.while_loop(
     lambda carry: ~carry[3].all(), step,
-    (jnp.int32(0), at, at.row.reward, at.row.is_last, rng_key))[2]
+    (jnp.int32(0), at, reward_of(at.row), at.row.is_last, rng_key))[2]
 
 
-def summarise(compared: Compared) -> dict[str, float]:
+def summarise(compared: Compared) -> dict[str, float | None]:
   """Returns the means, and errors as shares of the mean real value.
 
   `rms_error` is that of a single position. A mean of few continuations is off
   too; `rms_error_beyond_noise` is what remains without the square of that.
+  Shares of 0 and correlations of what does not vary are None.
   """
   searched, real = compared.searched, compared.real
-  scale = abs(real.mean())
-  square = np.square(searched - real)
-  beyond = max(square.mean() - compared.variance.mean(), 0.0)
   bias = searched - real
+  square = np.square(bias)
+  beyond = max(square.mean() - compared.variance.mean(), 0.0)
+  scale = abs(real.mean())
+  share = lambda x: float(x / scale) if scale else None
+  varies = searched.std() and real.std()
   return dict(
     mean_searched=float(searched.mean()),
     mean_real=float(real.mean()),
-    bias=float(bias.mean() / scale),
-    bias_standard_error=float(
-      bias.std(ddof=1) / len(bias) ** 0.5 / scale),
-    mean_absolute_error=float(np.abs(bias).mean() / scale),
-    rms_error=float(square.mean() ** 0.5 / scale),
-    rms_error_beyond_noise=float(beyond ** 0.5 / scale),
-    correlation=float(np.corrcoef(searched, real)[0, 1]),
+    bias=share(bias.mean()),
+    bias_standard_error=share(bias.std(ddof=1) / len(bias) ** 0.5),
+    mean_absolute_error=share(np.abs(bias).mean()),
+    rms_error=share(square.mean() ** 0.5),
+    rms_error_beyond_noise=share(beyond ** 0.5),
+    correlation=float(np.corrcoef(searched, real)[0, 1]) if varies else None,
   )
 
 
@@ -188,38 +194,56 @@ def run(
   """Compares, prints and adds to the JSON file at `path`.
 
   Raises:
-    ValueError: the directory has no such agent, or it has no afterstates.
+    ValueError: the directory has no such agent, or not one whose afterstates
+      can be compared.
   """
   agent = agent_lib.load(workdir, index=index)
   config, spec = agent.config, agent.spec
-  if spec.num_players != 1 or not config.chance_codes:
+  make_env = lambda num_envs: agent.make_env(
+    config, num_envs=num_envs, evaluation=True)
+  if (
+    spec.num_players != 1 or not config.chance_codes or spec.max_episode_steps
+    or config.family == 'gymnasium'
+  ):
+    # What is cut off has a value beyond its end, which no return holds.
     raise ValueError(
-      f'workdir = {str(workdir)!r}: {spec.name} has {spec.num_players} players '
-      f'and chance_codes = {config.chance_codes}; allowed are 1 player and 2 '
-      'codes or more')
+      f'workdir = {str(workdir)!r}: {config.family} environment {spec.name} '
+      f'has {spec.num_players} players, a limit of {spec.max_episode_steps} '
+      f'steps and chance_codes = {config.chance_codes}; allowed are 1 player, '
+      'no limit and 2 codes or more, in an environment that runs in JAX')
   found = summarise(compare(
-    agent,
-    lambda num_envs: envs.make(config, num_envs=num_envs, evaluation=True),
+    agent, make_env,
     num_positions=num_positions,
     num_continuations=num_continuations,
-    # What is held is no game of training.
+    # Not the seed of the run's own evaluation.
     seed=config.seed + 1,
   ))
-  print('\n'.join(f'{name:24} {value:10.3f}' for name, value in found.items()))
-  common.store(path, workdir.name, dict(
-    command=command, environment=spec.name, step=agent.step,
+  for name, value in found.items():
+    print(f'{name:24} {"-" if value is None else format(value, "10.3f"):>10}')
+  name = workdir.resolve().name + (f'/{index}' if index else '')
+  common.store(path, name, dict(
+    command=command, environment=spec.name, step=agent.step, index=index,
+    num_simulations=config.eval_simulations or config.num_simulations,
     num_positions=num_positions, num_continuations=num_continuations, **found,
-    **common.machine()))
+    hardware=common.hardware(),
+    versions=common.versions((*common.PACKAGES, 'pgx'))))
 
 
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
   parser.add_argument('--workdir', type=pathlib.Path, required=True)
-  parser.add_argument('--index', type=int, default=0)
-  parser.add_argument('--num_positions', type=_at_least_two, default=256)
-  parser.add_argument('--num_continuations', type=_at_least_two, default=16)
+  parser.add_argument(
+    '--index', type=int, default=0, help='which agent of a run of several')
+  parser.add_argument(
+    '--num_positions', type=int, default=256,
+    help='episodes, each of which gives a position')
+  parser.add_argument(
+    '--num_continuations', type=int, default=16, help='of each position')
   args = parser.parse_args()
+  for name in ('num_positions', 'num_continuations'):
+    if getattr(args, name) < 2:
+      parser.error(f'--{name}={getattr(args, name)} must be at least 2')
   try:
     run(
       path=_RESULTS, command=' '.join(
@@ -227,12 +251,6 @@ def main() -> None:
       **vars(args))
   except ValueError as error:
     sys.exit(f'error: {error}')
-
-
-def _at_least_two(text: str) -> int:
-  if int(text) < 2:
-    raise argparse.ArgumentTypeError(f'{text} is below 2')
-  return int(text)
 
 
 if __name__ == '__main__':

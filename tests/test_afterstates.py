@@ -1,6 +1,8 @@
 """The benchmark of afterstates, on a game whose values are known."""
 
+import dataclasses
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -39,15 +41,18 @@ def make_coins(num_envs):
 
 
 @functools.cache
-def random_agent():
-  system = factory.make_system(CONFIG, SPEC)
-  observation = factory.example_observation(CONFIG, SPEC)
+def random_agent(**changes):
+  settings = dataclasses.replace(CONFIG, **changes)
+  system = factory.make_system(settings, SPEC)
+  observation = factory.example_observation(settings, SPEC)
 
   @jax.jit
   def init(key):
     return random_params(system.model.init(key, observation), key)
 
-  return agent.Agent(CONFIG, SPEC, init(jax.random.key(0)))
+  return agent.Agent(
+    settings, SPEC, init(jax.random.key(0)), step=7,
+    make_env=lambda config, *, num_envs, evaluation: make_coins(num_envs))
 
 
 def test_positions_are_uniform_and_returns_are_theirs():
@@ -70,6 +75,48 @@ def test_positions_are_uniform_and_returns_are_theirs():
   assert np.bincount(order).min() > number / LENGTH * 0.7
 
 
+def test_rewards_are_clipped_as_in_training():
+  found = afterstates.compare(
+    random_agent(reward_clip=1.0), make_coins, num_positions=8,
+    num_continuations=4)
+  assert 0 < found.real.max() < 1 / (1 - GAMMA)
+
+
+def test_what_is_stored(tmp_path, monkeypatch):
+  path = tmp_path / 'afterstates.json'
+  asked = []
+
+  def load(workdir, *, index):
+    asked.append(index)
+    return random_agent(reward_clip=1.0)
+
+  monkeypatch.setattr(agent, 'load', load)
+  for index in (0, 1):
+    afterstates.run(
+      tmp_path / 'coins', path, command='x', num_positions=8,
+      num_continuations=4, index=index)
+
+  def refuse(constant):
+    raise AssertionError(f'{constant} is no JSON')
+
+  stored = json.loads(path.read_text(), parse_constant=refuse)
+  assert asked == [0, 1] and list(stored) == ['coins', 'coins/1']
+  wanted = dict(
+    command='x', environment='test/coins', step=7, index=0, num_simulations=2,
+    num_positions=8, num_continuations=4)
+  assert wanted.items() <= stored['coins'].items()
+  assert 0 < stored['coins']['mean_real'] < 2
+  assert 'pgx' in stored['coins']['versions']
+
+
+def test_shares_of_nothing_are_none():
+  nothing = np.zeros(2)
+  found = afterstates.summarise(
+    afterstates.Compared(nothing + 1, nothing, nothing))
+  assert found['mean_searched'] == 1 and found['mean_real'] == 0
+  assert found['bias'] is None and found['correlation'] is None
+
+
 def test_errors_are_shares_of_the_mean():
   found = afterstates.summarise(afterstates.Compared(
     searched=np.array([11.0, 9.0, 23.0, 21.0]),
@@ -82,9 +129,10 @@ def test_errors_are_shares_of_the_mean():
   assert found['rms_error_beyond_noise'] == pytest.approx(2 / 15)
 
 
-def test_runs_without_afterstates_are_refused(tmp_path):
+def test_runs_that_cannot_be_compared_are_refused(tmp_path):
   tiny_run.store(tmp_path, tiny_run.config(), [64])
-  with pytest.raises(ValueError, match='chance_codes = 0; allowed are 1 pl'):
+  words = '1 players, a limit of 500 steps and chance_codes = 0; allowed are 1'
+  with pytest.raises(ValueError, match=words):
     afterstates.run(
       tmp_path, tmp_path / 'afterstates.json', command='x', num_positions=2,
       num_continuations=2)

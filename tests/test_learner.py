@@ -621,9 +621,10 @@ def test_mixed_values_without_fresh_searches_are_refused(fields):
 
 
 @pytest.mark.parametrize('fields', [
-  dict(mixed_value_age=9, reanalyse_fraction=1.0), dict(td_correction=0.5)])
+  dict(mixed_value_age=9, reanalyse_fraction=1.0), dict(td_correction=9)])
 def test_monte_carlo_returns_never_bootstrap(fields):
-  with pytest.raises(ValueError, match="'monte_carlo' never bootstraps"):
+  name = next(iter(fields))
+  with pytest.raises(ValueError, match=f"{name}=9: .*'monte_carlo' never boot"):
     make(value_target='monte_carlo', reanalyse_search=lambda *_: None, **fields)
 
 

@@ -24,6 +24,13 @@ def mlp(**kwargs):
   )
 
 
+def stochastic_mlp(**kwargs):
+  return networks.StochasticMLPNetwork(
+    num_actions=A, num_outputs=D, width=8, num_blocks=1, head_hidden=8,
+    num_codes=4, **kwargs,
+  )
+
+
 def board(num_actions=9, **kwargs):
   return networks.BoardResNet(
     num_actions=num_actions, num_outputs=D, channels=4, num_blocks=1,
@@ -44,6 +51,9 @@ CASES = {
   'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
   'mlp_lines': (
     functools.partial(mlp, line_channels=4), (3, 3, 2), np.uint8, (8,)),
+  'stochastic_lines': (
+    functools.partial(stochastic_mlp, line_channels=4), (3, 3, 2), np.uint8,
+    (8,)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
   'atari': (atari, (36, 36, 2), np.uint8, (5, 5, 8)),
 }
@@ -322,6 +332,13 @@ def test_board_preset():
   # One plane of squares and one of the pass.
   transition = conv_kernels(params['params']['transition'])
   assert transition == [(3, 3, 256 + 2, 256)]
+
+
+def test_a_stem_and_lines_exclude_each_other():
+  functions = model.make_model(mlp(stem_channels=4, line_channels=4))
+  with pytest.raises(ValueError, match='line_channels=4: only without stem'):
+    jax.eval_shape(
+      functions.init, jax.random.key(0), observations('mlp_lines'))
 
 
 def test_all_lines_share_their_features():

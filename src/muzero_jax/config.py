@@ -113,8 +113,8 @@ class Config:
     '0 for none.', low=0, high=1024)
   line_channels: int = _field(
     0, 'mlp: features of each row and column of a square image, by two layers '
-    'that all lines share, before the first layer; 0 for none.', low=0,
-    high=1024)
+    'that all lines share, in place of its pixels; 0 for none. Not with '
+    'stem_channels.', low=0, high=1024)
   head_channels: int = _field(
     16, 'Planes of the 1x1 convolution before a head.', low=1, high=1024)
   head_hidden: int = _field(

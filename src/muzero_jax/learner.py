@@ -168,12 +168,14 @@ def make_learner(
       f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
       f'the form {reanalyse_form!r}'
     )
-  if value_target == 'monte_carlo' and (mixed_value_age or td_correction):
-    raise ValueError(
-      "value_target='monte_carlo' never bootstraps: allowed are "
-      f'mixed_value_age=0, not {mixed_value_age}, and td_correction=0, not '
-      f'{td_correction}'
-    )
+  bootstraps = {
+    'mixed_value_age': mixed_value_age, 'td_correction': td_correction}
+  for name, given in bootstraps.items():
+    if value_target == 'monte_carlo' and given:
+      raise ValueError(
+        f"{name}={given}: value_target='monte_carlo' never bootstraps; allowed "
+        'is 0'
+      )
   window = unroll_steps + 1 + td_steps
   augment_fn = None
   if shift_pixels or intensity_scale:

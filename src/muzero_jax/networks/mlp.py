@@ -34,7 +34,8 @@ class MLPNetwork(projection.Projecting, nn.Module):
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
     line_channels: features of each row and each column of a square image, by
-      two layers that all lines share, in place of the stem; 0 for none.
+      two layers that all lines share, before h's first layer; 0 for none. Not
+      with a stem.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
@@ -73,6 +74,10 @@ class MLPNetwork(projection.Projecting, nn.Module):
     else:
       self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.policy_outputs or self.num_actions)
+    if self.stem_channels and self.line_channels:
+      raise ValueError(
+        f'line_channels={self.line_channels}: only without stem_channels, not '
+        f'with {self.stem_channels}')
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     if self.line_channels:
