@@ -228,9 +228,11 @@ def trained(chance_codes):
   settings = config.from_fields(dict(
     network='mlp', num_channels=16, num_blocks=0, head_hidden=16,
     chance_codes=chance_codes, support_bins=11, support_max=1.0,
-    search='gumbel', num_simulations=16, gumbel_min_range=2.0,
-    gumbel_prior_weight=0.5,
-    temperature=(1.0,), temperature_at=(0.0,), discount=1.0, num_envs=32,
+    # A range of 2 leaves the policy that settles, 0.77, too near to what is
+    # asked of it; playing hotter, gambles stay in the data nevertheless.
+    search='gumbel', num_simulations=16, gumbel_min_range=1.25,
+    gumbel_prior_weight=0.5, average_decay=0.99,
+    temperature=(1.5,), temperature_at=(0.0,), discount=1.0, num_envs=32,
     rollout_length=4, replay_capacity=8_192, min_replay=512, td_steps=2,
     unroll_steps=2, value_weight=1.0, batch_size=64,
     updates_per_iteration=8, learning_rate=1e-2, num_steps=20_000,
