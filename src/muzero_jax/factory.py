@@ -150,15 +150,30 @@ def _make_network(
       predicts_turn=not spec.alternates,
       **common,
     )
-  front = next((
-    (name, getattr(config, name)) for name in ('stem_channels', 'line_channels')
-    if getattr(config, name)), None)
-  if config.network == 'mlp' and front is None:
-    return make_mlp()
+  _check_images(config, spec)
+  if config.network == 'mlp':
+    return make_mlp(
+      stem_channels=config.stem_channels, line_channels=config.line_channels)
+  common.update(
+    channels=config.num_channels, head_channels=config.head_channels
+  )
+  if config.network == 'board_resnet':
+    return networks.BoardResNet(**common)
+  first, second, third = config.stage_blocks
+  return networks.AtariResNet(
+    stage_blocks=(first, second, third), **common
+  )
+
+
+def _check_images(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where observations are not the images that are needed."""
+  wanted = next((
+    f'{name}={getattr(config, name)}'
+    for name in ('stem_channels', 'line_channels') if getattr(config, name)
+  ), f'network={config.network!r}')
+  if wanted == "network='mlp'":
+    return
   if len(spec.observation_shape) != 3:
-    wanted = f'network={config.network!r}'
-    if front is not None:
-      wanted = '{}={}'.format(*front)
     raise ValueError(
       f'{wanted}: needs images, but observations of '
       f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
@@ -167,24 +182,13 @@ def _make_network(
   height, width = spec.observation_shape[:2]
   if config.line_channels and height != width:
     raise ValueError(
-      f'line_channels={config.line_channels}: needs square images, but those '
-      f'of {spec.name} are {height} by {width}; use 0')
-  if front is not None:
-    return make_mlp(**dict([front]))
-  common.update(
-    channels=config.num_channels, head_channels=config.head_channels
-  )
-  if config.network == 'board_resnet':
-    return networks.BoardResNet(**common)
-  if min(spec.observation_shape[:2]) < 12:
+      f'{wanted}: needs square images, but those of {spec.name} are {height} '
+      f'by {width}; use 0')
+  if config.network == 'atari_resnet' and min(height, width) < 12:
     raise ValueError(
       f"network='atari_resnet': needs frames of at least 12 pixels, but "
       f'{spec.name} has {spec.observation_shape}'
     )
-  first, second, third = config.stage_blocks
-  return networks.AtariResNet(
-    stage_blocks=(first, second, third), **common
-  )
 
 
 def make_search(
