@@ -38,6 +38,20 @@ def board(num_actions=9, **kwargs):
   )
 
 
+def lines(**kwargs):
+  return networks.LineNetwork(
+    num_actions=4, num_outputs=D, channels=4, line_channels=8, head_hidden=8,
+    **kwargs,
+  )
+
+
+def stochastic_lines(**kwargs):
+  return networks.StochasticLineNetwork(
+    num_actions=4, num_outputs=D, channels=4, line_channels=8, head_hidden=8,
+    num_codes=4, **kwargs,
+  )
+
+
 def atari(**kwargs):
   return networks.AtariResNet(
     num_actions=A, num_outputs=D, channels=8, num_blocks=1, head_channels=2,
@@ -49,11 +63,8 @@ def atari(**kwargs):
 CASES = {
   'mlp': (mlp, (5,), np.float32, (8,)),
   'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
-  'mlp_lines': (
-    functools.partial(mlp, line_channels=4), (3, 3, 2), np.uint8, (8,)),
-  'stochastic_lines': (
-    functools.partial(stochastic_mlp, line_channels=4), (3, 3, 2), np.uint8,
-    (8,)),
+  'lines': (lines, (3, 3, 2), np.bool_, (3, 3, 4)),
+  'stochastic_lines': (stochastic_lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
   'atari': (atari, (36, 36, 2), np.uint8, (5, 5, 8)),
 }
@@ -334,27 +345,44 @@ def test_board_preset():
   assert transition == [(3, 3, 256 + 2, 256)]
 
 
-def test_a_stem_and_lines_exclude_each_other():
-  functions = model.make_model(mlp(stem_channels=4, line_channels=4))
-  with pytest.raises(ValueError, match='line_channels=4: only without stem'):
-    jax.eval_shape(
-      functions.init, jax.random.key(0), observations('mlp_lines'))
+def test_lines_are_moved_in_four_directions():
+  functions = model.make_model(networks.LineNetwork(A, D))
+  with pytest.raises(ValueError, match='num_actions=3: lines are moved in 4'):
+    jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
 
 
-def test_all_lines_share_their_features():
-  """Rows, then columns, each through the same two layers."""
-  network = mlp(line_channels=4)
-  params, _ = compiled('mlp_lines')
+@pytest.mark.parametrize('name', ['lines', 'stochastic_lines'])
+def test_a_turned_board_is_moved_along_turned_lines(name):
+  """What holds of left holds of down once the board is turned left."""
+  params, _ = compiled(name)
   params = moved(params)
-  image = observations('mlp_lines')
-  found = network.apply(params, image, method='embed').reshape(BATCH, 2, 3, 4)
-  layers = [params['params'][f'line_layers_{i}'] for i in range(2)]
-  for line in range(3):
-    for kind, pixels in enumerate((image[:, line], image[:, :, line])):
-      x = (pixels.reshape(BATCH, -1) / 255 - 0.5) * 4
-      for layer in layers:
-        x = np.maximum(x @ layer['kernel'] + layer['bias'], 0)
-      np.testing.assert_allclose(found[:, kind, line], x, rtol=1e-5, atol=1e-6)
+  functions = model.make_model(CASES[name][0]())
+  board = jnp.asarray(observations(name))
+  up, left = jnp.full(BATCH, 1), jnp.full(BATCH, 0)
+  turn = lambda x: jnp.rot90(x, axes=(1, 2))  # Up comes to the left.
+
+  @jax.jit
+  def root_and_move(board, action):
+    root = functions.root(params, board)
+    if name == 'lines':
+      output = functions.step(params, root.state, action)
+      return root, (output.state, output.value_logits, output.reward_logits)
+    after = functions.afterstate(params, root.state, action)
+    return root, (after.state, after.value_logits)
+
+  root, (state, *logits) = root_and_move(board, up)
+  turned, (turned_state, *turned_logits) = root_and_move(turn(board), left)
+  close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+  close(turn(root.state), turned.state)
+  close(root.value_logits, turned.value_logits)
+  # Left is what was up, up what was right, and so on.
+  close(jnp.roll(root.policy_logits, -1, axis=1), turned.policy_logits)
+  close(turn(state), turned_state)
+  for one, other in zip(logits, turned_logits):
+    close(one, other)
+  # And other lines are other moves.
+  assert not np.allclose(state, root_and_move(board, left)[1][0], atol=1e-3)
+  assert np.ptp(root.policy_logits, axis=1).max() > 1e-3
 
 
 @pytest.mark.parametrize('fields,shape,message', [
@@ -362,9 +390,11 @@ def test_all_lines_share_their_features():
   (dict(network='atari_resnet'), (5,), "use network='mlp'"),
   (dict(network='atari_resnet'), (10, 10, 3), 'at least 12 pixels'),
   (dict(network='mlp', stem_channels=4), (5,), 'stem_channels=4: needs images'),
-  (dict(network='mlp', line_channels=4), (5,), 'line_channels=4: needs images'),
-  (dict(network='mlp', line_channels=4), (4, 3, 2),
-   'line_channels=4: needs square images, but those of test are 4 by 3'),
+  (dict(network='lines'), (5,), "network='lines': needs images"),
+  (dict(network='lines'), (4, 3, 2),
+   "network='lines': needs square images, but those of test are 4 by 3"),
+  (dict(network='lines'), (3, 3, 2),
+   'needs the actions left, up, right, down, but those of test are unnamed'),
 ])
 def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
   settings = config.Config(family='atari', env_id='pong', **fields)

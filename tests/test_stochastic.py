@@ -266,9 +266,11 @@ def test_it_learns_what_a_model_without_chance_cannot():
   assert float(plain.policy[START, SAFE]) < 0.65
 
 
-def test_only_an_mlp_has_codes():
+def test_codes_need_a_network_that_has_them():
   with pytest.raises(ValueError, match="chance_codes = 4 needs network"):
     config.from_fields(dict(chance_codes=4, network='board_resnet'))
+  with pytest.raises(ValueError, match="prefix_steps = 5 needs another netw"):
+    config.from_fields(dict(network='lines', prefix_steps=5))
   with pytest.raises(ValueError, match='chance_codes = 1 tells nothing'):
     config.from_fields(dict(chance_codes=1))
 

@@ -100,7 +100,7 @@ class Config:
   stack_actions: bool = _field(
     False, 'h also sees the actions between the stacked frames.')
   network: str = _field('mlp', 'Architecture of h, g and f.', choices=(
-    'mlp', 'board_resnet', 'atari_resnet'))
+    'mlp', 'board_resnet', 'atari_resnet', 'lines'))
   num_blocks: int = _field(
     1, 'Residual blocks (hidden layers of an MLP).', low=0, high=64)
   stage_blocks: tuple[int, ...] = _field(
@@ -112,16 +112,15 @@ class Config:
     0, 'mlp: planes of a 3x3 convolution before the first layer, for images; '
     '0 for none.', low=0, high=1024)
   line_channels: int = _field(
-    0, 'mlp: features of each row and column of a square image, by two layers '
-    'that all lines share, in place of its pixels; 0 for none. Not with '
-    'stem_channels.', low=0, high=1024)
+    64, 'lines: units of the layers along the rows and columns of a board.',
+    low=1, high=1024)
   head_channels: int = _field(
     16, 'Planes of the 1x1 convolution before a head.', low=1, high=1024)
   head_hidden: int = _field(
     32, 'Units of the hidden layer of a head.', low=1, high=4096)
   chance_codes: int = _field(
-    0, 'mlp: codes of what chance does between two rows, of Stochastic MuZero '
-    '(32 there); 0 for a deterministic model.', low=0, high=4096)
+    0, 'mlp, lines: codes of what chance does between two rows, of Stochastic '
+    'MuZero (32 there); 0 for a deterministic model.', low=0, high=4096)
   projection_size: int = _field(
     256, 'consistency_weight: units of the projection.', low=2, high=8192)
   prefix_steps: int = _field(

@@ -101,19 +101,18 @@ def _check_network(config: 'Config') -> None:
     raise ValueError(
       f'support_bins = {config.support_bins} is even; it must be odd, so '
       'that one bin is 0')
-  for name in ('stem_channels', 'line_channels'):
-    if getattr(config, name) and config.network != 'mlp':
-      raise ValueError(
-        f'{name} = {getattr(config, name)} needs network = \'mlp\', not '
-        f'{config.network!r}')
-  if config.stem_channels and config.line_channels:
+  if config.stem_channels and config.network != 'mlp':
     raise ValueError(
-      f'line_channels = {config.line_channels}: only without stem_channels, '
-      f'not with {config.stem_channels}')
-  if config.chance_codes and config.network != 'mlp':
-    raise ValueError(
-      f'chance_codes = {config.chance_codes} needs network = \'mlp\', not '
+      f"stem_channels = {config.stem_channels} needs network = 'mlp', not "
       f'{config.network!r}')
+  if config.chance_codes and config.network not in ('mlp', 'lines'):
+    raise ValueError(
+      f"chance_codes = {config.chance_codes} needs network = 'mlp' or "
+      f"'lines', not {config.network!r}")
+  if config.prefix_steps and config.network == 'lines':
+    raise ValueError(
+      f'prefix_steps = {config.prefix_steps} needs another network than '
+      "'lines', which has single rewards alone")
   if config.chance_codes and config.prefix_steps:
     raise ValueError(
       f'prefix_steps = {config.prefix_steps} needs chance_codes = 0, not '

@@ -31,6 +31,9 @@ from muzero_jax.distributions import Distribution
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, EnvSpec, Model
 
+# What `networks.LineNetwork` takes actions 0 to 3 for.
+_DIRECTIONS = ('left', 'up', 'right', 'down')
+
 
 class System(NamedTuple):
   """The parts that acting and learning share."""
@@ -124,36 +127,34 @@ def _make_network(
     num_outputs=num_outputs,
     num_blocks=config.num_blocks,
     head_hidden=config.head_hidden,
-    prefix_steps=config.prefix_steps,
-    prefix_units=config.prefix_units,
     projection=config.projection_size if config.consistency_weight else 0,
     dtype=dtype,
-  )
-  make_mlp: Any = functools.partial(
-    networks.MLPNetwork,
-    width=config.num_channels,
-    policy_outputs=distribution.num_outputs if distribution else 0,
-    action_low=spec.action_low,
-    action_high=spec.action_high,
-    **common,
   )
   if not spec.alternates and not config.chance_codes:
     raise ValueError(
       f'chance_codes=0: players of {spec.name} do not alternate, and only a '
       'model with chance codes predicts who moves next; use 2 or more'
     )
-  if config.chance_codes:
-    make_mlp = functools.partial(
-      networks.StochasticMLPNetwork,
+  _check_images(config, spec)
+  if config.network == 'lines':
+    return _make_line_network(config, spec, common)
+  common.update(
+    prefix_steps=config.prefix_steps, prefix_units=config.prefix_units)
+  if config.network == 'mlp':
+    common.update(
       width=config.num_channels,
+      stem_channels=config.stem_channels,
+      policy_outputs=distribution.num_outputs if distribution else 0,
+      action_low=spec.action_low,
+      action_high=spec.action_high,
+    )
+    if not config.chance_codes:
+      return networks.MLPNetwork(**common)
+    return networks.StochasticMLPNetwork(
       num_codes=config.chance_codes,
       predicts_turn=not spec.alternates,
       **common,
     )
-  _check_images(config, spec)
-  if config.network == 'mlp':
-    return make_mlp(
-      stem_channels=config.stem_channels, line_channels=config.line_channels)
   common.update(
     channels=config.num_channels, head_channels=config.head_channels
   )
@@ -165,25 +166,44 @@ def _make_network(
   )
 
 
+def _make_line_network(
+  config: Config, spec: EnvSpec, common: dict[str, Any]
+) -> networks.LineNetwork:
+  """Returns the network of a board that is moved in four directions.
+
+  Raises:
+    ValueError: the environment has other actions.
+  """
+  if spec.action_names != _DIRECTIONS:
+    raise ValueError(
+      f"network='lines': needs the actions {', '.join(_DIRECTIONS)}, but "
+      f"those of {spec.name} are {', '.join(spec.action_names) or 'unnamed'}")
+  common.update(
+    channels=config.num_channels, line_channels=config.line_channels)
+  if config.chance_codes:
+    return networks.StochasticLineNetwork(
+      num_codes=config.chance_codes, **common)
+  return networks.LineNetwork(**common)
+
+
 def _check_images(config: Config, spec: EnvSpec) -> None:
   """Raises ValueError where observations are not the images that are needed."""
-  wanted = next((
-    f'{name}={getattr(config, name)}'
-    for name in ('stem_channels', 'line_channels') if getattr(config, name)
-  ), f'network={config.network!r}')
-  if wanted == "network='mlp'":
-    return
+  wanted = f'network={config.network!r}'
+  if config.network == 'mlp':
+    if not config.stem_channels:
+      return
+    wanted = f'stem_channels={config.stem_channels}'
   if len(spec.observation_shape) != 3:
     raise ValueError(
       f'{wanted}: needs images, but observations of '
       f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
-      'with stem_channels=0 and line_channels=0'
+      'with stem_channels=0'
     )
   height, width = spec.observation_shape[:2]
-  if config.line_channels and height != width:
+  if config.network == 'lines' and height != width:
     raise ValueError(
       f'{wanted}: needs square images, but those of {spec.name} are {height} '
-      f'by {width}; use 0')
+      f'by {width}')
   if config.network == 'atari_resnet' and min(height, width) < 12:
     raise ValueError(
       f"network='atari_resnet': needs frames of at least 12 pixels, but "

@@ -1,15 +1,18 @@
 """Flax modules for h, g and f; `model.make_model` turns one into functions."""
 
+from muzero_jax.networks.lines import LineNetwork, StochasticLineNetwork
 from muzero_jax.networks.mlp import MLPNetwork
 from muzero_jax.networks.resnet import AtariResNet, BoardResNet
 from muzero_jax.networks.stochastic import StochasticMLPNetwork
 
-Network = MLPNetwork | BoardResNet | AtariResNet
+Network = MLPNetwork | BoardResNet | AtariResNet | LineNetwork
 
 __all__ = [
   'AtariResNet',
   'BoardResNet',
+  'LineNetwork',
   'MLPNetwork',
   'Network',
+  'StochasticLineNetwork',
   'StochasticMLPNetwork',
 ]

@@ -33,9 +33,6 @@ class MLPNetwork(projection.Projecting, nn.Module):
     stem_channels: planes of a 3x3 convolution before h's first layer, for
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
-    line_channels: features of each row and each column of a square image, by
-      two layers that all lines share, before h's first layer; 0 for none. Not
-      with a stem.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
@@ -52,7 +49,6 @@ class MLPNetwork(projection.Projecting, nn.Module):
   num_blocks: int = 1
   head_hidden: int = 64
   stem_channels: int = 0
-  line_channels: int = 0
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
@@ -74,16 +70,8 @@ class MLPNetwork(projection.Projecting, nn.Module):
     else:
       self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.policy_outputs or self.num_actions)
-    if self.stem_channels and self.line_channels:
-      raise ValueError(
-        f'line_channels={self.line_channels}: only without stem_channels, not '
-        f'with {self.stem_channels}')
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
-    if self.line_channels:
-      self.line_layers = [
-        nn.Dense(self.line_channels, dtype=self.dtype) for _ in range(2)
-      ]
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
     self.encoder_blocks = [Block(self.dtype) for _ in range(self.num_blocks)]
     self.transition = nn.Dense(self.width, dtype=self.dtype)
@@ -117,11 +105,6 @@ class MLPNetwork(projection.Projecting, nn.Module):
     x = heads.to_input(observation, self.dtype)
     if self.stem_channels:
       x = nn.relu(self.stem(x))
-    if self.line_channels:
-      x = jnp.stack([x, x.swapaxes(1, 2)], axis=1)  # Rows, then columns.
-      x = x.reshape(*x.shape[:3], -1)
-      for layer in self.line_layers:
-        x = nn.relu(layer(x))
     return x.reshape(x.shape[0], -1)
 
   def advance(self, state: Any, cause: Array) -> ModelOutput:

@@ -63,18 +63,13 @@ class StochasticMLPNetwork(MLPNetwork):
     """Returns e(o_t, o_{t+1}) [B, M] of observations [B, ...].
 
     The paper's e sees the whole history; what chance did lies between the last
-    two rows. Standardised over the batch, to the mean and the spread of M
-    codes that are equally common: else one code is the largest everywhere at
-    first, and commitment makes that final before g can ask for more.
+    two rows.
     """
     rows = [self.embed(previous), self.embed(observation)]
     x = self.code_encoder(jnp.concatenate(rows, axis=-1))
     for block in self.code_blocks:
       x = block(x)
-    mean = 1 / self.num_codes
-    spread = (mean * (1 - mean)) ** 0.5
-    output = self.code_output(x).astype(jnp.float32)
-    return mean + spread * heads.standardise(output)
+    return heads.standardise_codes(self.code_output(x))
 
   def step(self, state: Array, action: Array) -> ModelOutput:
     """Returns f(g(s, a)), had the likeliest code followed."""
