@@ -117,7 +117,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_envs=128, rollout_length=16, replay_capacity=200_704,
     min_replay=8_192, unroll_steps=3, td_steps=10, value_weight=0.5,
     batch_size=256, updates_per_iteration=16, learning_rate=3e-3,
-    average_decay=0.999, num_steps=1_000_000),
+    average_decay=0.999, num_steps=1_600_000),
   # Own choice, after `2048` and the board games: 21 rolls in 32 codes, on two
   # cores. What is trained is who wins: rewards of gammons and backgammons, 2
   # and 3, are clipped to 1, as matches count them. For points take reward_clip
