@@ -49,7 +49,7 @@ def lines(**kwargs):
 def stochastic_lines(**kwargs):
   return networks.StochasticLineNetwork(
     num_actions=4, num_outputs=D, channels=4, line_channels=8, head_hidden=8,
-    num_codes=4, **kwargs,
+    num_codes=18, num_squares=9, **kwargs,
   )
 
 
@@ -352,38 +352,57 @@ def test_lines_are_moved_in_four_directions():
     jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
 
 
+def test_squares_have_as_many_codes_each():
+  functions = model.make_model(
+    networks.StochasticLineNetwork(4, D, num_codes=4, num_squares=9))
+  with pytest.raises(ValueError, match='num_codes=4: each of 9 squares has'):
+    jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
+
+
 @pytest.mark.parametrize('name', ['lines', 'stochastic_lines'])
 def test_a_turned_board_is_moved_along_turned_lines(name):
   """What holds of left holds of down once the board is turned left."""
   params, _ = compiled(name)
   params = moved(params)
   functions = model.make_model(CASES[name][0]())
-  board = jnp.asarray(observations(name))
+  board, next_board = jnp.asarray(observations(name)), observations(name)[::-1]
   up, left = jnp.full(BATCH, 1), jnp.full(BATCH, 0)
   turn = lambda x: jnp.rot90(x, axes=(1, 2))  # Up comes to the left.
+  squares = lambda codes: codes.reshape(BATCH, 3, 3, -1)
 
   @jax.jit
-  def root_and_move(board, action):
+  def root_and_move(board, action, next_board):
+    """Returns the root, what belongs to squares, and what to the board."""
     root = functions.root(params, board)
     if name == 'lines':
       output = functions.step(params, root.state, action)
-      return root, (output.state, output.value_logits, output.reward_logits)
+      return root, [output.state], [output.value_logits, output.reward_logits]
     after = functions.afterstate(params, root.state, action)
-    return root, (after.state, after.value_logits)
+    encoding = functions.encode(params, board, action, next_board)
+    output = functions.chance(params, after.state, encoding)
+    of_squares = [after.state, output.state]
+    of_squares += [squares(after.chance_logits), squares(encoding)]
+    of_board = [after.value_logits, output.value_logits, output.reward_logits]
+    return root, of_squares, of_board
 
-  root, (state, *logits) = root_and_move(board, up)
-  turned, (turned_state, *turned_logits) = root_and_move(turn(board), left)
+  root, of_squares, of_board = root_and_move(board, up, next_board)
+  turned, turned_squares, turned_board = root_and_move(
+    turn(board), left, turn(next_board))
   close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
   close(turn(root.state), turned.state)
   close(root.value_logits, turned.value_logits)
   # Left is what was up, up what was right, and so on.
   close(jnp.roll(root.policy_logits, -1, axis=1), turned.policy_logits)
-  close(turn(state), turned_state)
-  for one, other in zip(logits, turned_logits):
+  assert np.ptp(root.policy_logits, axis=1).max() > 1e-3
+  chex.assert_trees_all_equal_structs(of_squares, turned_squares)
+  for one, other in zip(of_squares, turned_squares):
+    close(turn(one), other)
+  for one, other in zip(of_board, turned_board):
     close(one, other)
   # And other lines are other moves.
-  assert not np.allclose(state, root_and_move(board, left)[1][0], atol=1e-3)
-  assert np.ptp(root.policy_logits, axis=1).max() > 1e-3
+  elsewhere = root_and_move(board, left, next_board)[1]
+  for one, other in zip(of_squares, elsewhere):
+    assert not np.allclose(one, other, atol=1e-3)
 
 
 def test_lines_learn_what_a_move_pays():
@@ -440,6 +459,18 @@ def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
   settings = config.Config(family='atari', env_id='pong', **fields)
   spec = EnvSpec('test', shape, np.float32, 3)
   with pytest.raises(ValueError, match=message):
+    factory.make_system(settings, spec)
+
+
+def test_codes_that_squares_cannot_share_are_refused():
+  settings = config.Config(
+    family='stochastic', env_id='2048', network='lines', chance_codes=32)
+  spec = EnvSpec(
+    'test', (3, 3, 2), np.float32, 4,
+    action_names=('left', 'up', 'right', 'down'))
+  with pytest.raises(
+    ValueError, match='chance_codes=32: .* allowed are 0 and multiples of 9'
+  ):
     factory.make_system(settings, spec)
 
 

@@ -57,7 +57,7 @@ def test_unroll_goes_through_afterstates_by_the_codes_that_followed():
   )
   flat = lambda rows: rows.reshape(-1, 4)  # noqa: E731
   encodings = functions.encode(
-    params, flat(seen[:, :K]), flat(seen[:, 1:])
+    params, flat(seen[:, :K]), action.reshape(-1), flat(seen[:, 1:])
   ).reshape(4, K, M)
   # As many codes, equally common, would have them.
   np.testing.assert_allclose(encodings.mean(axis=(0, 1)), 1 / M, rtol=1e-5)

@@ -172,7 +172,8 @@ def _make_line_network(
   """Returns the network of a board that is moved in four directions.
 
   Raises:
-    ValueError: the environment has other actions.
+    ValueError: the environment has other actions, or codes cannot be shared
+      out over its squares.
   """
   if spec.action_names != _DIRECTIONS:
     raise ValueError(
@@ -180,10 +181,16 @@ def _make_line_network(
       f"those of {spec.name} are {', '.join(spec.action_names) or 'unnamed'}")
   common.update(
     channels=config.num_channels, line_channels=config.line_channels)
-  if config.chance_codes:
-    return networks.StochasticLineNetwork(
-      num_codes=config.chance_codes, **common)
-  return networks.LineNetwork(**common)
+  if not config.chance_codes:
+    return networks.LineNetwork(**common)
+  height, width = spec.observation_shape[:2]
+  if config.chance_codes % (height * width):
+    raise ValueError(
+      f"chance_codes={config.chance_codes}: network='lines' has as many for "
+      f'each square; of {spec.name} allowed are 0 and multiples of '
+      f'{height * width}')
+  return networks.StochasticLineNetwork(
+    num_codes=config.chance_codes, num_squares=height * width, **common)
 
 
 def _check_images(config: Config, spec: EnvSpec) -> None:

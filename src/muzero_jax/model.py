@@ -74,7 +74,8 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
   made: Any = network
   state = made.root(observation).state
   if getattr(network, 'num_codes', 0):
-    made.encode(observation, observation)
+    made.encode(
+      observation, jnp.zeros(observation.shape[0], jnp.int32), observation)
   if getattr(network, 'predicts_turn', False):
     made.turn(hidden_of(state))
   if getattr(network, 'projection', 0):

@@ -22,7 +22,7 @@ class ChanceOutput(NamedTuple):
 
   value_logits: Array  # [K, D] of the afterstates.
   chance_logits: Array  # [K, M] of the codes.
-  encoding: Array  # [K, M] e(o_t, o_{t+1}).
+  encoding: Array  # [K, M] e(o_t, a_t, o_{t+1}).
   code: Array  # [K, M] one-hot, its largest; passes no gradient.
   turn_logits: Array | None = None  # [K], of models that predict the turn.
 
@@ -68,7 +68,7 @@ def unroll(
 ) -> tuple[ModelOutput, ChanceOutput]:
   """Returns the model's outputs along K actions and what followed them.
 
-  as_k = phi(s_k, a_k), c_{k+1} = code of e(o_k, o_{k+1}),
+  as_k = phi(s_k, a_k), c_{k+1} = code of e(o_k, a_k, o_{k+1}),
   s_{k+1}, r_{k+1} = g(as_k, c_{k+1}) (Stochastic MuZero, section 4). The
   gradient of the hidden state is halved once for each transition, where it
   enters phi.
@@ -91,6 +91,7 @@ def unroll(
   encoding = model.encode(
     params,
     flat(observation[:, :num_steps]),
+    flat(action),
     flat(observation[:, 1 : num_steps + 1]),
   ).reshape(*action.shape, -1)
   code, differentiable = quantise(encoding)

@@ -143,8 +143,8 @@ class Model(NamedTuple):
   afterstate: Callable[..., AfterstateOutput] | None = None
   # params, afterstate, code [B, M]: f(g(as, c)).
   chance: Callable[..., ModelOutput] | None = None
-  # params, observations of two rows -> [B, M], e(o_t, o_{t+1}), of which the
-  # largest is the code.
+  # params, observation, action, next observation -> [B, M], e(o_t, a_t,
+  # o_{t+1}), of which the largest is the code.
   encode: Callable[..., Array] | None = None
   num_codes: int = 0  # M
   # Where players do not alternate. params, afterstate -> logits [B] that the

@@ -122,17 +122,6 @@ def standardise(x: Array) -> Array:
   return centred * jax.lax.rsqrt(variance + _EPSILON)
 
 
-def standardise_codes(x: Array) -> Array:
-  """Returns encodings [B, M], as spread as M equally common codes.
-
-  Without this, over the batch, one code is the largest everywhere at first, and
-  commitment makes that final before g can ask for more.
-  """
-  mean = 1 / x.shape[-1]
-  spread = (mean * (1 - mean)) ** 0.5
-  return mean + spread * standardise(x.astype(jnp.float32))
-
-
 def predict(
   value_head: nn.Module,
   policy_head: nn.Module,

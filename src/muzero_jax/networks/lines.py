@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import heads, projection
+from muzero_jax.networks import chance, heads, projection
 from muzero_jax.types import AfterstateOutput, Array, ModelOutput
 
 NUM_DIRECTIONS = 4  # Left, up, right and down.
@@ -88,25 +88,14 @@ class LineBlock(nn.Module):
     return board + sum(back) / 2
 
 
-class CauseBoard(nn.Module):
-  """A vector [B, X] as a board [B, n, n, C]."""
-
-  dtype: Any
-
-  @nn.compact
-  def __call__(self, cause: Array, shape: tuple[int, ...]) -> Array:
-    size = shape[1] * shape[2] * shape[3]
-    return nn.Dense(size, dtype=self.dtype)(cause).reshape(shape)
-
-
 class LineNetwork(projection.Projecting, nn.Module):
   """h, g and f of a square board that four actions move along its lines.
 
   Actions 0 to 3 are left, up, right and down. Before g applies one, the board
   is turned so that it goes left, and is turned back afterwards: what is learnt
   of one direction and of one line holds for all, as for the board of 2048. The
-  networks are equivariant to quarter turns but for the code of chance (cf. van
-  der Pol et al., arXiv 2006.16908).
+  networks are equivariant to quarter turns (cf. van der Pol et al., arXiv
+  2006.16908).
 
   Attributes:
     num_actions: 4.
@@ -158,11 +147,16 @@ class LineNetwork(projection.Projecting, nn.Module):
 
   def root(self, observation: Array) -> ModelOutput:
     """Returns f(h(o)) for observations [B, n, n, X]."""
+    hidden = self.represent(observation)
+    no_reward = jnp.zeros((hidden.shape[0], self.num_outputs), jnp.float32)
+    return self.read(hidden, no_reward)
+
+  def represent(self, observation: Array) -> Array:
+    """Returns h(o) [B, n, n, C]."""
     x = self.square(heads.to_input(observation, self.dtype))
     for block in self.encoder_blocks:
       x = block(x)
-    no_reward = jnp.zeros((x.shape[0], self.num_outputs), jnp.float32)
-    return self.read(heads.normalise_state(x), no_reward)
+    return heads.normalise_state(x)
 
   def step(self, state: Array, action: Array) -> ModelOutput:
     """Returns f(g(s, a)) for states [B, n, n, C] and actions [B]."""
@@ -208,51 +202,63 @@ class LineNetwork(projection.Projecting, nn.Module):
     )
 
 
-class StochasticLineNetwork(LineNetwork):
+class StochasticLineNetwork(chance.Chancing, LineNetwork):
   """h, phi, psi, g, f and e along lines (Stochastic MuZero, section 4).
 
+  What chance does, it does to one square: each square has as many codes as any
+  other, and what is learnt of those of one holds for all.
+
   Attributes:
-    num_codes: M.
+    num_codes: M, a multiple of the squares.
+    num_squares: of the board, n * n.
   """
 
   num_codes: int = 32
+  num_squares: int = 16
 
   def setup(self) -> None:
     super().setup()
+    if self.num_codes % self.num_squares:
+      raise ValueError(
+        f'num_codes={self.num_codes}: each of {self.num_squares} squares has '
+        f'as many; allowed are multiples of {self.num_squares}')
+    dense = lambda units: nn.Dense(units, dtype=self.dtype)
     head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
+    codes_per_square = self.num_codes // self.num_squares
     self.after_lines = LineFeatures(self.line_channels, 2, self.dtype)
     self.afterstate_value_head = head(self.num_outputs)
-    self.chance_head = head(self.num_codes)
-    self.code_board = CauseBoard(self.dtype)
-    self.code_hidden = nn.Dense(2 * self.line_channels, dtype=self.dtype)
-    self.code_output = nn.Dense(self.num_codes, dtype=self.dtype)
+    self.chance_head = head(codes_per_square)
+    self.code_input = dense(self.channels)
+    self.code_hidden = dense(2 * self.channels)
+    self.code_output = dense(codes_per_square)
 
   def afterstate(self, state: Array, action: Array) -> AfterstateOutput:
     """Returns psi(phi(s, a)) for states [B, n, n, C] and actions [B]."""
     after = heads.normalise_state(self.move(state, action))
     lines = self.after_lines(turn_each_way(after)).mean(axis=(1, 2))
+    codes = self.chance_head(after.reshape(-1, self.channels))
     return AfterstateOutput(
       state=after.astype(jnp.float32),
       value_logits=self.afterstate_value_head(lines),
-      chance_logits=self.chance_head(after.reshape(after.shape[0], -1)),
+      chance_logits=codes.reshape(-1, self.num_codes),
     )
 
   def chance(self, state: Array, code: Array) -> ModelOutput:
     """Returns f(g(as, c)) for afterstates [B, n, n, C], codes [B, M]."""
     x = state.astype(self.dtype)
-    code = self.code_board(code.astype(self.dtype), x.shape)
-    return self.arrive(x, x + code)
+    code = code.astype(self.dtype).reshape(*x.shape[:-1], -1)
+    return self.arrive(x, x + self.code_input(code))
 
-  def encode(self, previous: Array, observation: Array) -> Array:
-    """Returns e(o_t, o_{t+1}) [B, M], as `StochasticMLPNetwork.encode`."""
-    squares = lambda x: nn.relu(
-      self.square(heads.to_input(x, self.dtype))).reshape(x.shape[0], -1)
-    x = jnp.concatenate([squares(previous), squares(observation)], axis=-1)
+  def encode(self, previous: Array, action: Array, observation: Array) -> Array:
+    """Returns e(o_t, a_t, o_{t+1}) [B, M] of observations [B, n, n, X].
+
+    What chance did is what differs from the afterstate, of which the encoder
+    sees what the model makes.
+    """
+    after = heads.normalise_state(self.move(self.represent(previous), action))
+    # Nothing may be moved elsewhere for the sake of the codes.
+    after = jax.lax.stop_gradient(after)
+    x = jnp.concatenate(
+      [after, heads.to_input(observation, self.dtype)], axis=-1)
     x = self.code_output(nn.relu(self.code_hidden(x)))
-    return heads.standardise_codes(x)
-
-  def step(self, state: Array, action: Array) -> ModelOutput:
-    """Returns f(g(s, a)), had the likeliest code followed."""
-    after = self.afterstate(state, action)
-    likeliest = jnp.argmax(after.chance_logits, axis=-1)
-    return self.chance(after.state, jax.nn.one_hot(likeliest, self.num_codes))
+    return chance.standardise_codes(x.reshape(-1, self.num_codes))

@@ -4,12 +4,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import heads
+from muzero_jax.networks import chance, heads
 from muzero_jax.networks.mlp import Block, MLPNetwork
 from muzero_jax.types import AfterstateOutput, Array, ModelOutput
 
 
-class StochasticMLPNetwork(MLPNetwork):
+class StochasticMLPNetwork(chance.Chancing, MLPNetwork):
   """h, phi, psi, g, f and e as residual MLPs (Stochastic MuZero, section 4).
 
   A transition is halved: phi(s, a) leads to an afterstate, g(as, c) from there
@@ -59,22 +59,15 @@ class StochasticMLPNetwork(MLPNetwork):
     """Returns logits [B] that the turn passes, of afterstates [B, width]."""
     return self.turn_head(state)[:, 0]
 
-  def encode(self, previous: Array, observation: Array) -> Array:
+  def encode(self, previous: Array, action: Array, observation: Array) -> Array:
     """Returns e(o_t, o_{t+1}) [B, M] of observations [B, ...].
 
     The paper's e sees the whole history; what chance did lies between the last
-    two rows.
+    two rows. The action between them is not looked at, as in the paper.
     """
+    del action
     rows = [self.embed(previous), self.embed(observation)]
     x = self.code_encoder(jnp.concatenate(rows, axis=-1))
     for block in self.code_blocks:
       x = block(x)
-    return heads.standardise_codes(self.code_output(x))
-
-  def step(self, state: Array, action: Array) -> ModelOutput:
-    """Returns f(g(s, a)), had the likeliest code followed."""
-    after = self.afterstate(state, action)
-    likeliest = jnp.argmax(after.chance_logits, axis=-1)
-    return self.chance(
-      after.state, jax.nn.one_hot(likeliest, self.num_codes)
-    )
+    return chance.standardise_codes(self.code_output(x))
