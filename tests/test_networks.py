@@ -12,7 +12,7 @@ import optax
 import pytest
 
 from muzero_jax import config, factory, model, networks, transforms
-from muzero_jax.networks import conv, heads, resnet
+from muzero_jax.networks import attention, conv, heads, resnet
 from muzero_jax.types import EnvSpec
 
 A, D = 3, 11
@@ -64,6 +64,9 @@ def atari(**kwargs):
 CASES = {
   'mlp': (mlp, (5,), np.float32, (8,)),
   'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
+  'mlp_attention': (
+    functools.partial(mlp, stem_channels=3, stem_heads=2), (4, 3, 2), np.bool_,
+    (8,)),
   'lines': (lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'stochastic_lines': (stochastic_lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
@@ -350,6 +353,21 @@ def test_lines_are_moved_in_four_directions():
   functions = model.make_model(networks.LineNetwork(A, D))
   with pytest.raises(ValueError, match='num_actions=3: lines are moved in 4'):
     jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
+
+
+def test_attention_sees_the_same_wherever_it_stands():
+  pool = attention.AttentionPool(num_heads=3, features=4)
+  rng = np.random.default_rng(0)
+  thing = rng.normal(size=(2, 3, 3, 2)).astype(np.float32)
+  at = lambda i, j: np.pad(  # Nowhere near an edge.
+    thing, ((0, 0), (2 + i, 6 - i), (2 + j, 6 - j), (0, 0)))
+  params = moved(jax.jit(pool.init)(jax.random.key(0), at(0, 0)))
+  seen = jax.jit(pool.apply)(params, at(0, 0))
+  chex.assert_shape(seen, (2, 12))
+  for place in ((3, 1), (4, 4)):
+    np.testing.assert_allclose(
+      pool.apply(params, at(*place)), seen, rtol=1e-5, atol=1e-6)
+  assert not np.allclose(pool.apply(params, at(0, 0)[:, ::-1]), seen, atol=1e-3)
 
 
 def test_squares_have_as_many_codes_each():

@@ -111,6 +111,9 @@ class Config:
   stem_channels: int = _field(
     0, 'mlp: planes of a 3x3 convolution before the first layer, for images; '
     '0 for none.', low=0, high=1024)
+  stem_heads: int = _field(
+    0, 'stem_channels: heads that look where they like on what a second '
+    'convolution sees; 0 for none.', low=0, high=64)
   line_channels: int = _field(
     64, 'lines: units of the layers along the rows and columns of a board.',
     low=1, high=1024)

@@ -105,6 +105,10 @@ def _check_network(config: 'Config') -> None:
     raise ValueError(
       f"stem_channels = {config.stem_channels} needs network = 'mlp', not "
       f'{config.network!r}')
+  if config.stem_heads and not config.stem_channels:
+    raise ValueError(
+      f'stem_heads = {config.stem_heads} needs stem_channels of at least 1, '
+      'not 0')
   if config.chance_codes and config.network not in ('mlp', 'lines'):
     raise ValueError(
       f"chance_codes = {config.chance_codes} needs network = 'mlp' or "

@@ -144,6 +144,7 @@ def _make_network(
     common.update(
       width=config.num_channels,
       stem_channels=config.stem_channels,
+      stem_heads=config.stem_heads,
       policy_outputs=distribution.num_outputs if distribution else 0,
       action_low=spec.action_low,
       action_high=spec.action_high,

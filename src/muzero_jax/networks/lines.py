@@ -225,6 +225,10 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
     dense = lambda units: nn.Dense(units, dtype=self.dtype)
     head = lambda n: heads.MLPHead(self.head_hidden, n, self.dtype)
     codes_per_square = self.num_codes // self.num_squares
+    self.afterstate_blocks = [
+      LineBlock(self.line_channels, self.dtype)
+      for _ in range(self.num_blocks)
+    ]
     self.after_lines = LineFeatures(self.line_channels, 2, self.dtype)
     self.afterstate_value_head = head(self.num_outputs)
     self.chance_head = head(codes_per_square)
@@ -232,9 +236,16 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
     self.code_hidden = dense(2 * self.channels)
     self.code_output = dense(codes_per_square)
 
+  def change(self, state: Array, action: Array) -> Array:
+    """Returns phi(s, a) [B, n, n, C]."""
+    x = self.move(state, action)
+    for block in self.afterstate_blocks:
+      x = block(x)
+    return heads.normalise_state(x)
+
   def afterstate(self, state: Array, action: Array) -> AfterstateOutput:
     """Returns psi(phi(s, a)) for states [B, n, n, C] and actions [B]."""
-    after = heads.normalise_state(self.move(state, action))
+    after = self.change(state, action)
     lines = self.after_lines(turn_each_way(after)).mean(axis=(1, 2))
     codes = self.chance_head(after.reshape(-1, self.channels))
     return AfterstateOutput(
@@ -255,7 +266,7 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
     What chance did is what differs from the afterstate, of which the encoder
     sees what the model makes.
     """
-    after = heads.normalise_state(self.move(self.represent(previous), action))
+    after = self.change(self.represent(previous), action)
     # Nothing may be moved elsewhere for the sake of the codes.
     after = jax.lax.stop_gradient(after)
     x = jnp.concatenate(

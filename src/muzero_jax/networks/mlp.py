@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, heads, prefix, projection
+from muzero_jax.networks import attention, conv, heads, prefix, projection
 from muzero_jax.types import Array, ModelOutput
 
 
@@ -33,6 +33,8 @@ class MLPNetwork(projection.Projecting, nn.Module):
     stem_channels: planes of a 3x3 convolution before h's first layer, for
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
+    stem_heads: of an `attention.AttentionPool` of twice these planes, beside
+      them; 0 for none.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
@@ -49,6 +51,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
   num_blocks: int = 1
   head_hidden: int = 64
   stem_channels: int = 0
+  stem_heads: int = 0
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
@@ -72,6 +75,9 @@ class MLPNetwork(projection.Projecting, nn.Module):
     self.policy_head = head(self.policy_outputs or self.num_actions)
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
+    if self.stem_heads:
+      self.stem_pool = attention.AttentionPool(
+        self.stem_heads, 2 * self.stem_channels, self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
     self.encoder_blocks = [Block(self.dtype) for _ in range(self.num_blocks)]
     self.transition = nn.Dense(self.width, dtype=self.dtype)
@@ -105,7 +111,10 @@ class MLPNetwork(projection.Projecting, nn.Module):
     x = heads.to_input(observation, self.dtype)
     if self.stem_channels:
       x = nn.relu(self.stem(x))
-    return x.reshape(x.shape[0], -1)
+    flat = x.reshape(x.shape[0], -1)
+    if not self.stem_heads:
+      return flat
+    return jnp.concatenate([flat, self.stem_pool(x)], axis=-1)
 
   def advance(self, state: Any, cause: Array) -> ModelOutput:
     """Returns f and g of states [B, width] and causes [B, X].
