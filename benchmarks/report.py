@@ -42,10 +42,8 @@ def page(results: Mapping[str, Any], template: str) -> str:
     template: text with fields in braces.
   """
   goals = results['goals']
-  uniform = results.get('uniform', {})
   records = {
-    name: {**record, 'uniform': uniform[record['environment']]}
-    if record['environment'] in uniform else record
+    name: {**record, **_beside(name, record, results)}
     for name, record in results.items() if 'seeds' in record
   }
   headings = dict(
@@ -75,6 +73,20 @@ def page(results: Mapping[str, Any], template: str) -> str:
   })
   blocks = [_wrap(block) for block in re.split(r'\n{2,}', text.strip())]
   return '\n\n'.join(blocks) + '\n'
+
+
+def _beside(
+  name: str, record: Mapping[str, Any], results: Mapping[str, Any]
+) -> dict[str, Any]:
+  """Returns what a record is measured against, of other files."""
+  beside = {}
+  uniform = results.get('uniform', {}).get(record['environment'])
+  if uniform:
+    beside['uniform'] = uniform
+  rival = results['goals'].get(name, {}).get('bar', {}).get('above')
+  if rival in results:
+    beside['rival'] = results[rival]
+  return beside
 
 
 def _wrap(block: str) -> str:

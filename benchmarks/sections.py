@@ -104,8 +104,9 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   Conditions are `score` (a number, or the field of a row that holds it; of
   the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
   the points against opponents, `errors_above_random` and `errors_above_uniform`
-  at least; `above_data`, that each seed surpasses what it learnt from; `steps`
-  and `seconds` at most.
+  at least; `above_data`, that each seed surpasses what it learnt from; `above`
+  another record, that each seed surpasses all of that; `steps` and `seconds` at
+  most.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
@@ -129,6 +130,9 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
     },
     'the mean of the data': bool(bar.get('above_data')) and any(
       row['mean'] <= record['data']['mean_return'] for row in agents),
+    'the score of its rival': 'above' in bar and not (
+      'rival' in record and min(row['mean'] for row in agents)
+      > max(row['mean'] for row in record['rival']['seeds'])),
     'too near to random': bool(errors) and any(
       errors_above_random(row) < errors for row in agents),
     'too near to random actions': any(
