@@ -136,3 +136,15 @@ def test_runs_that_cannot_be_compared_are_refused(tmp_path):
     afterstates.run(
       tmp_path, tmp_path / 'afterstates.json', command='x', num_positions=2,
       num_continuations=2)
+
+
+def test_the_command_says_what_is_wrong(tmp_path, monkeypatch, capsys):
+  command = ['afterstates', f'--workdir={tmp_path}']
+  monkeypatch.setattr('sys.argv', [*command, '--num_positions=1'])
+  with pytest.raises(SystemExit) as error:
+    afterstates.main()
+  assert error.value.code == 2
+  assert '--num_positions=1 must be at least 2' in capsys.readouterr().err
+  monkeypatch.setattr('sys.argv', command)
+  with pytest.raises(SystemExit, match=f'error: workdir.*{tmp_path.name}'):
+    afterstates.main()
