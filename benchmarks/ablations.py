@@ -57,16 +57,13 @@ ABLATIONS = {
     },
   ),
   # Short of where all stand upright, with values that bootstrap after 5 steps:
-  # those of the first rows, stored when nothing was known, are far off. With
-  # all of the prior in the policy target, searching the same rows again and
-  # again made one agent's policy certain too early. A stream searches as many
-  # rows as the batch form.
+  # those of the first rows, stored when nothing was known, are far off. A
+  # stream searches as many rows as the batch form.
   'reanalyse': Ablation(
     'What do fresh targets gain over those that were stored, at equal '
     'environment steps and updates?', 'pendulum',
-    dict(num_steps=40_000, batch_size=128, target_period=32,
-         average_decay=0.99, gumbel_prior_weight=0.8, eval_episodes=128,
-         eval_envs=128),
+    dict(num_steps=50_000, batch_size=128, target_period=32,
+         average_decay=0.99, eval_episodes=128, eval_envs=128),
     {
       **{
         f'{fraction:.0%} reanalysed': dict(reanalyse_fraction=fraction)
