@@ -105,8 +105,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
   the points against opponents, `errors_above_random` and `errors_above_uniform`
   at least; `above_data`, that each seed surpasses what it learnt from; `above`
-  another record, that each seed surpasses all of that; `steps` and `seconds` at
-  most.
+  another record, that each seed surpasses the same seed there; `steps` and
+  `seconds` at most.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
@@ -130,9 +130,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
     },
     'the mean of the data': bool(bar.get('above_data')) and any(
       row['mean'] <= record['data']['mean_return'] for row in agents),
-    'the score of its rival': 'above' in bar and not (
-      'rival' in record and min(row['mean'] for row in agents)
-      > max(row['mean'] for row in record['rival']['seeds'])),
+    'the score of its rival': 'above' in bar and not _surpasses(
+      agents, record.get('rival', {}).get('seeds', [])),
     'too near to random': bool(errors) and any(
       errors_above_random(row) < errors for row in agents),
     'too near to random actions': any(
@@ -143,6 +142,16 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
     'the time': max(map(_seconds, agents)) > limit('seconds'),
   }
   return [name for name, failed in missed.items() if failed]
+
+
+def _surpasses(
+  agents: list[dict[str, Any]], rivals: list[dict[str, Any]]
+) -> bool:
+  """Returns whether each agent scores more than the rival of its seed."""
+  of = lambda row: (row['seed'], row.get('agent', 0))
+  theirs = {of(row): row['mean'] for row in rivals}
+  return all(
+    of(row) in theirs and row['mean'] > theirs[of(row)] for row in agents)
 
 
 def _share(match: Mapping[str, Any]) -> float:

@@ -102,6 +102,7 @@ def test_curves_meet_where_all_reach():
   (dict(errors_above_uniform=0.4), []),
   (dict(above='lower'), []),
   (dict(above='as_high'), ['the score of its rival']),
+  (dict(above='of_one_seed'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
 ])
 def test_bars(bar, missed):
@@ -110,7 +111,10 @@ def test_bars(bar, missed):
   record = dict(
     _record(_row(1.0, **extra), _row(3.0, seed=1, **extra)),
     data=dict(mean_return=1.0), uniform=dict(mean=0.5, standard_error=1.0))
-  rivals = dict(lower=_record(_row(0.9)), as_high=_record(_row(1.0)))
+  rivals = dict(
+    lower=_record(_row(0.9), _row(2.9, seed=1)),
+    as_high=_record(_row(0.9), _row(3.0, seed=1)),
+    of_one_seed=_record(_row(0.9)))
   if bar.get('above') in rivals:
     record['rival'] = rivals[bar['above']]
   assert sections.unmet(record, bar) == missed
