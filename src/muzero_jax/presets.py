@@ -106,8 +106,8 @@ PRESETS: dict[str, dict[str, Any]] = {
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, here two for
   # each square, a 2 and a 4; discount 0.999. All sizes are our own choice, for
   # two cores: h of returns of 20,000 is 160, and bins are 120 points apart near
-  # 1,000. Chance explores enough: at temperature 0 it learns as fast as at 1. An
-  # MLP that sees rows and columns only through its first layers stopped at
+  # 1,000. Chance explores enough: at temperature 0 it learns as fast as at 1.
+  # An MLP that sees rows and columns only through its first layers stopped at
   # 3,300.
   '2048': dict(
     family='stochastic', env_id='2048', network='lines', num_blocks=1,
