@@ -147,11 +147,18 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
 def _surpasses(
   agents: list[dict[str, Any]], rivals: list[dict[str, Any]]
 ) -> bool:
-  """Returns whether each agent scores more than the rival of its seed."""
+  """Returns whether each agent scores more than the rival of its seed.
+
+  After as many steps, but for those by which a last iteration goes too far.
+  """
   of = lambda row: (row['seed'], row.get('agent', 0))
-  theirs = {of(row): row['mean'] for row in rivals}
+  theirs = {of(row): row for row in rivals}
   return all(
-    of(row) in theirs and row['mean'] > theirs[of(row)] for row in agents)
+    of(row) in theirs
+    and row['mean'] > theirs[of(row)]['mean']
+    and row['step'] < 1.01 * theirs[of(row)]['step']
+    for row in agents
+  )
 
 
 def _share(match: Mapping[str, Any]) -> float:

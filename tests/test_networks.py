@@ -370,6 +370,62 @@ def test_attention_sees_the_same_wherever_it_stands():
   assert not np.allclose(pool.apply(params, at(0, 0)[:, ::-1]), seen, atol=1e-3)
 
 
+def test_the_stem_and_its_heads_are_in_the_system():
+  spec = EnvSpec('test', (4, 4, 2), np.bool_, 3)
+  observation = jnp.zeros((1, 4, 4, 2), bool)
+
+  def build(**fields):
+    settings = config.from_fields(dict(
+      network='mlp', num_channels=8, head_hidden=8, support_bins=11, **fields))
+    functions = factory.make_system(settings, spec).model
+    return functions, functions.init(jax.random.key(0), observation)
+
+  functions, params = build(stem_channels=3, stem_heads=2)
+  pool = params['params']['stem_pool']
+  gradient = jax.grad(lambda params: functions.root(
+    params, observation.at[0, 1, 1].set(True)).state[0, 0])(moved(params))
+  assert optax.tree.norm(gradient['params']['stem_pool']) > 0
+  # Twice the planes of the stem, with a weight for each of two heads.
+  assert pool['Dense_0']['kernel'].shape == (6, 2)
+  assert 'stem_pool' not in build(stem_channels=3)[1]['params']
+
+
+def test_codes_move_nothing_before_the_afterstate_is_mixed():
+  """The encoder's loss stays its own, and phi mixes rows and columns."""
+  functions = model.make_model(stochastic_lines())
+  board = jnp.asarray(observations('stochastic_lines'))
+  params = moved(compiled('stochastic_lines')[0])
+  up = jnp.full(BATCH, 1)
+
+  def of_codes(params):
+    codes = functions.encode(params, board, up, board[::-1])
+    return jnp.sum(codes * jnp.arange(18))
+
+  def of_afterstate(params):
+    state = functions.root(params, board).state
+    return functions.afterstate(params, state, up).state[:, 0, 0].sum()
+
+  def touched(function):
+    gradient = jax.jit(jax.grad(function))(params)['params']
+    return {name for name, x in gradient.items() if optax.tree.norm(x) > 0}
+
+  assert touched(of_codes) == {'code_hidden', 'code_output'}
+  assert touched(of_afterstate) == {
+    'square', 'encoder_blocks_0', 'move_blocks_0', 'afterstate_blocks_0'}
+
+
+@pytest.mark.parametrize('network,message', [
+  (networks.MLPNetwork(A, D, stem_heads=2), 'stem_heads=2: needs stem_chan'),
+  (networks.StochasticLineNetwork(4, D, num_codes=0), 'num_codes=0: each of'),
+  (networks.StochasticLineNetwork(4, D, num_codes=32),
+   'num_squares=16: the board has 9'),
+])
+def test_a_module_that_cannot_be_is_refused(network, message):
+  functions = model.make_model(network)
+  with pytest.raises(ValueError, match=message):
+    jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
+
+
 def test_squares_have_as_many_codes_each():
   functions = model.make_model(
     networks.StochasticLineNetwork(4, D, num_codes=4, num_squares=9))

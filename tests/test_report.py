@@ -103,6 +103,7 @@ def test_curves_meet_where_all_reach():
   (dict(above='lower'), []),
   (dict(above='as_high'), ['the score of its rival']),
   (dict(above='of_one_seed'), ['the score of its rival']),
+  (dict(above='after_fewer_steps'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
 ])
 def test_bars(bar, missed):
@@ -114,7 +115,8 @@ def test_bars(bar, missed):
   rivals = dict(
     lower=_record(_row(0.9), _row(2.9, seed=1)),
     as_high=_record(_row(0.9), _row(3.0, seed=1)),
-    of_one_seed=_record(_row(0.9)))
+    of_one_seed=_record(_row(0.9)),
+    after_fewer_steps=_record(_row(0.9, step=50), _row(2.9, seed=1, step=50)))
   if bar.get('above') in rivals:
     record['rival'] = rivals[bar['above']]
   assert sections.unmet(record, bar) == missed

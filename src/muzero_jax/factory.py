@@ -1,7 +1,7 @@
-"""Builds the parts of a system from a Config, which nobody else unpacks.
+"""Builds the parts of a system from a Config.
 
 Drivers, evaluation and the agent all build from here, so that what is
-evaluated is what was trained.
+evaluated is what was trained. Only `network_factory` unpacks a Config too.
 """
 
 import functools

@@ -208,9 +208,11 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
   What chance does, it does to one square: each square has as many codes as any
   other, and what is learnt of those of one holds for all.
 
+  phi has `num_blocks` blocks along lines behind the move, as g has.
+
   Attributes:
     num_codes: M, a multiple of the squares.
-    num_squares: of the board, n * n.
+    num_squares: of the board, n * n, before any board is seen.
   """
 
   num_codes: int = 32
@@ -218,7 +220,7 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
 
   def setup(self) -> None:
     super().setup()
-    if self.num_codes % self.num_squares:
+    if not self.num_codes or self.num_codes % self.num_squares:
       raise ValueError(
         f'num_codes={self.num_codes}: each of {self.num_squares} squares has '
         f'as many; allowed are multiples of {self.num_squares}')
@@ -238,6 +240,10 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
 
   def change(self, state: Array, action: Array) -> Array:
     """Returns phi(s, a) [B, n, n, C]."""
+    squares = state.shape[1] * state.shape[2]
+    if squares != self.num_squares:
+      raise ValueError(
+        f'num_squares={self.num_squares}: the board has {squares}')
     x = self.move(state, action)
     for block in self.afterstate_blocks:
       x = block(x)

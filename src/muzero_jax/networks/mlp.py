@@ -76,6 +76,9 @@ class MLPNetwork(projection.Projecting, nn.Module):
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     if self.stem_heads:
+      if not self.stem_channels:
+        raise ValueError(
+          f'stem_heads={self.stem_heads}: needs stem_channels of at least 1')
       self.stem_pool = attention.AttentionPool(
         self.stem_heads, 2 * self.stem_channels, self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
