@@ -353,19 +353,20 @@ def _refuse_other_leaves(
   prefix: str,
 ) -> None:
   """Raises ValueError at the first leaf that is not as expected."""
+  why = 'another version or other settings made it'
   for name, leaf in wanted.items():
     if name not in saved:
-      raise ValueError(f'checkpoint {directory} has no {name!r}')
+      raise ValueError(f'checkpoint {directory} has no {name!r}: {why}')
     here, there = _text(_describe(leaf)), _text(saved[name])
     if here != there:
       raise ValueError(
         f'checkpoint {directory} does not fit: {name!r} is {there} there and '
-        f'{here} here')
+        f'{here} here; {why}')
   start = f'{prefix}/' if prefix else ''
   for name in saved:
     if name.startswith(start) and name not in wanted and name != prefix:
       raise ValueError(
-        f'checkpoint {directory} has {name!r}, which is not expected')
+        f'checkpoint {directory} has {name!r}, which is not expected: {why}')
 
 
 def _text(description: dict[str, Any]) -> str:
