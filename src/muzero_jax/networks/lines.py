@@ -270,7 +270,7 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
     """Returns e(o_t, a_t, o_{t+1}) [B, M] of observations [B, n, n, X].
 
     What chance did is what differs from the afterstate, of which the encoder
-    sees what the model makes.
+    sees what the model makes; ours, where the paper's e sees the history alone.
     """
     after = self.change(self.represent(previous), action)
     # Nothing may be moved elsewhere for the sake of the codes.
