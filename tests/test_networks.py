@@ -370,26 +370,6 @@ def test_attention_sees_the_same_wherever_it_stands():
   assert not np.allclose(pool.apply(params, at(0, 0)[:, ::-1]), seen, atol=1e-3)
 
 
-def test_the_stem_and_its_heads_are_in_the_system():
-  spec = EnvSpec('test', (4, 4, 2), np.bool_, 3)
-  observation = jnp.zeros((1, 4, 4, 2), bool)
-
-  def build(**fields):
-    settings = config.from_fields(dict(
-      network='mlp', num_channels=8, head_hidden=8, support_bins=11, **fields))
-    functions = factory.make_system(settings, spec).model
-    return functions, functions.init(jax.random.key(0), observation)
-
-  functions, params = build(stem_channels=3, stem_heads=2)
-  pool = params['params']['stem_pool']
-  gradient = jax.grad(lambda params: functions.root(
-    params, observation.at[0, 1, 1].set(True)).state[0, 0])(moved(params))
-  assert optax.tree.norm(gradient['params']['stem_pool']) > 0
-  # Twice the planes of the stem, with a weight for each of two heads.
-  assert pool['Dense_0']['kernel'].shape == (6, 2)
-  assert 'stem_pool' not in build(stem_channels=3)[1]['params']
-
-
 def test_codes_move_nothing_before_the_afterstate_is_mixed():
   """The encoder's loss stays its own, and phi mixes rows and columns."""
   functions = model.make_model(stochastic_lines())
@@ -516,36 +496,6 @@ def test_lines_learn_what_a_move_pays():
   losses = train(jax.jit(functions.init)(key, jnp.zeros((1, 3, 3, 3))))
   assert losses[:10].mean() > 0.8
   assert losses[-10:].mean() < 0.1
-
-
-@pytest.mark.parametrize('fields,shape,message', [
-  (dict(network='board_resnet'), (5,), "use network='mlp'"),
-  (dict(network='atari_resnet'), (5,), "use network='mlp'"),
-  (dict(network='atari_resnet'), (10, 10, 3), 'at least 12 pixels'),
-  (dict(network='mlp', stem_channels=4), (5,), 'stem_channels=4: needs images'),
-  (dict(network='lines'), (5,), "network='lines': needs images"),
-  (dict(network='lines'), (4, 3, 2),
-   "network='lines': needs square images, but those of test are 4 by 3"),
-  (dict(network='lines'), (3, 3, 2),
-   'needs the actions left, up, right, down, but those of test are unnamed'),
-])
-def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
-  settings = config.Config(family='atari', env_id='pong', **fields)
-  spec = EnvSpec('test', shape, np.float32, 3)
-  with pytest.raises(ValueError, match=message):
-    factory.make_system(settings, spec)
-
-
-def test_codes_that_squares_cannot_share_are_refused():
-  settings = config.Config(
-    family='stochastic', env_id='2048', network='lines', chance_codes=32)
-  spec = EnvSpec(
-    'test', (3, 3, 2), np.float32, 4,
-    action_names=('left', 'up', 'right', 'down'))
-  with pytest.raises(
-    ValueError, match='chance_codes=32: .* allowed are 0 and multiples of 9'
-  ):
-    factory.make_system(settings, spec)
 
 
 @pytest.mark.parametrize('planes', [4, 6, 9, 24])
