@@ -94,6 +94,7 @@ def test_categorical_target_agrees_with_oracle(num_bins, max_value, epsilon):
   'transform, rtol',
   [(transforms.categorical(), 1e-4),
    (transforms.categorical(1001, 400.0, 1e-3), 1e-4),
+   (transforms.categorical(mean_of='scalar'), 2e-6),
    (transforms.scalar(), 2e-6),
    (transforms.scalar(transformed=False), 0.0)])
 def test_round_trip(transform, rtol):
@@ -155,7 +156,11 @@ def test_bfloat16_logits():
 
 
 @pytest.mark.parametrize(
-  'transform', [transforms.categorical(21, 5.0), transforms.scalar()])
+  'transform', [
+    transforms.categorical(21, 5.0),
+    transforms.categorical(21, 5.0, mean_of='scalar'),
+    transforms.scalar(),
+  ])
 @pytest.mark.parametrize('shape', [(), (1,), (2, 3)])
 def test_shapes_under_jit_and_vmap(transform, shape):
   size = int(np.prod(shape))
@@ -173,6 +178,40 @@ def test_shapes_under_jit_and_vmap(transform, shape):
   if shape:
     mapped = jax.jit(jax.vmap(forward))(x)
     chex.assert_trees_all_close(mapped, result, rtol=1e-5, atol=1e-6)
+
+
+def test_the_mean_of_the_scalar_literal_values():
+  # Bins at h = -2 .. 2, that is at -8, -3, 0, 3 and 8.
+  transform = transforms.categorical(5, 2.0, 0.0, mean_of='scalar')
+  target = transform.apply(jnp.array([1.5, 3.0, -4.0, 9.0, -99.0]))
+  expected = [
+    [0, 0, 0.5, 0.5, 0],
+    [0, 0, 0, 1, 0],
+    [0.2, 0.8, 0, 0, 0],
+    [0, 0, 0, 0, 1],
+    [1, 0, 0, 0, 0],
+  ]
+  np.testing.assert_allclose(target, expected, atol=1e-6)
+  logits = jnp.log(jnp.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+  np.testing.assert_allclose(
+    transform.invert(logits), (-8 - 6 + 12 + 40) / 15, rtol=1e-6)
+
+
+def test_the_mean_of_chance_is_too_low_for_the_mean_of_h_alone():
+  """The best prediction of 0 or 10,000 alike stands for 5,000, or half that."""
+  for mean_of, expected in [('scalar', 5_000.0), ('transformed', 2_779.0)]:
+    transform = transforms.categorical(301, 150.0, mean_of=mean_of)
+    chance = transform.apply(jnp.array([0.0, 10_000.0])).mean(0)
+    found = transform.invert(jnp.log(chance + 1e-30))
+    np.testing.assert_allclose(found, expected, rtol=1e-3)
+  np.testing.assert_allclose(
+    published_inverse(h(10_000.0) / 2), 2_779.0, rtol=1e-3)
+
+
+def test_even_distributions_are_zero():
+  for mean_of in ('transformed', 'scalar'):
+    transform = transforms.categorical(mean_of=mean_of)
+    np.testing.assert_allclose(transform.invert(jnp.zeros(601)), 0.0, atol=1e-4)
 
 
 def test_is_clipped_reports_what_the_support_does_not_cover():
@@ -196,6 +235,7 @@ def test_is_clipped_reports_what_the_support_does_not_cover():
   (transforms.categorical, dict(max_value=0.0), r'max_value=0\.0: .*> 0'),
   (transforms.categorical, dict(max_value=float('nan')), 'max_value=nan'),
   (transforms.categorical, dict(epsilon=-1e-3), r'epsilon=-0\.001: .*\[0, 1'),
+  (transforms.categorical, dict(mean_of='h'), "mean_of='h': .*'transformed'"),
   (transforms.scalar, dict(epsilon=2.0), r'epsilon=2\.0: .*\[0, 1'),
 ])
 def test_wrong_arguments_are_refused(make, arguments, message):

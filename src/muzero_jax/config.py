@@ -146,6 +146,10 @@ class Config:
     601, 'Bins of a categorical head; odd.', low=3, high=4001)
   support_max: float = _field(
     300.0, 'Largest transformed value h(x) that the support covers.', low=1e-3)
+  support_mean: str = _field(
+    'transformed', 'What a categorical head stands for: "transformed", h^-1 of '
+    'the mean of h(x) (MuZero), or "scalar", the mean of x, which is not '
+    'too low where returns are chance.', choices=('transformed', 'scalar'))
   compute_dtype: str = _field(
     'float32', 'Arithmetic of the networks; parameters and search statistics '
     'stay float32.', choices=('float32', 'bfloat16'))

@@ -76,7 +76,9 @@ def _make_transform(config: Config) -> Transform:
   if config.head == 'scalar':
     return transforms.scalar()
   return transforms.categorical(
-    num_bins=config.support_bins, max_value=config.support_max
+    num_bins=config.support_bins,
+    max_value=config.support_max,
+    mean_of=config.support_mean,
   )
 
 

@@ -74,20 +74,30 @@ def signed_parabolic(y: Array, *, epsilon: float = 1e-3) -> Array:
 
 
 def categorical(
-  num_bins: int = 601, max_value: float = 300.0, epsilon: float = 1e-3
+  num_bins: int = 601,
+  max_value: float = 300.0,
+  epsilon: float = 1e-3,
+  *,
+  mean_of: str = 'transformed',
 ) -> Transform:
   """Returns the transform of a head that predicts a distribution over bins.
 
-  h(x) lies between two neighbouring bins; the target puts the weights on them
-  whose mean is h(x) ("two-hot"). The loss is the softmax cross-entropy, and
-  the inverse is h^-1 of the mean of the predicted distribution. MuZero,
-  appendix F.
+  h(x) lies between two neighbouring bins, evenly spaced; the target puts
+  weights on these two ("two-hot"). The loss is the softmax cross-entropy.
+
+  What a distribution stands for is the mean of h(x), and the inverse h^-1 of
+  that (MuZero, appendix F); or the mean of x itself, with the bins at the x
+  whose h they are, and weights whose mean is x (DreamerV3, arXiv 2301.04104,
+  equations 9 and 10, for another h). The two agree where x is certain. Where it
+  is not, the first is below the mean of positive x, h being concave: by the
+  variance of h(x), near enough, and by as much again at each bootstrap.
 
   Args:
     num_bins: D, odd so that 0 is a bin.
     max_value: largest |h(x)| that the bins cover, in units of h; a scalar
       beyond it is clipped and `is_clipped` says so. 300 covers |x| <= 58,705.
     epsilon: of h.
+    mean_of: 'transformed' for the mean of h(x), 'scalar' for that of x.
 
   Returns:
     A `Transform` with D = num_bins.
@@ -100,14 +110,17 @@ def categorical(
   if not 0.0 < max_value < float('inf'):
     raise ValueError(f'max_value={max_value}: allowed are finite values > 0.')
   _check_epsilon(epsilon)
+  if mean_of not in ('transformed', 'scalar'):
+    raise ValueError(
+      f"mean_of={mean_of!r}: allowed are 'transformed' and 'scalar'.")
   half = num_bins // 2
+  bins = dict(half=half, bin_width=max_value / half, epsilon=epsilon)
+  of_scalar = mean_of == 'scalar'
   return Transform(
     apply=functools.partial(
-      _two_hot, half=half, bin_width=max_value / half, epsilon=epsilon
-    ),
+      _two_hot_of_scalar if of_scalar else _two_hot, **bins),
     invert=functools.partial(
-      _expected_scalar, half=half, bin_width=max_value / half, epsilon=epsilon
-    ),
+      _mean_scalar if of_scalar else _expected_scalar, **bins),
     loss=_cross_entropy,
     is_clipped=functools.partial(
       _exceeds_support, max_value=max_value, epsilon=epsilon
@@ -171,6 +184,36 @@ def _expected_scalar(
   # rlax returns [1] for one distribution.
   mean = jnp.reshape(mean, logits.shape[:-1])
   return signed_parabolic(mean * bin_width, epsilon=epsilon)
+
+
+def _two_hot_of_scalar(
+  x: Array, *, half: int, bin_width: float, epsilon: float
+) -> Array:
+  at = _bins_of_scalar(half, bin_width, epsilon)
+  x = jnp.clip(jnp.asarray(x, jnp.float32), at[0], at[-1])
+  lower = jnp.clip(jnp.searchsorted(at, x, side='right') - 1, 0, 2 * half - 1)
+  upper = (x - at[lower]) / (at[lower + 1] - at[lower])
+  hot = lambda index: jax.nn.one_hot(index, 2 * half + 1)
+  return (
+    (1.0 - upper)[..., None] * hot(lower) + upper[..., None] * hot(lower + 1))
+
+
+def _mean_scalar(
+  logits: Array, *, half: int, bin_width: float, epsilon: float
+) -> Array:
+  chex.assert_axis_dimension(logits, -1, 2 * half + 1)
+  probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
+  # The two sides apart, so that an even distribution is 0 and not what is left
+  # of two large numbers.
+  at = _bins_of_scalar(half, bin_width, epsilon)[half + 1:]
+  above, below = probs[..., half + 1:], probs[..., :half][..., ::-1]
+  return jnp.sum((above - below) * at, axis=-1)
+
+
+def _bins_of_scalar(half: int, bin_width: float, epsilon: float) -> Array:
+  """Returns the scalars [2 half + 1] that the bins are at."""
+  return signed_parabolic(
+    bin_width * jnp.arange(-half, half + 1), epsilon=epsilon)
 
 
 def _cross_entropy(logits: Array, target: Array) -> Array:
