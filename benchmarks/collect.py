@@ -5,7 +5,8 @@ python -m benchmarks.collect --workdir=runs/acrobot --name=acrobot \\
 
 A run of several agents (num_seeds) is one directory; seeds that were run apart
 are several: --workdir=runs/a --workdir=runs/b. Each must have come to its end,
-with its evaluation. Collect on the machine that trained, with the versions that
+with its evaluation; what experiments.ladder has found there goes with it.
+Collect on the machine that trained, with the versions that
 did: both are recorded. `learning` says what the file holds; afterwards
 `python -m benchmarks.report` shows it.
 """
@@ -30,6 +31,9 @@ def main(argv: list[str] | None = None) -> None:
   try:
     runs = [learning.read_run(workdir) for workdir in args.workdir]
     record = learning.make_record(runs, note=args.note)
+    ladders = filter(None, map(learning.read_ladder, args.workdir))
+    if ladder := next(ladders, None):
+      record['ladder'] = ladder
     learning.store(path, record)
   except ValueError as error:
     sys.exit(f'error: {error}')

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import learning
+from muzero_jax import tournament
 
 
 def draw(results: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
@@ -29,6 +30,10 @@ def draw(results: Mapping[str, Any], folder: pathlib.Path) -> list[str]:
     elif has_curves(record):
       drawn.append(_save(
         folder / f'{name}_curves.png', _seeds, record, (7, 3.5)))
+    if 'ladder' in record:
+      drawn.append(_save(
+        folder / f'{name}_ladder.png', tournament.paint, record['ladder'],
+        (7, 4)))
   return drawn
 
 

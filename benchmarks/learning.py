@@ -18,6 +18,8 @@
                              the noise-free evaluation, as `evaluate.report`
                              has it, without the return of each episode
     training_return_by_step  [[step, return], ...], at most 200 points
+  ladder       of the first run that has one: its command, and what ladder.json
+               holds (`tournament.to_json`)
 
 What was not recorded is null or absent. Intervals and means over seeds are not
 stored: `score` computes them.
@@ -36,7 +38,7 @@ from scipy import stats
 
 from benchmarks import common
 from muzero_jax import config as config_lib
-from muzero_jax import flags, presets, progress, train
+from muzero_jax import flags, presets, progress, tournament, train
 from muzero_jax.config import Config
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -137,6 +139,33 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
     )
     for index, one in enumerate(agents)
   ]
+
+
+def read_ladder(workdir: str | pathlib.Path) -> dict[str, Any] | None:
+  """Returns what `experiments.ladder` found and its command, None if it has
+  not been run.
+
+  Raises:
+    ValueError: it was run before the run came to its end.
+  """
+  workdir = pathlib.Path(workdir)
+  path = workdir / tournament.LADDER_FILE
+  if not path.exists():
+    return None
+  found = json.loads(path.read_text(encoding='utf-8'))
+  last = max(row['step'] or 0 for row in found['ratings'])
+  end = [row for row in progress.read_metrics(workdir)][-1]['step']
+  if last != end:
+    raise ValueError(
+      f'workdir {workdir}: {path.name} goes to step {last:,}, the run to step '
+      f'{end:,}: run experiments.ladder again')
+  words = [
+    f'python -m experiments.ladder --workdir={workdir}',
+    f'--opponent={",".join(found["opponents"])}',
+    *(f'--{name}={found[name]}' for name in ('num_games', 'opening_moves')),
+    *(f'--{name}={found[name]}' for name in ('seed', 'index') if found[name]),
+  ]
+  return dict(command=' '.join(words), **found)
 
 
 def _curve(log: list[dict], index: int, num_agents: int) -> list[list[float]]:

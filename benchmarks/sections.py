@@ -73,7 +73,38 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   parts.append(said)
   if figures.has_curves(record):
     parts.append(f'![Training returns](images/{name}_curves.png)')
+  if 'ladder' in record:
+    parts += _ladder(name, record['ladder'])
   return '\n\n'.join(parts)
+
+
+def _ladder(name: str, found: Mapping[str, Any]) -> list[str]:
+  """Returns command, ratings, the last agent's matches and picture."""
+  ratings = tables.table(
+    ('Player', 'Elo', '95 % interval', 'Games', 'Share of the points'),
+    [[row['player'], f'{row["elo"]:.0f}',
+      f'{row["low"]:.0f} to {row["high"]:.0f}', f'{row["games"]:,}',
+      f'{100 * row["score"]:.1f} %'] for row in found['ratings']])
+  last = max(
+    (row for row in found['ratings'] if row['step'] is not None),
+    key=lambda row: row['step'])['player']
+  told = []
+  for match in found['matches']:
+    if match['player'] == last and match['opponent'] in found['opponents']:
+      games = ', '.join(str(match[k]) for k in ('wins', 'draws', 'losses'))
+      broken = f'; {match["broken"]} broken' if match['broken'] else ''
+      told.append(
+        f'{games} against {match["opponent"]} ({100 * _share(match):.1f} % of '
+        f'the points{broken})')
+  return [
+    f'Its snapshots in a tournament, {found["anchor"]} rated 0: '
+    f'{found["num_games"]} games a match, each opening of '
+    f'{found["opening_moves"]} random moves with both colours, '
+    f'{found["num_simulations"]} simulations (`{found["command"]}`). '
+    f'The last agent won, drew and lost {"; ".join(told)}.',
+    ratings,
+    f'![Elo by steps](images/{name}_ladder.png)',
+  ]
 
 
 def ablation(name: str, record: Mapping[str, Any]) -> str:

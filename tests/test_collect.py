@@ -54,6 +54,29 @@ def test_agents_side_by_side(tmp_path):
   assert record['command'].endswith('--preset=cartpole --num_seeds=2 --seed=5')
 
 
+def _ladder(last):
+  ratings = [
+    dict(player='random', elo=0.0, step=None),
+    dict(player=f'step {last}', elo=90.0, step=last)]
+  return dict(
+    environment='board/x', num_games=8, opening_moves=2, seed=0, index=1,
+    opponents=['random', 'one_ply'], ratings=ratings, matches=[])
+
+
+def test_a_ladder_goes_with_its_run(tmp_path):
+  run = _store(tmp_path / 'run')
+  path = tmp_path / 'run' / 'ladder.json'
+  path.write_text(json.dumps(_ladder(1000)))
+  record = _collect(tmp_path, run)
+  assert record['ladder']['ratings'] == _ladder(1000)['ratings']
+  assert record['ladder']['command'] == (
+    f'python -m experiments.ladder --workdir={run} --opponent=random,one_ply '
+    '--num_games=8 --opening_moves=2 --index=1')
+  path.write_text(json.dumps(_ladder(900)))
+  with pytest.raises(SystemExit, match='step 900, the run to step 1,000'):
+    _collect(tmp_path, run)
+
+
 def test_the_command_is_that_of_the_nearest_flagfile():
   values = dict(
     family='gymnax', env_id='Acrobot-v1', discount=0.99, support_max=10.0,

@@ -69,6 +69,40 @@ def test_a_new_record_comes_at_the_end_and_into_the_overview():
   assert '![Training returns](images/mine_curves.png)' in tail
 
 
+def _rated(player, elo, step=None):
+  return dict(
+    player=player, elo=elo, low=elo - 5.0, high=elo + 5.0, games=24, score=0.5,
+    step=step)
+
+
+def test_a_ladder_is_shown_and_drawn(tmp_path):
+  match = dict(wins=5, draws=2, losses=1, broken=0)
+  found = dict(
+    command='python -m y', environment='test/counting', num_games=8,
+    opening_moves=2, num_simulations=4, anchor='random',
+    opponents=['random', 'gnugo:1'],
+    ratings=[
+      _rated('step 200', 90.4, 200), _rated('gnugo:1', 12.0),
+      _rated('random', 0.0), _rated('step 100', -3.0, 100)],
+    matches=[
+      dict(match, player='step 100', opponent='random'),
+      dict(match, player='step 200', opponent='random'),
+      dict(match, player='step 200', opponent='gnugo:1', wins=1, broken=4),
+      dict(match, player='step 200', opponent='step 100')])
+  record = dict(_record(_row(2.0)), ladder=found)
+  text = sections.section('mine', record, {})
+  assert '| step 200 | 90 | 85 to 95 | 24 | 50.0 % |' in text
+  assert text.count(' against ') == 2
+  assert (
+    'The last agent won, drew and lost 5, 2, 1 against random (75.0 % of the '
+    'points); 1, 2, 1 against gnugo:1 (50.0 % of the points; 4 broken).'
+  ) in text
+  assert '![Elo by steps](images/mine_ladder.png)' in text
+  assert figures.draw(dict(mine=record), tmp_path) == [
+    'mine_curves.png', 'mine_ladder.png']
+  assert (tmp_path / 'mine_ladder.png').read_bytes().startswith(b'\x89PNG')
+
+
 def test_scores_over_seeds():
   found = learning.score([_row(1.0), _row(2.0), _row(6.0)])
   # t(0.975, 2) = 4.3027; the standard error is sqrt(7 / 3).

@@ -7,7 +7,7 @@ the run; `ladder` makes ratings of all their games.
 import json
 import os
 import pathlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from muzero_jax import agent as agent_lib
@@ -127,6 +127,17 @@ def run(
 
 def write(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
   """Writes ladder.json into a run directory, in place of an older one."""
+  path = pathlib.Path(workdir) / LADDER_FILE
+  temporary = path.with_name(f'.{LADDER_FILE}-{os.getpid()}')
+  temporary.write_text(
+    json.dumps(to_json(tournament), indent=2, allow_nan=False) + '\n',
+    encoding='utf-8')
+  os.replace(temporary, path)
+  return path
+
+
+def to_json(tournament: Tournament) -> dict[str, Any]:
+  """Returns what ladder.json holds: settings, ratings and matches."""
   plays = [
     dict(match._asdict(), broken=broken)
     for match, broken in zip(tournament.matches, tournament.broken)
@@ -137,17 +148,11 @@ def write(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
       games=int(games), score=float(score), step=tournament.steps.get(name))
     for name, elo, low, high, games, score in zip(*tournament.ladder)
   ]
-  path = pathlib.Path(workdir) / LADDER_FILE
-  temporary = path.with_name(f'.{LADDER_FILE}-{os.getpid()}')
-  temporary.write_text(json.dumps(
-    dict(tournament.settings, ratings=ratings, matches=plays), indent=2,
-    allow_nan=False) + '\n', encoding='utf-8')
-  os.replace(temporary, path)
-  return path
+  return dict(tournament.settings, ratings=ratings, matches=plays)
 
 
 def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
-  """Draws ladder.png: Elo against steps, opponents as horizontal lines.
+  """Draws ladder.png.
 
   Raises:
     ImportError: matplotlib is not installed.
@@ -156,34 +161,46 @@ def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
   from matplotlib.backends.backend_agg import FigureCanvasAgg
   from matplotlib.figure import Figure
 
-  rated = {row[0]: row[1:4] for row in zip(*tournament.ladder)}
-  steps = tournament.steps
-  elo = [rated[name][0] for name in steps]
-  below = [rated[name][0] - rated[name][1] for name in steps]
-  above = [rated[name][2] - rated[name][0] for name in steps]
   figure = Figure(figsize=(7, 4.5), layout='constrained')
   FigureCanvasAgg(figure)
-  axes = figure.add_subplot()
-  axes.errorbar(
-    list(steps.values()), elo, yerr=[below, above], marker='o', markersize=4,
-    linewidth=1, capsize=3, label='this run, with 95 % intervals')
-  others = [name for name in rated if name not in steps]
-  for i, name in enumerate(others, 1):
-    axes.axhline(
-      rated[name][0], color=f'C{i}', linestyle='--', linewidth=1, label=name)
-  settings = tournament.settings
-  axes.set_title(
-    f'{settings["environment"]}, {settings["num_games"]} games a match, each '
-    f'after {settings["opening_moves"]} random moves', fontsize=10)
-  axes.set_xlabel('environment steps')
-  axes.set_ylabel(f'Elo ({settings["anchor"]} = 0)')
-  axes.grid(alpha=0.3)
-  axes.legend(fontsize=8)
+  paint(figure, to_json(tournament))
   path = pathlib.Path(workdir) / PICTURE_FILE
   temporary = path.with_name(f'.{PICTURE_FILE}-{os.getpid()}')
   figure.savefig(temporary, format='png', dpi=100)
   os.replace(temporary, path)
   return path
+
+
+def paint(figure: Any, found: Mapping[str, Any]) -> None:
+  """Paints Elo against steps, and opponents as horizontal lines.
+
+  Args:
+    figure: matplotlib's.
+    found: what ladder.json holds.
+  """
+  mine = sorted(
+    (row for row in found['ratings'] if row['step'] is not None),
+    key=lambda row: row['step'])
+  axes = figure.subplots()
+  axes.errorbar(
+    [row['step'] for row in mine], [row['elo'] for row in mine],
+    yerr=[
+      [row['elo'] - row['low'] for row in mine],
+      [row['high'] - row['elo'] for row in mine],
+    ], marker='o', markersize=4, linewidth=1, capsize=3,
+    label='this run, with 95 % intervals')
+  others = [row for row in found['ratings'] if row['step'] is None]
+  for i, row in enumerate(others, 1):
+    axes.axhline(
+      row['elo'], color=f'C{i}', linestyle='--', linewidth=1,
+      label=row['player'])
+  axes.set_title(
+    f'{found["environment"]}, {found["num_games"]} games a match, each '
+    f'after {found["opening_moves"]} random moves', fontsize=10)
+  axes.set_xlabel('environment steps')
+  axes.set_ylabel(f'Elo ({found["anchor"]} = 0)')
+  axes.grid(alpha=0.3)
+  axes.legend(fontsize=8)
 
 
 def _load(
