@@ -136,8 +136,9 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
   the points against opponents, `errors_above_random` and `errors_above_uniform`
   at least; `above_data`, that each seed surpasses what it learnt from; `above`
-  another record, that each seed surpasses the same seed there; `steps` and
-  `seconds` at most.
+  another record, that each seed surpasses the same seed there; `elo_rises`,
+  that the last agent is beyond chance above the first in its ladder; `steps`
+  and `seconds` at most.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
@@ -163,6 +164,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
       row['mean'] <= record['data']['mean_return'] for row in agents),
     'the score of its rival': 'above' in bar and not _surpasses(
       agents, record.get('rival', {}).get('seeds', [])),
+    'the rise in Elo': bool(bar.get('elo_rises')) and not _rises(
+      record.get('ladder')),
     'too near to random': bool(errors) and any(
       errors_above_random(row) < errors for row in agents),
     'too near to random actions': any(
@@ -190,6 +193,15 @@ def _surpasses(
     and row['step'] < 1.01 * theirs[of(row)]['step']
     for row in agents
   )
+
+
+def _rises(found: Mapping[str, Any] | None) -> bool:
+  """Returns whether the intervals of the first and last agent are apart."""
+  mine = sorted(
+    (row for row in (found or {}).get('ratings', [])
+     if row['step'] is not None),
+    key=lambda row: row['step'])
+  return len(mine) > 1 and mine[-1]['low'] > mine[0]['high']
 
 
 def _share(match: Mapping[str, Any]) -> float:

@@ -103,6 +103,18 @@ def test_a_ladder_is_shown_and_drawn(tmp_path):
   assert (tmp_path / 'mine_ladder.png').read_bytes().startswith(b'\x89PNG')
 
 
+@pytest.mark.parametrize('elo, missed', [
+  (7.1, []), (6.9, ['the rise in Elo'])])
+def test_elo_rises_where_intervals_are_apart(elo, missed):
+  ratings = [
+    _rated('random', 0.0), _rated('step 200', elo, 200),
+    _rated('step 100', -3.0, 100)]
+  record = dict(_record(_row(1.0)), ladder=dict(ratings=ratings))
+  assert sections.unmet(record, dict(elo_rises=True)) == missed
+  del ratings[2]
+  assert sections.unmet(record, dict(elo_rises=True)) == ['the rise in Elo']
+
+
 def test_scores_over_seeds():
   found = learning.score([_row(1.0), _row(2.0), _row(6.0)])
   # t(0.975, 2) = 4.3027; the standard error is sqrt(7 / 3).
@@ -139,6 +151,7 @@ def test_curves_meet_where_all_reach():
   (dict(above='of_one_seed'), ['the score of its rival']),
   (dict(above='after_fewer_steps'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
+  (dict(elo_rises=True), ['the rise in Elo']),
 ])
 def test_bars(bar, missed):
   extra = dict(

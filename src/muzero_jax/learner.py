@@ -143,6 +143,10 @@ def make_learner(
     )
   num_fresh = round(reanalyse_fraction * batch_size)
   streamed = reanalyse_form == 'stream' and num_fresh > 0
+  _check_bootstraps(
+    value_target, mixed_value_age, td_correction,
+    all_fresh=num_fresh == batch_size and not streamed,
+  )
   store: Any = rings if streamed else replay
   refresh_fn = None
   if num_fresh and not streamed:
@@ -151,31 +155,10 @@ def make_learner(
         f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search '
         'and a value_fn'
       )
-    refresh_fn = functools.partial(
-      _refresh_part,
-      functools.partial(
-        reanalyse.reanalyse,
-        search=reanalyse_search,
-        value_fn=value_fn,
-        unroll_steps=unroll_steps,
-        keep_searched=mixed_value_age > 0,
-      ),
-      num_fresh,
+    refresh_fn = _make_refresh(
+      num_fresh, reanalyse_search, value_fn, unroll_steps=unroll_steps,
+      keep_searched=mixed_value_age > 0,
     )
-  if mixed_value_age and (streamed or num_fresh < batch_size):
-    raise ValueError(
-      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
-      f"in the form 'batch', not reanalyse_fraction={reanalyse_fraction} in "
-      f'the form {reanalyse_form!r}'
-    )
-  bootstraps = {
-    'mixed_value_age': mixed_value_age, 'td_correction': td_correction}
-  for name, given in bootstraps.items():
-    if value_target == 'monte_carlo' and given:
-      raise ValueError(
-        f"{name}={given}: value_target='monte_carlo' never bootstraps; allowed "
-        'is 0'
-      )
   window = unroll_steps + 1 + td_steps
   augment_fn = None
   if shift_pixels or intensity_scale:
@@ -289,6 +272,58 @@ def _init(
     num_updates=zero,
     num_skipped=zero,
     skips_in_a_row=zero,
+  )
+
+
+def _check_bootstraps(
+  value_target: str,
+  mixed_value_age: float,
+  td_correction: float,
+  *,
+  all_fresh: bool,
+) -> None:
+  """Refuses what changes bootstraps where there are none such.
+
+  Args:
+    value_target: as of `make_learner`.
+    mixed_value_age: likewise.
+    td_correction: likewise.
+    all_fresh: all of each batch is reanalysed within the update.
+  """
+  if mixed_value_age and not all_fresh:
+    raise ValueError(
+      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
+      "in the update: reanalyse_fraction=1 and reanalyse_form='batch'"
+    )
+  bootstraps = {
+    'mixed_value_age': mixed_value_age, 'td_correction': td_correction}
+  for name, given in bootstraps.items():
+    if value_target == 'monte_carlo' and given:
+      raise ValueError(
+        f"{name}={given}: value_target='monte_carlo' never bootstraps; allowed "
+        'is 0'
+      )
+
+
+def _make_refresh(
+  num_fresh: int,
+  reanalyse_search: Search,
+  value_fn: reanalyse.ValueFn,
+  *,
+  unroll_steps: int,
+  keep_searched: bool,
+) -> Callable[[Params, Array, Sequence], Sequence]:
+  """Returns the function that reanalyses `num_fresh` sequences of a batch."""
+  return functools.partial(
+    _refresh_part,
+    functools.partial(
+      reanalyse.reanalyse,
+      search=reanalyse_search,
+      value_fn=value_fn,
+      unroll_steps=unroll_steps,
+      keep_searched=keep_searched,
+    ),
+    num_fresh,
   )
 
 

@@ -11,7 +11,7 @@ as one number, or as a categorical distribution over bins of h(x).
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -114,7 +114,8 @@ def categorical(
     raise ValueError(
       f"mean_of={mean_of!r}: allowed are 'transformed' and 'scalar'.")
   half = num_bins // 2
-  bins = dict(half=half, bin_width=max_value / half, epsilon=epsilon)
+  bins: dict[str, Any] = dict(
+    half=half, bin_width=max_value / half, epsilon=epsilon)
   of_scalar = mean_of == 'scalar'
   return Transform(
     apply=functools.partial(
