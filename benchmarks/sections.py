@@ -85,9 +85,7 @@ def _ladder(name: str, found: Mapping[str, Any]) -> list[str]:
     [[row['player'], f'{row["elo"]:.0f}',
       f'{row["low"]:.0f} to {row["high"]:.0f}', f'{row["games"]:,}',
       f'{100 * row["score"]:.1f} %'] for row in found['ratings']])
-  last = max(
-    (row for row in found['ratings'] if row['step'] is not None),
-    key=lambda row: row['step'])['player']
+  last = _rated_agents(found)[-1]['player']
   told = []
   for match in found['matches']:
     if match['player'] == last and match['opponent'] in found['opponents']:
@@ -197,11 +195,15 @@ def _surpasses(
 
 def _rises(found: Mapping[str, Any] | None) -> bool:
   """Returns whether the intervals of the first and last agent are apart."""
-  mine = sorted(
-    (row for row in (found or {}).get('ratings', [])
-     if row['step'] is not None),
+  agents = _rated_agents(found) if found else []
+  return len(agents) > 1 and agents[-1]['low'] > agents[0]['high']
+
+
+def _rated_agents(found: Mapping[str, Any]) -> list[dict[str, Any]]:
+  """Returns the ratings of the run's own agents, oldest first."""
+  return sorted(
+    (row for row in found['ratings'] if row['step'] is not None),
     key=lambda row: row['step'])
-  return len(mine) > 1 and mine[-1]['low'] > mine[0]['high']
 
 
 def _share(match: Mapping[str, Any]) -> float:
