@@ -83,9 +83,13 @@ def _beside(
   uniform = results.get('uniform', {}).get(record['environment'])
   if uniform:
     beside['uniform'] = uniform
-  rival = results['goals'].get(name, {}).get('bar', {}).get('above')
+  goal = results['goals'].get(name, {})
+  rival = goal.get('bar', {}).get('above')
   if rival in results:
     beside['rival'] = results[rival]
+  afterstates = results.get('afterstates', {}).get(goal.get('afterstates'))
+  if afterstates:
+    beside['afterstates'] = afterstates
   return beside
 
 

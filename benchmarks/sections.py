@@ -63,6 +63,8 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   if 'data' in record:
     said += f'The {record["data"]["num_episodes"]:,} episodes of the data have '
     said += f'{_number(record["data"]["mean_return"])} in the mean. '
+  if 'afterstates' in record:
+    said += _afterstates(record['afterstates'])
   if bar:
     failed = unmet(record, bar)
     verdict = f'not met: {", ".join(failed)}' if failed else 'met'
@@ -76,6 +78,17 @@ def section(name: str, record: Mapping[str, Any], goal: dict[str, Any]) -> str:
   if 'ladder' in record:
     parts += _ladder(name, record['ladder'])
   return '\n\n'.join(parts)
+
+
+def _afterstates(found: Mapping[str, Any]) -> str:
+  """Returns a sentence on searched values beside what followed."""
+  off = f'{100 * abs(found["bias"]):.0f}'
+  error = f'{100 * found["bias_standard_error"]:.0f}'
+  return (
+    f'Searched values of afterstates: {_number(found["mean_searched"])} in the '
+    f'mean of {found["num_positions"]} positions, where '
+    f'{_number(found["mean_real"])} followed, {off} ± {error} % too '
+    f'{"low" if found["bias"] < 0 else "high"} (`{found["command"]}`). ')
 
 
 def _ladder(name: str, found: Mapping[str, Any]) -> list[str]:
@@ -134,7 +147,8 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
   the points against opponents, `errors_above_random` and `errors_above_uniform`
   at least; `above_data`, that each seed surpasses what it learnt from; `above`
-  another record, that each seed surpasses the same seed there; `elo_rises`,
+  another record, that each seed surpasses the same seed there;
+  `afterstates_off`, in percent at most, of their searched values; `elo_rises`,
   that the last agent is beyond chance above the first in its ladder; `steps`
   and `seconds` at most.
   """
@@ -162,6 +176,9 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
       row['mean'] <= record['data']['mean_return'] for row in agents),
     'the score of its rival': 'above' in bar and not _surpasses(
       agents, record.get('rival', {}).get('seeds', [])),
+    'the values of afterstates': 'afterstates_off' in bar and not (
+      100 * abs(record.get('afterstates', {}).get('bias', math.inf))
+      <= bar['afterstates_off']),
     'the rise in Elo': bool(bar.get('elo_rises')) and not _rises(
       record.get('ladder')),
     'too near to random': bool(errors) and any(

@@ -103,6 +103,25 @@ def test_a_ladder_is_shown_and_drawn(tmp_path):
   assert (tmp_path / 'mine_ladder.png').read_bytes().startswith(b'\x89PNG')
 
 
+def test_afterstates_are_told_and_held_to_their_bar():
+  found = dict(
+    command='python -m z', bias=0.201, bias_standard_error=0.03,
+    num_positions=8, mean_searched=120.1, mean_real=100.0)
+  record = dict(_record(_row(1.0)), afterstates=found)
+  text = sections.section('mine', record, {})
+  assert (
+    'Searched values of afterstates: 120.1 in the mean of 8 positions, where '
+    '100.0 followed, 20 ± 3 % too high (`python -m z`).') in text
+  missed = ['the values of afterstates']
+  assert sections.unmet(record, dict(afterstates_off=20)) == missed
+  assert sections.unmet(_record(_row(1.0)), dict(afterstates_off=20)) == missed
+  results = {
+    **RESULTS, 'mine': _record(_row(1.0)),
+    'goals': {**RESULTS['goals'], 'mine': dict(afterstates='run')},
+    'afterstates': dict(run=dict(found, bias=-0.07))}
+  assert '7 ± 3 % too low' in report.page(results, TEMPLATE)
+
+
 @pytest.mark.parametrize('elo, missed', [
   (7.1, []), (6.9, ['the rise in Elo'])])
 def test_elo_rises_where_intervals_are_apart(elo, missed):
@@ -152,13 +171,16 @@ def test_curves_meet_where_all_reach():
   (dict(above='after_fewer_steps'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
   (dict(elo_rises=True), ['the rise in Elo']),
+  (dict(afterstates_off=15), []),
+  (dict(afterstates_off=14), ['the values of afterstates']),
 ])
 def test_bars(bar, missed):
   extra = dict(
     random=0.0, human=9.0, perfect=dict(wins=2, draws=1, losses=1))
   record = dict(
     _record(_row(1.0, **extra), _row(3.0, seed=1, **extra)),
-    data=dict(mean_return=1.0), uniform=dict(mean=0.5, standard_error=1.0))
+    data=dict(mean_return=1.0), uniform=dict(mean=0.5, standard_error=1.0),
+    afterstates=dict(bias=-0.145))
   rivals = dict(
     lower=_record(_row(0.9), _row(2.9, seed=1)),
     as_high=_record(_row(0.9), _row(3.0, seed=1)),
