@@ -53,6 +53,13 @@ def stochastic_lines(**kwargs):
   )
 
 
+def window(**kwargs):
+  return networks.WindowNetwork(
+    num_actions=4, num_outputs=D, channels=4, units=8, length=3,
+    head_channels=2, head_hidden=8, **kwargs,
+  )
+
+
 def atari(**kwargs):
   return networks.AtariResNet(
     num_actions=A, num_outputs=D, channels=8, num_blocks=1, head_channels=2,
@@ -70,6 +77,7 @@ CASES = {
   'lines': (lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'stochastic_lines': (stochastic_lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
+  'windows': (window, (3, 4, 2), np.bool_, (3, 4, 4)),
   'atari': (atari, (36, 36, 2), np.uint8, (5, 5, 8)),
 }
 

@@ -100,7 +100,7 @@ class Config:
   stack_actions: bool = _field(
     False, 'h also sees the actions between the stacked frames.')
   network: str = _field('mlp', 'Architecture of h, g and f.', choices=(
-    'mlp', 'board_resnet', 'atari_resnet', 'lines'))
+    'mlp', 'board_resnet', 'atari_resnet', 'lines', 'windows'))
   num_blocks: int = _field(
     1, 'Residual blocks (hidden layers of an MLP).', low=0, high=64)
   stage_blocks: tuple[int, ...] = _field(
@@ -115,8 +115,11 @@ class Config:
     0, 'stem_channels: heads that look where they like on what a second '
     'convolution sees; 0 for none.', low=0, high=64)
   line_channels: int = _field(
-    64, 'lines: units of the layers along the rows and columns of a board.',
+    64, 'lines, windows: units of the layers along the lines of a board.',
     low=1, high=1024)
+  window_length: int = _field(
+    4, 'windows: squares in a row that are seen together, as many as win.',
+    low=2, high=19)
   head_channels: int = _field(
     16, 'Planes of the 1x1 convolution before a head.', low=1, high=1024)
   head_hidden: int = _field(

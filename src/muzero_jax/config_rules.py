@@ -113,10 +113,10 @@ def _check_network(config: 'Config') -> None:
     raise ValueError(
       f"chance_codes = {config.chance_codes} needs network = 'mlp' or "
       f"'lines', not {config.network!r}")
-  if config.prefix_steps and config.network == 'lines':
+  if config.prefix_steps and config.network in ('lines', 'windows'):
     raise ValueError(
       f'prefix_steps = {config.prefix_steps} needs another network than '
-      "'lines', which has single rewards alone")
+      f'{config.network!r}, which has single rewards alone')
   if config.chance_codes and config.prefix_steps:
     raise ValueError(
       f'prefix_steps = {config.prefix_steps} needs chance_codes = 0, not '

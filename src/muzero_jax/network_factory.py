@@ -50,6 +50,8 @@ def make_network(
   _check_images(config, spec)
   if config.network == 'lines':
     return _make_line_network(config, spec, common)
+  if config.network == 'windows':
+    return _make_window_network(config, spec, common)
   common.update(
     prefix_steps=config.prefix_steps, prefix_units=config.prefix_units)
   if config.network == 'mlp':
@@ -104,6 +106,25 @@ def _make_line_network(
       f'{height * width}')
   return networks.StochasticLineNetwork(
     num_codes=config.chance_codes, num_squares=height * width, **common)
+
+
+def _make_window_network(
+  config: Config, spec: EnvSpec, common: dict[str, Any]
+) -> networks.WindowNetwork:
+  """Returns the network of a board on which so many in a row count.
+
+  Raises:
+    ValueError: the board has no line of so many squares.
+  """
+  height, width = spec.observation_shape[:2]
+  if config.window_length > max(height, width):
+    raise ValueError(
+      f'window_length={config.window_length}: the board of {spec.name} is '
+      f'{height} by {width}; allowed are 2 to {max(height, width)}')
+  return networks.WindowNetwork(
+    channels=config.num_channels, units=config.line_channels,
+    length=config.window_length, head_channels=config.head_channels,
+    **common)
 
 
 def _check_images(config: Config, spec: EnvSpec) -> None:

@@ -4,8 +4,10 @@ from muzero_jax.networks.lines import LineNetwork, StochasticLineNetwork
 from muzero_jax.networks.mlp import MLPNetwork
 from muzero_jax.networks.resnet import AtariResNet, BoardResNet
 from muzero_jax.networks.stochastic import StochasticMLPNetwork
+from muzero_jax.networks.windows import WindowNetwork
 
-Network = MLPNetwork | BoardResNet | AtariResNet | LineNetwork
+Network = (
+  MLPNetwork | BoardResNet | AtariResNet | LineNetwork | WindowNetwork)
 
 __all__ = [
   'AtariResNet',
@@ -15,4 +17,5 @@ __all__ = [
   'Network',
   'StochasticLineNetwork',
   'StochasticMLPNetwork',
+  'WindowNetwork',
 ]

@@ -1,0 +1,105 @@
+"""Windows of a board: which there are, what is learnt over them."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from muzero_jax import model, networks
+from muzero_jax.networks import windows
+
+
+def numbered(height, width):
+  """A board [1, H, W, 1] whose squares are numbered row by row."""
+  return jnp.arange(float(height * width)).reshape(1, height, width, 1)
+
+
+def test_windows_literal():
+  rows, columns, falling, rising = windows.cut(numbered(3, 4), 3)
+  np.testing.assert_array_equal(
+    rows[0], [[y + x, y + x + 1, y + x + 2] for y in (0, 4, 8) for x in (0, 1)])
+  np.testing.assert_array_equal(
+    columns[0], [[x, x + 4, x + 8] for x in range(4)])
+  np.testing.assert_array_equal(falling[0], [[0, 5, 10], [1, 6, 11]])
+  np.testing.assert_array_equal(rising[0], [[2, 5, 8], [3, 6, 9]])
+
+
+@pytest.mark.parametrize('height, width, length, counts', [
+  (6, 7, 4, (24, 21, 12, 12)),  # Connect Four: 69 lines.
+  (3, 3, 3, (3, 3, 1, 1)),
+  (2, 5, 3, (6,)),  # No room for any but rows.
+  (5, 2, 3, (6,)),
+])
+def test_all_lines_of_a_board(height, width, length, counts):
+  cut = windows.cut(numbered(height, width), length)
+  assert tuple(x.shape[1] for x in cut) == counts
+  lines = np.concatenate([x[0] for x in cut])
+  assert len(np.unique(np.sort(lines, axis=1), axis=0)) == sum(counts)
+
+
+def test_laying_is_the_transpose_of_cutting():
+  rng = np.random.default_rng(0)
+  board = rng.normal(size=(2, 5, 6, 3)).astype(np.float32)
+  cut = windows.cut(board, 4)
+  other = tuple(rng.normal(size=x.shape).astype(np.float32) for x in cut)
+  laid = windows.lay(other, board.shape)
+  assert laid.shape == board.shape
+  np.testing.assert_allclose(
+    sum((a * b).sum() for a, b in zip(cut, other)), (board * laid).sum(),
+    rtol=1e-4)
+
+
+def test_what_is_learnt_of_a_window_holds_wherever_it_lies():
+  features = windows.WindowFeatures(8, 3, jnp.float32)
+  stones = jnp.zeros((2, 6, 6, 4)).at[0, 1, 0:3, 1].set(1.0)
+  stones = stones.at[1, 4, 2:5, 1].set(1.0)
+  params = features.init(jax.random.key(0), stones)
+  seen = features.apply(params, stones)
+  rows = seen[0].reshape(2, 6, 4, 8)
+  np.testing.assert_allclose(rows[0, 1, 0], rows[1, 4, 2], rtol=1e-5)
+  assert np.abs(rows[0, 1, 0] - rows[0, 2, 0]).max() > 0.1
+  # Not so across directions, once their biases differ.
+  params['params']['direction'] += jnp.arange(4.0)[:, None]
+  along, down = (x[0] for x in features.apply(params, stones * 0)[:2])
+  assert np.abs(along[0] - down[0]).max() > 0.1
+
+
+def test_three_in_a_row_is_learnt_from_few_updates():
+  """Whether a stone wins, on boards that were never seen."""
+  network = networks.WindowNetwork(
+    16, 1, channels=8, units=16, length=3, head_channels=2, head_hidden=16)
+  functions = model.make_model(network)
+  optimiser = optax.adam(1e-2)
+
+  def draw(key):
+    stone_key, action_key = jax.random.split(key)
+    stones = jax.random.bernoulli(stone_key, 0.3, (128, 4, 4))
+    action = jax.random.randint(action_key, (128,), 0, 16)
+    after = stones | (jax.nn.one_hot(action, 16).reshape(-1, 4, 4) > 0)
+    full = [
+      x.all(-1).any(-1) for x in windows.cut(after[..., None], 3)]
+    return stones[..., None], action, jnp.stack(full).any(0).astype(float)
+
+  def loss(params, key):
+    board, action, won = draw(key)
+    state = functions.root(params, board).state
+    found = functions.step(params, state, action).reward_logits[:, 0]
+    return jnp.mean((found - won) ** 2) / jnp.var(won)
+
+  @jax.jit
+  def train(params):
+    def update(carry, key):
+      params, state = carry
+      value, gradient = jax.value_and_grad(loss)(params, key)
+      change, state = optimiser.update(gradient, state)
+      return (optax.apply_updates(params, change), state), value
+
+    carry = params, optimiser.init(params)
+    keys = jax.random.split(jax.random.key(1), 300)
+    return jax.lax.scan(update, carry, keys)[1]
+
+  key = jax.random.key(0, impl='rbg')
+  losses = train(jax.jit(functions.init)(key, jnp.zeros((1, 4, 4, 1), bool)))
+  assert losses[:10].mean() > 0.8
+  assert losses[-10:].mean() < 0.2
