@@ -6,8 +6,8 @@ python -m benchmarks.collect --workdir=runs/acrobot --name=acrobot \\
 A run of several agents (num_seeds) is one directory; seeds that were run apart
 are several: --workdir=runs/a --workdir=runs/b. Each must have come to its end,
 with its evaluation; what experiments.ladder has found there goes with it.
-Collect on the machine that trained, with the versions that
-did: both are recorded. `learning` says what the file holds; afterwards
+Collect on the machine that trained, with the versions that did: both are
+recorded. `learning` says what the file holds; afterwards
 `python -m benchmarks.report` shows it.
 """
 
@@ -31,9 +31,12 @@ def main(argv: list[str] | None = None) -> None:
   try:
     runs = [learning.read_run(workdir) for workdir in args.workdir]
     record = learning.make_record(runs, note=args.note)
-    ladders = filter(None, map(learning.read_ladder, args.workdir))
-    if ladder := next(ladders, None):
-      record['ladder'] = ladder
+    ladders = [
+      learning.read_ladder(workdir, record['environment'])
+      for workdir in args.workdir
+    ]
+    if any(ladders):
+      record['ladder'] = next(filter(None, ladders))
     learning.store(path, record)
   except ValueError as error:
     sys.exit(f'error: {error}')

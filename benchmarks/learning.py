@@ -141,30 +141,47 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
   ]
 
 
-def read_ladder(workdir: str | pathlib.Path) -> dict[str, Any] | None:
+def read_ladder(
+  workdir: str | pathlib.Path, environment: str
+) -> dict[str, Any] | None:
   """Returns what `experiments.ladder` found and its command, None if it has
   not been run.
 
+  Args:
+    workdir: of a run that has come to its end.
+    environment: of that run.
+
   Raises:
-    ValueError: it was run before the run came to its end.
+    ValueError: the file is none of its ladders, or not one of this run's last
+      step.
   """
   workdir = pathlib.Path(workdir)
   path = workdir / tournament.LADDER_FILE
   if not path.exists():
     return None
-  found = json.loads(path.read_text(encoding='utf-8'))
-  last = max(row['step'] or 0 for row in found['ratings'])
-  end = [row for row in progress.read_metrics(workdir)][-1]['step']
+  try:
+    found = json.loads(path.read_text(encoding='utf-8'))
+    told = found['environment']
+    last = max(int(row['step'] or 0) for row in found['ratings'])
+    words = [
+      f'python -m experiments.ladder --workdir={workdir}',
+      f'--opponent={",".join(found["opponents"])}',
+      *(f'--{name}={found[name]}' for name in ('num_games', 'opening_moves')),
+      *(f'--{name}={found[name]}' for name in ('seed', 'index') if found[name]),
+    ]
+    complete = all(name in found for name in (
+      'anchor', 'matches', 'num_simulations'))
+  except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    raise ValueError(
+      f'{path}: not what experiments.ladder writes ({error!r})') from error
+  if not complete or told != environment:
+    raise ValueError(
+      f'{path}: a ladder of {told}, not a whole one of {environment}')
+  end = list(progress.read_metrics(workdir))[-1]['step']
   if last != end:
     raise ValueError(
       f'workdir {workdir}: {path.name} goes to step {last:,}, the run to step '
       f'{end:,}: run experiments.ladder again')
-  words = [
-    f'python -m experiments.ladder --workdir={workdir}',
-    f'--opponent={",".join(found["opponents"])}',
-    *(f'--{name}={found[name]}' for name in ('num_games', 'opening_moves')),
-    *(f'--{name}={found[name]}' for name in ('seed', 'index') if found[name]),
-  ]
   return dict(command=' '.join(words), **found)
 
 

@@ -7,8 +7,8 @@ What no figure says stands in benchmarks/results.md.template, a text for
 `{section[cartpole]}` the part that a learning record fills. What a record is
 measured against is in benchmarks/results/goals.json: published figures and
 bars, whose texts take their numbers from the bar and from the record's first
-row. A learning record that the template does not name comes at the end, as
-ablations do.
+row; `afterstates` names what afterstates.json holds of its agents. A learning
+record that the template does not name comes at the end, as ablations do.
 """
 
 import json
@@ -87,8 +87,10 @@ def _beside(
   rival = goal.get('bar', {}).get('above')
   if rival in results:
     beside['rival'] = results[rival]
-  afterstates = results.get('afterstates', {}).get(goal.get('afterstates'))
-  if afterstates:
+  afterstates = results.get('afterstates', {}).get(goal.get('afterstates'), {})
+  # Of one of these agents, and of games that paid anything.
+  if afterstates.get('bias') is not None and afterstates['step'] in [
+      row['step'] for row in record['seeds']]:
     beside['afterstates'] = afterstates
   return beside
 

@@ -85,8 +85,9 @@ def _afterstates(found: Mapping[str, Any]) -> str:
   off = f'{100 * abs(found["bias"]):.0f}'
   error = f'{100 * found["bias_standard_error"]:.0f}'
   return (
-    f'Searched values of afterstates: {_number(found["mean_searched"])} in the '
-    f'mean of {found["num_positions"]} positions, where '
+    f'Searched values of afterstates, of the agent of {found["step"]:,} steps: '
+    f'{_number(found["mean_searched"])} in the mean of '
+    f'{found["num_positions"]} positions, where '
     f'{_number(found["mean_real"])} followed, {off} ± {error} % too '
     f'{"low" if found["bias"] < 0 else "high"} (`{found["command"]}`). ')
 
@@ -102,11 +103,15 @@ def _ladder(name: str, found: Mapping[str, Any]) -> list[str]:
   told = []
   for match in found['matches']:
     if match['player'] == last and match['opponent'] in found['opponents']:
-      games = ', '.join(str(match[k]) for k in ('wins', 'draws', 'losses'))
-      broken = f'; {match["broken"]} broken' if match['broken'] else ''
+      counts = [match[k] for k in ('wins', 'draws', 'losses')]
+      notes = []
+      if sum(counts):
+        notes.append(f'{100 * _share(match):.1f} % of the points')
+      if match['broken']:
+        notes.append(f'{match["broken"]} broken')
       told.append(
-        f'{games} against {match["opponent"]} ({100 * _share(match):.1f} % of '
-        f'the points{broken})')
+        f'{", ".join(map(str, counts))} against {match["opponent"]} '
+        f'({"; ".join(notes)})')
   return [
     f'Its snapshots in a tournament, {found["anchor"]} rated 0: '
     f'{found["num_games"]} games a match, each opening of '
@@ -198,14 +203,15 @@ def _surpasses(
 ) -> bool:
   """Returns whether each agent scores more than the rival of its seed.
 
-  After as many steps, but for those by which a last iteration goes too far.
+  After as many steps, but for those by which a last iteration goes too far
+  (within 1 %).
   """
   of = lambda row: (row['seed'], row.get('agent', 0))
   theirs = {of(row): row for row in rivals}
   return all(
     of(row) in theirs
     and row['mean'] > theirs[of(row)]['mean']
-    and row['step'] < 1.01 * theirs[of(row)]['step']
+    and math.isclose(row['step'], theirs[of(row)]['step'], rel_tol=0.01)
     for row in agents
   )
 

@@ -54,27 +54,46 @@ def test_agents_side_by_side(tmp_path):
   assert record['command'].endswith('--preset=cartpole --num_seeds=2 --seed=5')
 
 
-def _ladder(last):
+def _ladder(last, **fields):
   ratings = [
     dict(player='random', elo=0.0, step=None),
     dict(player=f'step {last}', elo=90.0, step=last)]
   return dict(
-    environment='board/x', num_games=8, opening_moves=2, seed=0, index=1,
-    opponents=['random', 'one_ply'], ratings=ratings, matches=[])
+    environment='classic/cartpole', num_games=8, opening_moves=2, seed=0,
+    index=1, num_simulations=4, anchor='random',
+    opponents=['random', 'one_ply'], ratings=ratings, matches=[], **fields)
 
 
 def test_a_ladder_goes_with_its_run(tmp_path):
-  run = _store(tmp_path / 'run')
-  path = tmp_path / 'run' / 'ladder.json'
-  path.write_text(json.dumps(_ladder(1000)))
-  record = _collect(tmp_path, run)
+  runs = [_store(tmp_path / f'{seed}', seed=seed) for seed in (0, 1)]
+  (tmp_path / '1' / 'ladder.json').write_text(json.dumps(_ladder(1000)))
+  record = _collect(tmp_path, *runs)
   assert record['ladder']['ratings'] == _ladder(1000)['ratings']
   assert record['ladder']['command'] == (
-    f'python -m experiments.ladder --workdir={run} --opponent=random,one_ply '
-    '--num_games=8 --opening_moves=2 --index=1')
-  path.write_text(json.dumps(_ladder(900)))
-  with pytest.raises(SystemExit, match='step 900, the run to step 1,000'):
-    _collect(tmp_path, run)
+    f'python -m experiments.ladder --workdir={runs[1]} '
+    '--opponent=random,one_ply --num_games=8 --opening_moves=2 --index=1')
+
+
+def _without(name):
+  return {key: x for key, x in _ladder(1000).items() if key != name}
+
+
+@pytest.mark.parametrize('found, line', [
+  (_ladder(900), 'step 900, the run to step 1,000'),
+  (_ladder(1000) | dict(environment='board/x'), 'a ladder of board/x, not'),
+  (_without('matches'), 'not a whole one of classic/cartpole'),
+  (_without('ratings'), r"ladder\.json: not what experiments\.ladder writes"),
+  (_ladder(1000) | dict(ratings=[]), 'not what experiments.ladder writes'),
+  (_ladder('a'), 'not what experiments.ladder writes'),
+  ([], 'not what experiments.ladder writes'),
+])
+def test_ladders_that_are_none_of_this_run(tmp_path, found, line):
+  runs = [_store(tmp_path / f'{seed}', seed=seed) for seed in (0, 1)]
+  (tmp_path / '0' / 'ladder.json').write_text(json.dumps(_ladder(1000)))
+  (tmp_path / '1' / 'ladder.json').write_text(json.dumps(found))
+  with pytest.raises(SystemExit, match=line):
+    _collect(tmp_path, *runs)
+  assert not (tmp_path / 'results').exists()
 
 
 def test_the_command_is_that_of_the_nearest_flagfile():

@@ -30,6 +30,20 @@ def test_the_stem_and_its_heads_are_in_the_system():
   assert 'stem_pool' not in build(stem_channels=3)[1]['params']
 
 
+@pytest.mark.parametrize('mean_of, expected', [
+  ('transformed', 3.0), ('scalar', 4.0)])
+def test_heads_stand_for_the_mean_that_is_asked_for(mean_of, expected):
+  """0 or 8, one as likely as the other."""
+  spec = EnvSpec('test', (5,), np.float32, 3)
+  settings = config.from_fields(dict(
+    support_bins=5, support_max=2.0, support_mean=mean_of))
+  system = factory.make_system(settings, spec)
+  for transform in (system.value_transform, system.reward_transform):
+    logits = jnp.array([-99.0, -99.0, 0.0, -99.0, 0.0])
+    np.testing.assert_allclose(
+      transform.invert(logits), expected, rtol=0.01)
+
+
 @pytest.mark.parametrize('fields,shape,message', [
   (dict(network='board_resnet'), (5,), "use network='mlp'"),
   (dict(network='atari_resnet'), (5,), "use network='mlp'"),

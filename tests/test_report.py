@@ -80,7 +80,7 @@ def test_a_ladder_is_shown_and_drawn(tmp_path):
   found = dict(
     command='python -m y', environment='test/counting', num_games=8,
     opening_moves=2, num_simulations=4, anchor='random',
-    opponents=['random', 'gnugo:1'],
+    opponents=['random', 'gnugo:1', 'one_ply'],
     ratings=[
       _rated('step 200', 90.4, 200), _rated('gnugo:1', 12.0),
       _rated('random', 0.0), _rated('step 100', -3.0, 100)],
@@ -88,14 +88,17 @@ def test_a_ladder_is_shown_and_drawn(tmp_path):
       dict(match, player='step 100', opponent='random'),
       dict(match, player='step 200', opponent='random'),
       dict(match, player='step 200', opponent='gnugo:1', wins=1, broken=4),
+      dict(player='step 200', opponent='one_ply', wins=0, draws=0, losses=0,
+           broken=8),
       dict(match, player='step 200', opponent='step 100')])
   record = dict(_record(_row(2.0)), ladder=found)
   text = sections.section('mine', record, {})
   assert '| step 200 | 90 | 85 to 95 | 24 | 50.0 % |' in text
-  assert text.count(' against ') == 2
+  assert text.count(' against ') == 3
   assert (
     'The last agent won, drew and lost 5, 2, 1 against random (75.0 % of the '
-    'points); 1, 2, 1 against gnugo:1 (50.0 % of the points; 4 broken).'
+    'points); 1, 2, 1 against gnugo:1 (50.0 % of the points; 4 broken); 0, 0, '
+    '0 against one_ply (8 broken).'
   ) in text
   assert '![Elo by steps](images/mine_ladder.png)' in text
   assert figures.draw(dict(mine=record), tmp_path) == [
@@ -105,13 +108,14 @@ def test_a_ladder_is_shown_and_drawn(tmp_path):
 
 def test_afterstates_are_told_and_held_to_their_bar():
   found = dict(
-    command='python -m z', bias=0.201, bias_standard_error=0.03,
+    command='python -m z', bias=0.201, bias_standard_error=0.03, step=100,
     num_positions=8, mean_searched=120.1, mean_real=100.0)
   record = dict(_record(_row(1.0)), afterstates=found)
   text = sections.section('mine', record, {})
   assert (
-    'Searched values of afterstates: 120.1 in the mean of 8 positions, where '
-    '100.0 followed, 20 ± 3 % too high (`python -m z`).') in text
+    'Searched values of afterstates, of the agent of 100 steps: 120.1 in the '
+    'mean of 8 positions, where 100.0 followed, 20 ± 3 % too high (`python '
+    '-m z`).') in text
   missed = ['the values of afterstates']
   assert sections.unmet(record, dict(afterstates_off=20)) == missed
   assert sections.unmet(_record(_row(1.0)), dict(afterstates_off=20)) == missed
@@ -120,6 +124,11 @@ def test_afterstates_are_told_and_held_to_their_bar():
     'goals': {**RESULTS['goals'], 'mine': dict(afterstates='run')},
     'afterstates': dict(run=dict(found, bias=-0.07))}
   assert '7 ± 3 % too low' in report.page(results, TEMPLATE)
+  # Not of these agents, or of nothing.
+  for change in (dict(step=99), dict(bias=None)):
+    results['afterstates'] = dict(run=dict(found, **change))
+    page = report.page(results, TEMPLATE)
+    assert page.count('Searched values of afterstates') == 0
 
 
 @pytest.mark.parametrize('elo, missed', [
@@ -169,6 +178,7 @@ def test_curves_meet_where_all_reach():
   (dict(above='as_high'), ['the score of its rival']),
   (dict(above='of_one_seed'), ['the score of its rival']),
   (dict(above='after_fewer_steps'), ['the score of its rival']),
+  (dict(above='after_more_steps'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
   (dict(elo_rises=True), ['the rise in Elo']),
   (dict(afterstates_off=15), []),
@@ -185,7 +195,8 @@ def test_bars(bar, missed):
     lower=_record(_row(0.9), _row(2.9, seed=1)),
     as_high=_record(_row(0.9), _row(3.0, seed=1)),
     of_one_seed=_record(_row(0.9)),
-    after_fewer_steps=_record(_row(0.9, step=50), _row(2.9, seed=1, step=50)))
+    after_fewer_steps=_record(_row(0.9, step=50), _row(2.9, seed=1, step=50)),
+    after_more_steps=_record(_row(0.9), _row(2.9, seed=1, step=102)))
   if bar.get('above') in rivals:
     record['rival'] = rivals[bar['above']]
   assert sections.unmet(record, bar) == missed

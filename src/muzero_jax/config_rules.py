@@ -97,6 +97,10 @@ def _check_driver(config: 'Config') -> None:
 
 def _check_network(config: 'Config') -> None:
   """Raises ValueError where heads or network cannot fit."""
+  if config.head == 'scalar' and config.support_mean != 'transformed':
+    raise ValueError(
+      f"support_mean = {config.support_mean!r} needs head = 'categorical': a "
+      'scalar head has no distribution to take a mean of')
   if config.support_bins % 2 == 0:
     raise ValueError(
       f'support_bins = {config.support_bins} is even; it must be odd, so '

@@ -293,7 +293,8 @@ def _check_bootstraps(
   if mixed_value_age and not all_fresh:
     raise ValueError(
       f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
-      "in the update: reanalyse_fraction=1 and reanalyse_form='batch'"
+      "within the update; allowed are reanalyse_fraction=1 and "
+      "reanalyse_form='batch'"
     )
   bootstraps = {
     'mixed_value_age': mixed_value_age, 'td_correction': td_correction}

@@ -105,7 +105,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     average_decay=0.9997, num_steps=5_000_000),
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, here two for
   # each square, a 2 and a 4; discount 0.999. All sizes are our own choice, for
-  # two cores: h of returns of 30,000 is 200, and bins are 120 points apart near
+  # two cores: h of returns of 29,400 is 200, and bins are 120 points apart near
   # 1,000. Chance explores enough: at temperature 0 it learns as fast as at 1.
   # Returns over 10 steps learn as fast, and are two thirds too low at the end:
   # hence a long horizon, a short replay and means of returns, not of their h.

@@ -190,9 +190,9 @@ def paint(figure: Any, found: Mapping[str, Any]) -> None:
     ], marker='o', markersize=4, linewidth=1, capsize=3,
     label='this run, with 95 % intervals')
   others = [row for row in found['ratings'] if row['step'] is None]
-  for i, row in enumerate(others, 1):
+  for i, row in enumerate(others):
     axes.axhline(
-      row['elo'], color=f'C{i}', linestyle='--', linewidth=1,
+      row['elo'], color=f'C{1 + i % 9}', linestyle='--', linewidth=1,
       label=row['player'])
   axes.set_title(
     f'{found["environment"]}, {found["num_games"]} games a match, each '

@@ -87,7 +87,7 @@ def categorical(
 
   What a distribution stands for is the mean of h(x), and the inverse h^-1 of
   that (MuZero, appendix F); or the mean of x itself, with the bins at the x
-  whose h they are, and weights whose mean is x (DreamerV3, arXiv 2301.04104,
+  whose h they are, and weights whose mean is x (DreamerV3, arXiv 2301.04104v2,
   equations 9 and 10, for another h). The two agree where x is certain. Where it
   is not, the first is below the mean of positive x, h being concave: by the
   variance of h(x), near enough, and by as much again at each bootstrap.
