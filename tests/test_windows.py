@@ -38,6 +38,11 @@ def test_all_lines_of_a_board(height, width, length, counts):
   assert len(np.unique(np.sort(lines, axis=1), axis=0)) == sum(counts)
 
 
+def test_lines_that_no_board_has_are_refused():
+  with pytest.raises(ValueError, match='length=4: a board of 2 by 3 has no'):
+    windows.cut(numbered(2, 3), 4)
+
+
 def test_laying_is_the_transpose_of_cutting():
   rng = np.random.default_rng(0)
   board = rng.normal(size=(2, 5, 6, 3)).astype(np.float32)

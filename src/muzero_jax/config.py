@@ -99,8 +99,10 @@ class Config:
     1, 'Last frames of the episode that h sees.', low=1, high=64)
   stack_actions: bool = _field(
     False, 'h also sees the actions between the stacked frames.')
-  network: str = _field('mlp', 'Architecture of h, g and f.', choices=(
-    'mlp', 'board_resnet', 'atari_resnet', 'lines', 'windows'))
+  network: str = _field(
+    'mlp', 'Architecture of h, g and f. lines: boards that are moved in four '
+    'directions; windows: boards on which so many in a row win.', choices=(
+      'mlp', 'board_resnet', 'atari_resnet', 'lines', 'windows'))
   num_blocks: int = _field(
     1, 'Residual blocks (hidden layers of an MLP).', low=0, high=64)
   stage_blocks: tuple[int, ...] = _field(

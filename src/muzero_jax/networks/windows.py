@@ -31,9 +31,16 @@ def _corners(
 def cut(board: Array, length: int) -> tuple[Array, ...]:
   """Returns all windows of `length` squares in a row of boards [B, H, W, C].
 
+  Args:
+    board: [B, H, W, C]
+    length: of a window.
+
   Returns:
     [B, N_d, length * C] for each direction d of `DIRECTIONS` for which the
     board has room.
+
+  Raises:
+    ValueError: it has room for none.
   """
   batch, height, width, planes = board.shape
   windows = []
@@ -41,6 +48,10 @@ def cut(board: Array, length: int) -> tuple[Array, ...]:
     squares = [board[:, y:y + down, x:x + across] for y, x in begins]
     windows.append(
       jnp.concatenate(squares, -1).reshape(batch, -1, length * planes))
+  if not windows:
+    raise ValueError(
+      f'length={length}: a board of {height} by {width} has no such line; '
+      f'allowed are 1 to {max(height, width)}')
   return tuple(windows)
 
 
