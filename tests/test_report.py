@@ -1,12 +1,15 @@
 """docs/results.md: what the committed JSON says, and nothing else."""
 
 import copy
+import dataclasses
 import re
 
 import numpy as np
 import pytest
+from absl import flags as absl_flags
 
 from benchmarks import figures, learning, report, sections
+from muzero_jax import flags
 
 RESULTS = report.read_results()
 TEMPLATE = report.TEMPLATE.read_text(encoding='utf-8')
@@ -28,6 +31,19 @@ def _record(*rows):
 def test_the_page_is_what_the_command_makes():
   assert report.PAGE.read_text(encoding='utf-8') == report.page(
     RESULTS, TEMPLATE), 'run python -m benchmarks.report'
+
+
+@pytest.mark.parametrize('name', [
+  name for name, record in RESULTS.items()
+  if record.get('command', '').startswith('python -m experiments.')])
+def test_the_command_of_a_record_trains_what_was_recorded(name, monkeypatch):
+  monkeypatch.chdir(learning.ROOT)  # Flagfiles are named from there.
+  values = absl_flags.FlagValues()
+  flags.define(flag_values=values)
+  words = RESULTS[name]['command'].split()[3:]
+  arguments = flags.parse(['', *words, '--workdir=x'], flag_values=values)
+  config = dataclasses.replace(arguments.base, **arguments.given)
+  assert learning.fingerprint(config) == RESULTS[name]['fingerprint']
 
 
 def test_its_pictures_exist_and_links_lead_to_headings():
