@@ -35,7 +35,8 @@ def test_the_page_is_what_the_command_makes():
 
 @pytest.mark.parametrize('name', [
   name for name, record in RESULTS.items()
-  if record.get('command', '').startswith('python -m experiments.')])
+  if 'fingerprint' in record
+  and record['command'].startswith('python -m experiments.')])
 def test_the_command_of_a_record_trains_what_was_recorded(name, monkeypatch):
   monkeypatch.chdir(learning.ROOT)  # Flagfiles are named from there.
   values = absl_flags.FlagValues()
