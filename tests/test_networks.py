@@ -5,6 +5,7 @@ import math
 
 import chex
 import flax.linen as nn
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -469,10 +470,6 @@ def test_a_turned_board_is_moved_along_turned_lines(name):
 
 def test_lines_learn_what_a_move_pays():
   """Equal neighbours along the move, on boards that were never seen."""
-  network = networks.LineNetwork(
-    4, 1, channels=4, line_channels=16, head_hidden=16)
-  functions = model.make_model(network)
-  optimiser = optax.adam(1e-2)
 
   def draw(key):
     board_key, action_key = jax.random.split(key)
@@ -482,26 +479,9 @@ def test_lines_learn_what_a_move_pays():
     down = (tiles[:, 1:] == tiles[:, :-1]).sum((1, 2))
     return jax.nn.one_hot(tiles, 3), action, jnp.where(action % 2, down, along)
 
-  def loss(params, key):
-    board, action, paid = draw(key)
-    state = functions.root(params, board).state
-    found = functions.step(params, state, action).reward_logits[:, 0]
-    return jnp.mean((found - paid) ** 2) / jnp.var(paid)
-
-  @jax.jit
-  def train(params):
-    def update(carry, key):
-      params, state = carry
-      value, gradient = jax.value_and_grad(loss)(params, key)
-      change, state = optimiser.update(gradient, state)
-      return (optax.apply_updates(params, change), state), value
-
-    carry = params, optimiser.init(params)
-    keys = jax.random.split(jax.random.key(1), 400)
-    return jax.lax.scan(update, carry, keys)[1]
-
-  key = jax.random.key(0, impl='rbg')
-  losses = train(jax.jit(functions.init)(key, jnp.zeros((1, 3, 3, 3))))
+  losses = helpers.reward_losses(
+    networks.LineNetwork(4, 1, channels=4, line_channels=16, head_hidden=16),
+    draw, jnp.zeros((1, 3, 3, 3)), num_updates=400)
   assert losses[:10].mean() > 0.8
   assert losses[-10:].mean() < 0.1
 

@@ -1,12 +1,12 @@
 """Windows of a board: which there are, what is learnt over them."""
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 
-from muzero_jax import model, networks
+from muzero_jax import networks
 from muzero_jax.networks import windows
 
 
@@ -72,10 +72,6 @@ def test_what_is_learnt_of_a_window_holds_wherever_it_lies():
 
 def test_three_in_a_row_is_learnt_from_few_updates():
   """Whether a stone wins, on boards that were never seen."""
-  network = networks.WindowNetwork(
-    16, 1, channels=8, units=16, length=3, head_channels=2, head_hidden=16)
-  functions = model.make_model(network)
-  optimiser = optax.adam(1e-2)
 
   def draw(key):
     stone_key, action_key = jax.random.split(key)
@@ -86,25 +82,9 @@ def test_three_in_a_row_is_learnt_from_few_updates():
       x.all(-1).any(-1) for x in windows.cut(after[..., None], 3)]
     return stones[..., None], action, jnp.stack(full).any(0).astype(float)
 
-  def loss(params, key):
-    board, action, won = draw(key)
-    state = functions.root(params, board).state
-    found = functions.step(params, state, action).reward_logits[:, 0]
-    return jnp.mean((found - won) ** 2) / jnp.var(won)
-
-  @jax.jit
-  def train(params):
-    def update(carry, key):
-      params, state = carry
-      value, gradient = jax.value_and_grad(loss)(params, key)
-      change, state = optimiser.update(gradient, state)
-      return (optax.apply_updates(params, change), state), value
-
-    carry = params, optimiser.init(params)
-    keys = jax.random.split(jax.random.key(1), 300)
-    return jax.lax.scan(update, carry, keys)[1]
-
-  key = jax.random.key(0, impl='rbg')
-  losses = train(jax.jit(functions.init)(key, jnp.zeros((1, 4, 4, 1), bool)))
+  losses = helpers.reward_losses(
+    networks.WindowNetwork(
+      16, 1, channels=8, units=16, length=3, head_channels=2, head_hidden=16),
+    draw, jnp.zeros((1, 4, 4, 1), bool), num_updates=300)
   assert losses[:10].mean() > 0.8
   assert losses[-10:].mean() < 0.2
