@@ -52,6 +52,8 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
 
 @pytest.mark.parametrize('fields, words', [
   (dict(support_bins=600), 'odd'),
+  (dict(head='scalar', support_mean='scalar'),
+   "support_mean = 'scalar' needs head = 'categorical'"),
   (dict(temperature=(1.0, 0.0)), 'one each'),
   (dict(temperature_at=(0.1, 0.5, 0.75)), 'start with 0'),
   (dict(temperature_at=(0.0, 0.5, 0.5)), 'rise'),
