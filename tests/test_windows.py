@@ -11,12 +11,20 @@ from muzero_jax.networks import windows
 
 
 def numbered(height, width):
-  """A board [1, H, W, 1] whose squares are numbered row by row."""
-  return jnp.arange(float(height * width)).reshape(1, height, width, 1)
+  """A board [1, H, W] whose squares are numbered row by row."""
+  return jnp.arange(float(height * width)).reshape(1, height, width)
+
+
+def cut(board, length):
+  """The squares of all windows of boards [B, H, W], by direction
+  [B, N_d, length]."""
+  squares = windows.gather([
+    board[..., None] * place for place in jnp.eye(length)])
+  return [x.reshape(len(x), -1, length) for x in squares]
 
 
 def test_windows_literal():
-  rows, columns, falling, rising = windows.cut(numbered(3, 4), 3)
+  rows, columns, falling, rising = cut(numbered(3, 4), 3)
   np.testing.assert_array_equal(
     rows[0], [[y + x, y + x + 1, y + x + 2] for y in (0, 4, 8) for x in (0, 1)])
   np.testing.assert_array_equal(
@@ -32,27 +40,28 @@ def test_windows_literal():
   (5, 2, 3, (6,)),
 ])
 def test_all_lines_of_a_board(height, width, length, counts):
-  cut = windows.cut(numbered(height, width), length)
-  assert tuple(x.shape[1] for x in cut) == counts
-  lines = np.concatenate([x[0] for x in cut])
+  found = cut(numbered(height, width), length)
+  assert tuple(x.shape[1] for x in found) == counts
+  lines = np.concatenate([x[0] for x in found])
   assert len(np.unique(np.sort(lines, axis=1), axis=0)) == sum(counts)
 
 
 def test_lines_that_no_board_has_are_refused():
   with pytest.raises(ValueError, match='length=4: a board of 2 by 3 has no'):
-    windows.cut(numbered(2, 3), 4)
+    cut(numbered(2, 3), 4)
 
 
-def test_laying_is_the_transpose_of_cutting():
+def test_spreading_is_the_transpose_of_gathering():
   rng = np.random.default_rng(0)
-  board = rng.normal(size=(2, 5, 6, 3)).astype(np.float32)
-  cut = windows.cut(board, 4)
-  other = tuple(rng.normal(size=x.shape).astype(np.float32) for x in cut)
-  laid = windows.lay(other, board.shape)
-  assert laid.shape == board.shape
+  parts = rng.normal(size=(4, 2, 5, 6, 3)).astype(np.float32)
+  gathered = windows.gather(list(parts))
+  assert [x.shape for x in gathered] == [
+    (2, 5, 3, 3), (2, 2, 6, 3), (2, 2, 3, 3), (2, 2, 3, 3)]
+  other = [rng.normal(size=x.shape).astype(np.float32) for x in gathered]
+  spread = windows.spread(other, 5, 6, 4)
   np.testing.assert_allclose(
-    sum((a * b).sum() for a, b in zip(cut, other)), (board * laid).sum(),
-    rtol=1e-4)
+    sum((a * b).sum() for a, b in zip(gathered, other)),
+    sum((a * b).sum() for a, b in zip(parts, spread)), rtol=1e-4)
 
 
 def test_what_is_learnt_of_a_window_holds_wherever_it_lies():
@@ -61,13 +70,13 @@ def test_what_is_learnt_of_a_window_holds_wherever_it_lies():
   stones = stones.at[1, 4, 2:5, 1].set(1.0)
   params = features.init(jax.random.key(0), stones)
   seen = features.apply(params, stones)
-  rows = seen[0].reshape(2, 6, 4, 8)
+  rows = seen[0]
   np.testing.assert_allclose(rows[0, 1, 0], rows[1, 4, 2], rtol=1e-5)
   assert np.abs(rows[0, 1, 0] - rows[0, 2, 0]).max() > 0.1
   # Not so across directions, once their biases differ.
   params['params']['direction'] += jnp.arange(4.0)[:, None]
-  along, down = (x[0] for x in features.apply(params, stones * 0)[:2])
-  assert np.abs(along[0] - down[0]).max() > 0.1
+  along, down = features.apply(params, stones * 0)[:2]
+  assert np.abs(along[0, 0, 0] - down[0, 0, 0]).max() > 0.1
 
 
 def test_three_in_a_row_is_learnt_from_few_updates():
@@ -79,7 +88,7 @@ def test_three_in_a_row_is_learnt_from_few_updates():
     action = jax.random.randint(action_key, (128,), 0, 16)
     after = stones | (jax.nn.one_hot(action, 16).reshape(-1, 4, 4) > 0)
     full = [
-      x.all(-1).any(-1) for x in windows.cut(after[..., None], 3)]
+      x.all(-1).any(-1) for x in cut(after, 3)]
     return stones[..., None], action, jnp.stack(full).any(0).astype(float)
 
   losses = helpers.reward_losses(

@@ -1,5 +1,6 @@
 """Networks for boards on which so many in a row count, in any direction."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -28,54 +29,65 @@ def _corners(
   return found
 
 
-def cut(board: Array, length: int) -> tuple[Array, ...]:
-  """Returns all windows of `length` squares in a row of boards [B, H, W, C].
+def gather(parts: Sequence[Array]) -> tuple[Array, ...]:
+  """Returns of each window the sum of what its squares give to it.
 
   Args:
-    board: [B, H, W, C]
-    length: of a window.
+    parts: for each place in a window, [B, H, W, C] of what a square gives to
+      the window of which it is that place.
 
   Returns:
-    [B, N_d, length * C] for each direction d of `DIRECTIONS` for which the
-    board has room.
+    [B, down, across, C] for each direction of `DIRECTIONS` for which the board
+    has room: so many windows go down and across it.
 
   Raises:
     ValueError: it has room for none.
   """
-  batch, height, width, planes = board.shape
+  height, width = parts[0].shape[1:3]
   windows = []
-  for (down, across), begins in _corners(height, width, length):
-    squares = [board[:, y:y + down, x:x + across] for y, x in begins]
-    windows.append(
-      jnp.concatenate(squares, -1).reshape(batch, -1, length * planes))
+  for (down, across), begins in _corners(height, width, len(parts)):
+    windows.append(sum(
+      part[:, y:y + down, x:x + across]
+      for part, (y, x) in zip(parts, begins, strict=True)))
   if not windows:
     raise ValueError(
-      f'length={length}: a board of {height} by {width} has no such line; '
+      f'length={len(parts)}: a board of {height} by {width} has no such line; '
       f'allowed are 1 to {max(height, width)}')
   return tuple(windows)
 
 
-def lay(windows: tuple[Array, ...], shape: tuple[int, ...]) -> Array:
-  """Returns boards of `shape` [B, H, W, C], the sum of what lies on a square.
+def spread(
+  windows: Sequence[Array], height: int, width: int, length: int
+) -> list[Array]:
+  """Returns of each square the sum of the windows it lies in; of `gather` the
+  transpose.
 
   Args:
-    windows: as `cut` returns them.
-    shape: of the boards that they were cut from.
+    windows: as `gather` returns them.
+    height: of the board.
+    width: of the board.
+    length: of a window.
+
+  Returns:
+    For each place in a window, [B, H, W, C]: the sum of the windows of which
+    the square is that place.
   """
-  batch, height, width, planes = shape
-  board: Any = 0
-  length = windows[0].shape[-1] // planes
-  for (size, begins), part in zip(
+  parts: list[Any] = [0] * length
+  for (size, begins), seen in zip(
       _corners(height, width, length), windows, strict=True):
-    squares = part.reshape(batch, *size, length, planes)
     for k, (y, x) in enumerate(begins):
-      board = board + jnp.pad(squares[..., k, :], (
+      parts[k] += jnp.pad(seen, (
         (0, 0), (y, height - size[0] - y), (x, width - size[1] - x), (0, 0)))
-  return board
+  return parts
 
 
 class WindowFeatures(nn.Module):
-  """One layer over windows, the same for all but for a bias by direction."""
+  """One layer over windows, the same for all but for a bias by direction.
+
+  Each square is multiplied once for each place in a window, and a window adds
+  up what its squares give: fewer products than windows have squares in all,
+  and no copies of squares, which cost a CPU more than the products.
+  """
 
   units: int
   length: int
@@ -83,14 +95,16 @@ class WindowFeatures(nn.Module):
 
   @nn.compact
   def __call__(self, board: Array) -> tuple[Array, ...]:
-    """Returns features [B, N_d, units] of boards [B, H, W, C], by direction."""
-    windows = cut(heads.GroupNorm(self.dtype)(board), self.length)
+    """Returns features [B, down, across, units] of boards [B, H, W, C], by
+    direction."""
+    squares = heads.GroupNorm(self.dtype)(board)
+    windows = gather([
+      _place(self.units, self.length, self.dtype)(squares)
+      for _ in range(self.length)])
     bias = self.param(
       'direction', nn.initializers.zeros, (len(windows), self.units))
-    dense = nn.Dense(self.units, dtype=self.dtype)
     return tuple(
-      nn.relu(dense(x) + bias[k].astype(self.dtype))
-      for k, x in enumerate(windows))
+      nn.relu(x + bias[k].astype(self.dtype)) for k, x in enumerate(windows))
 
 
 class WindowBlock(nn.Module):
@@ -103,11 +117,22 @@ class WindowBlock(nn.Module):
   @nn.compact
   def __call__(self, board: Array) -> Array:
     """Returns boards [B, H, W, C] of such boards."""
+    _, height, width, planes = board.shape
     seen = WindowFeatures(self.units, self.length, self.dtype)(board)
-    back = nn.Dense(self.length * board.shape[-1], dtype=self.dtype)
-    told = lay(tuple(back(x) for x in seen), board.shape)
+    told = sum(
+      _place(planes, 1, self.dtype)(part)
+      for part in spread(seen, height, width, self.length))
     # As many windows lie on a square as directions times length, at most.
     return board + told / (len(seen) * self.length) ** 0.5
+
+
+def _place(units: int, length: int, dtype: Any) -> nn.Dense:
+  """Returns the layer of one place in a window of `length`, of which the
+  outputs add up to a variance of one."""
+  return nn.Dense(
+    units, use_bias=False, dtype=dtype,
+    kernel_init=nn.initializers.variance_scaling(
+      1 / length, 'fan_in', 'truncated_normal'))
 
 
 class WindowNetwork(projection.Projecting, nn.Module):
@@ -177,9 +202,10 @@ class WindowNetwork(projection.Projecting, nn.Module):
     for block in self.transition_blocks:
       x = block(x)
     # What is won by one window is won, wherever it lies.
-    seen = jnp.concatenate(self.reward_features(x), axis=1)
-    reward = self.reward_head(jnp.concatenate(
-      [seen.max(axis=1), seen.mean(axis=1)], axis=-1))
+    seen = self.reward_features(x)
+    most = jnp.stack([part.max(axis=(1, 2)) for part in seen]).max(axis=0)
+    mean = jnp.stack([part.mean(axis=(1, 2)) for part in seen]).mean(axis=0)
+    reward = self.reward_head(jnp.concatenate([most, mean], axis=-1))
     return self.read(heads.normalise_state(x), reward)
 
   def place(self, x: Array) -> Array:
