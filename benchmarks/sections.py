@@ -155,30 +155,31 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   another record, that each seed surpasses the same seed there;
   `afterstates_off`, in percent at most, of their searched values; `elo_rises`,
   that the last agent is beyond chance above the first in its ladder; `steps`
-  and `seconds` at most.
+  and `seconds` at most. Of what a record does not hold, none is met.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
   if not bar.get('each_seed'):
     scores = [learning.score(agents).mean]
-  least: Any = bar.get('score', -float('inf'))
-  least = agents[0][least] if isinstance(least, str) else least
+  least: Any = bar.get('score', -math.inf)
+  least = agents[0].get(least, math.inf) if isinstance(least, str) else least
   opponent: Any = bar.get('no_loss_to')
   percent: Any = bar.get('percent', {})
   errors: Any = bar.get('errors_above_random')
-  limit = lambda name: bar.get(name, float('inf'))
+  limit = lambda name: bar.get(name, math.inf)
   missed = {
     'the score': min(scores) < least,
     'the number of seeds': len(agents) < bar.get('seeds', 1),
     'games were lost': bool(opponent) and any(
-      row[opponent]['losses'] for row in agents),
+      opponent not in row or row[opponent]['losses'] for row in agents),
     **{
       f'the points against {name}': any(
-        100 * _share(row[name]) < wanted for row in agents)
+        name not in row or 100 * _share(row[name]) < wanted for row in agents)
       for name, wanted in percent.items()
     },
-    'the mean of the data': bool(bar.get('above_data')) and any(
-      row['mean'] <= record['data']['mean_return'] for row in agents),
+    'the mean of the data': bool(bar.get('above_data')) and (
+      'data' not in record or any(
+        row['mean'] <= record['data']['mean_return'] for row in agents)),
     'the score of its rival': 'above' in bar and not _surpasses(
       agents, record.get('rival', {}).get('seeds', [])),
     'the values of afterstates': 'afterstates_off' in bar and not (
@@ -186,12 +187,13 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
       <= bar['afterstates_off']),
     'the rise in Elo': bool(bar.get('elo_rises')) and not _rises(
       record.get('ladder')),
-    'too near to random': bool(errors) and any(
-      errors_above_random(row) < errors for row in agents),
-    'too near to random actions': any(
-      errors_above_uniform(row, record['uniform'])
-      < bar['errors_above_uniform'] for row in agents
-    ) if 'errors_above_uniform' in bar else False,
+    'too near to random': errors is not None and any(
+      'random' not in row or errors_above_random(row) < errors
+      for row in agents),
+    'too near to random actions': 'errors_above_uniform' in bar and (
+      'uniform' not in record or any(
+        errors_above_uniform(row, record['uniform'])
+        < bar['errors_above_uniform'] for row in agents)),
     'the steps': max(row['step'] for row in agents) > limit('steps'),
     'the time': max(map(_seconds, agents)) > limit('seconds'),
   }

@@ -219,6 +219,15 @@ def test_bars(bar, missed):
   assert sections.unmet(record, bar) == missed
 
 
+@pytest.mark.parametrize('bar', [
+  dict(errors_above_random=0), dict(errors_above_uniform=0),
+  dict(above_data=True), dict(no_loss_to='perfect'),
+  dict(percent=dict(perfect=0)), dict(score='human'),
+])
+def test_what_a_record_does_not_hold_meets_no_bar(bar):
+  assert len(sections.unmet(_record(_row(1.0)), bar)) == 1
+
+
 def test_an_ablation_is_shown_and_drawn(tmp_path):
   pytest.importorskip('matplotlib')
   variants = {
