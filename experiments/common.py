@@ -27,6 +27,7 @@ def main(families: tuple[str, ...], preset: str) -> None:
     if config.eval_episodes or not config.dataset:
       envs.check_env_id(config.family, config.env_id)
     _cache_compilations()
+    _divide_cpu(config.num_devices)
     from muzero_jax import train as train_lib
 
     return train_lib.run(config, arguments.workdir)
@@ -41,3 +42,19 @@ def _cache_compilations() -> None:
     'muzero_jax',
   )
   os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
+
+
+def _divide_cpu(num_devices: int) -> None:
+  """Lets the processor count as so many devices, as far as it has cores.
+
+  Small operations do not fill several cores, however many threads they are
+  given; a share of the environments and of the batch on each core does. Whoever
+  sets the number of devices in XLA_FLAGS has decided it.
+  """
+  told = '--xla_force_host_platform_device_count'
+  if num_devices > 1 and told not in os.environ.get('XLA_FLAGS', ''):
+    # Imported late, as all that loads jax is.
+    import jax
+
+    cores = os.cpu_count() or 1
+    jax.config.update('jax_num_cpu_devices', min(num_devices, cores))

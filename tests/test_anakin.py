@@ -3,7 +3,10 @@
 import dataclasses
 import functools
 import math
+import os
 import re
+import subprocess
+import sys
 
 import helpers
 import jax
@@ -261,3 +264,17 @@ def test_choose_num_devices():
     choose(make(num_devices=2), restorable=False)
   with pytest.raises(ValueError, match='num_devices'):
     choose(make(num_devices=4))
+
+
+@pytest.mark.parametrize('told, found', [
+  ('', min(2, os.cpu_count())),
+  ('--xla_force_host_platform_device_count=3', 3),
+])
+def test_scripts_let_each_core_be_a_device(told, found):
+  code = (
+    'from experiments import common; common._divide_cpu(2); import jax; '
+    'print(jax.device_count())')
+  done = subprocess.run(
+    [sys.executable, '-c', code], env=dict(os.environ, XLA_FLAGS=told),
+    capture_output=True, text=True, check=True)
+  assert int(done.stdout) == found

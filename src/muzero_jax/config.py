@@ -325,7 +325,8 @@ class Config:
     20_000, 'Updates in all of a run with a dataset; what is said of '
     'environment steps counts updates there.', low=1, high=2**31 - 1)
   num_devices: int = _field(
-    0, 'Devices to shard over; 0 for all that fit.', low=0)
+    0, 'Devices to shard over; 0 for all that fit. Where more than '
+    'one are asked for, scripts let each core of a processor be one.', low=0)
   seed: int = _field(0, 'Random seed.', low=0, high=2**31 - 1)
   num_seeds: int = _field(
     1, 'Independent agents that train side by side in one program.', low=1,
