@@ -44,7 +44,7 @@ def gather(parts: Sequence[Array]) -> tuple[Array, ...]:
     ValueError: it has room for none.
   """
   height, width = parts[0].shape[1:3]
-  windows = []
+  windows: list[Any] = []
   for (down, across), begins in _corners(height, width, len(parts)):
     windows.append(sum(
       part[:, y:y + down, x:x + across]
