@@ -101,7 +101,8 @@ def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--workdir', required=True)
   parser.add_argument('--games', type=int, default=400)
-  parser.add_argument('--positions', type=int, default=2000)
+  parser.add_argument(
+    '--positions', type=int, default=2000, help='To solve; 0 for none.')
   parser.add_argument(
     '--simulations', type=int, default=0, help='Of the agent; 0 for its own.')
   parser.add_argument(
@@ -120,7 +121,7 @@ def main() -> None:
     command='python -m benchmarks.connect_four ' + ' '.join(common.argv()),
     **common.machine(),
   )
-  for name in args.opponents.split(','):
+  for name in filter(None, args.opponents.split(',')):
     start = time.monotonic()
     env = envs.make(player.config, num_envs=args.games, evaluation=True)
     match = matches.play_match(
@@ -132,7 +133,7 @@ def main() -> None:
       seconds=round(time.monotonic() - start, 1),
     )
     print(name, result[name], flush=True)
-  for name in ('random', 'mcts:100'):
+  for name in ('random', 'mcts:100') if args.positions else ():
     found = judge(player, positions(player, name, args.positions // 2, 1))
     result[f'moves in games of {name}'] = found
     print(f'moves in games of {name}', found, flush=True)
