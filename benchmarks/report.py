@@ -92,6 +92,11 @@ def _beside(
   if afterstates.get('bias') is not None and afterstates['step'] in [
       row['step'] for row in record['seeds']]:
     beside['afterstates'] = afterstates
+  strength = [
+    found for found in results.get(f'{name}_strength', {}).values()
+    if found['step'] in [row['step'] for row in record['seeds']]]
+  if strength:
+    beside['strength'] = strength
   return beside
 
 

@@ -150,12 +150,15 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
 
   Conditions are `score` (a number, or the field of a row that holds it; of
   the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
-  the points against opponents, `errors_above_random` and `errors_above_uniform`
-  at least; `above_data`, that each seed surpasses what it learnt from; `above`
-  another record, that each seed surpasses the same seed there;
-  `afterstates_off`, in percent at most, of their searched values; `elo_rises`,
-  that the last agent is beyond chance above the first in its ladder; `steps`
-  and `seconds` at most. Of what a record does not hold, none is met.
+  the points against opponents, `points` likewise and `kept`, in percent of
+  moves on at least so many `positions`, of a benchmark of the agent's strength
+  with any number of simulations, `errors_above_random` and
+  `errors_above_uniform` at least; `above_data`, that each seed surpasses what
+  it learnt from; `above` another record, that each seed surpasses the same seed
+  there; `afterstates_off`, in percent at most, of their searched values;
+  `elo_rises`, that the last agent is beyond chance above the first in its
+  ladder; `steps` and `seconds` at most. Of what a record does not hold, none is
+  met.
   """
   agents: list[dict[str, Any]] = record['seeds']
   scores = [row['mean'] for row in agents]
@@ -165,6 +168,7 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   least = agents[0].get(least, math.inf) if isinstance(least, str) else least
   opponent: Any = bar.get('no_loss_to')
   percent: Any = bar.get('percent', {})
+  strength: Any = record.get('strength', [])
   errors: Any = bar.get('errors_above_random')
   limit = lambda name: bar.get(name, math.inf)
   missed = {
@@ -177,6 +181,15 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
         name not in row or 100 * _share(row[name]) < wanted for row in agents)
       for name, wanted in percent.items()
     },
+    **{
+      f'the points against {name}': not any(
+        100 * _share(found[name]) >= wanted
+        for found in strength if name in found)
+      for name, wanted in bar.get('points', {}).items()
+    },
+    'the moves that keep the value': 'kept' in bar and not any(
+      100 * kept >= bar['kept'] and positions >= bar.get('positions', 1)
+      for kept, positions in map(_kept, strength)),
     'the mean of the data': bool(bar.get('above_data')) and (
       'data' not in record or any(
         row['mean'] <= record['data']['mean_return'] for row in agents)),
@@ -229,6 +242,17 @@ def _rated_agents(found: Mapping[str, Any]) -> list[dict[str, Any]]:
   return sorted(
     (row for row in found['ratings'] if row['step'] is not None),
     key=lambda row: row['step'])
+
+
+def _kept(strength: Mapping[str, Any]) -> tuple[float, int]:
+  """Returns the share of moves that keep the value, and on how many
+  positions."""
+  judged = [
+    found for found in strength.values()
+    if isinstance(found, dict) and 'kept' in found]
+  positions = sum(found['positions'] for found in judged)
+  kept = sum(found['kept'] * found['positions'] for found in judged)
+  return kept / max(positions, 1), positions
 
 
 def _share(match: Mapping[str, Any]) -> float:

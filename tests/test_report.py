@@ -148,6 +148,20 @@ def test_afterstates_are_told_and_held_to_their_bar():
     assert page.count('Searched values of afterstates') == 0
 
 
+def test_strength_is_of_the_agent_that_was_recorded():
+  match = dict(wins=3, draws=0, losses=1)
+  results = {
+    **RESULTS, 'mine': _record(_row(1.0)),
+    'goals': {**RESULTS['goals'], 'mine': dict(bar=dict(
+      points={'mcts:9': 75}, short='s', text='beaten'))},
+    'mine_strength': dict(first={'step': 100, 'mcts:9': match})}
+  after = report.page(results, TEMPLATE).split('The bar: beaten')[1]
+  assert 'The bar is met. ' in after
+  results['mine_strength']['first']['step'] = 99
+  page = ' '.join(report.page(results, TEMPLATE).split())
+  assert 'The bar is not met: the points against mcts:9.' in page
+
+
 @pytest.mark.parametrize('elo, missed', [
   (7.1, []), (6.9, ['the rise in Elo'])])
 def test_elo_rises_where_intervals_are_apart(elo, missed):
@@ -198,6 +212,12 @@ def test_curves_meet_where_all_reach():
   (dict(above='after_more_steps'), ['the score of its rival']),
   (dict(above='missing'), ['the score of its rival']),
   (dict(elo_rises=True), ['the rise in Elo']),
+  (dict(points={'mcts:9': 75}), []),
+  (dict(points={'mcts:9': 76}), ['the points against mcts:9']),
+  (dict(points={'mcts:8': 0}), ['the points against mcts:8']),
+  (dict(kept=87.5, positions=40), []),
+  (dict(kept=87.6), ['the moves that keep the value']),
+  (dict(kept=87.5, positions=41), ['the moves that keep the value']),
   (dict(afterstates_off=15), []),
   (dict(afterstates_off=14), ['the values of afterstates']),
 ])
@@ -207,7 +227,12 @@ def test_bars(bar, missed):
   record = dict(
     _record(_row(1.0, **extra), _row(3.0, seed=1, **extra)),
     data=dict(mean_return=1.0), uniform=dict(mean=0.5, standard_error=1.0),
-    afterstates=dict(bias=-0.145))
+    afterstates=dict(bias=-0.145),
+    strength=[
+      {'step': 1, 'mcts:9': dict(wins=1, draws=0, losses=1)},
+      {'step': 1, 'mcts:9': dict(wins=3, draws=0, losses=1),
+       'moves in games of x': dict(kept=0.9, positions=30),
+       'moves in games of y': dict(kept=0.8, positions=10)}])
   rivals = dict(
     lower=_record(_row(0.9), _row(2.9, seed=1)),
     as_high=_record(_row(0.9), _row(3.0, seed=1)),
@@ -223,6 +248,7 @@ def test_bars(bar, missed):
   dict(errors_above_random=0), dict(errors_above_uniform=0),
   dict(above_data=True), dict(no_loss_to='perfect'),
   dict(percent=dict(perfect=0)), dict(score='human'),
+  dict(points=dict(perfect=0)), dict(kept=0),
 ])
 def test_what_a_record_does_not_hold_meets_no_bar(bar):
   assert len(sections.unmet(_record(_row(1.0)), bar)) == 1
