@@ -104,12 +104,14 @@ def main() -> None:
   parser.add_argument(
     '--positions', type=int, default=2000, help='To solve; 0 for none.')
   parser.add_argument(
+    '--snapshot', type=int, help='Step of a snapshot to judge instead.')
+  parser.add_argument(
     '--simulations', type=int, default=0, help='Of the agent; 0 for its own.')
   parser.add_argument(
     '--opponents', default='random,one_ply,mcts:100,mcts:1000'
   )
   args = parser.parse_args()
-  player = agent_lib.load(args.workdir)
+  player = agent_lib.load(args.workdir, snapshot=args.snapshot)
   if args.simulations:
     config = dataclasses.replace(
       player.config, eval_simulations=args.simulations)
