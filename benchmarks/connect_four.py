@@ -102,15 +102,18 @@ def main() -> None:
   parser.add_argument('--workdir', required=True)
   parser.add_argument('--games', type=int, default=400)
   parser.add_argument(
-    '--positions', type=int, default=2000, help='To solve; 0 for none.')
+    '--positions', type=int, default=2200,
+    help='To draw; 0 for none. One in ten takes too long to solve.')
   parser.add_argument(
     '--snapshot', type=int, help='Step of a snapshot to judge instead.')
   parser.add_argument(
     '--simulations', type=int, default=0, help='Of the agent; 0 for its own.')
   parser.add_argument(
-    '--opponents', default='random,one_ply,mcts:100,mcts:1000'
-  )
+    '--opponents', default='random,one_ply,mcts:100,mcts:1000',
+    help='Separated by commas; may be empty.')
   args = parser.parse_args()
+  if not (args.opponents or args.positions):
+    parser.error('--opponents and --positions: one of them is needed')
   player = agent_lib.load(args.workdir, snapshot=args.snapshot)
   if args.simulations:
     config = dataclasses.replace(
@@ -140,8 +143,7 @@ def main() -> None:
     result[f'moves in games of {name}'] = found
     print(f'moves in games of {name}', found, flush=True)
   common.store(
-    _RESULTS,
-    f'{player.step} steps, {result["num_simulations"]} simulations', result)
+    _RESULTS, f'{player.step} steps: {" ".join(common.argv())}', result)
 
 
 if __name__ == '__main__':

@@ -148,11 +148,11 @@ def ablation(name: str, record: Mapping[str, Any]) -> str:
 def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
   """Returns which conditions of a bar a record misses, in words.
 
-  Conditions are `score` (a number, or the field of a row that holds it; of
-  the mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of
-  the points against opponents, `points` likewise and `kept`, in percent of
-  moves on at least so many `positions`, of a benchmark of the agent's strength
-  with any number of simulations, `errors_above_random` and
+  Conditions are `score` (a number, or the field of a row that holds it; of the
+  mean, or of `each_seed`), `seeds`, `no_loss_to` an opponent, `percent` of the
+  points against opponents, `points` likewise in at least so many `games` and
+  `kept`, in percent of moves on at least so many `positions`, of a benchmark of
+  the agent's strength with any number of simulations, `errors_above_random` and
   `errors_above_uniform` at least; `above_data`, that each seed surpasses what
   it learnt from; `above` another record, that each seed surpasses the same seed
   there; `afterstates_off`, in percent at most, of their searched values;
@@ -182,8 +182,9 @@ def unmet(record: Mapping[str, Any], bar: Mapping[str, Any]) -> list[str]:
       for name, wanted in percent.items()
     },
     **{
-      f'the points against {name}': not any(
+      f'the benchmark against {name}': not any(
         100 * _share(found[name]) >= wanted
+        and _games(found[name]) >= bar.get('games', 1)
         for found in strength if name in found)
       for name, wanted in bar.get('points', {}).items()
     },
@@ -257,8 +258,11 @@ def _kept(strength: Mapping[str, Any]) -> tuple[float, int]:
 
 def _share(match: Mapping[str, Any]) -> float:
   """Returns the share of the points, half a point for a draw."""
-  games = match['wins'] + match['draws'] + match['losses']
-  return (match['wins'] + match['draws'] / 2) / games
+  return (match['wins'] + match['draws'] / 2) / _games(match)
+
+
+def _games(match: Mapping[str, Any]) -> int:
+  return match['wins'] + match['draws'] + match['losses']
 
 
 def errors_above_random(row: Mapping[str, Any]) -> float:

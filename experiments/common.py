@@ -21,13 +21,14 @@ def main(families: tuple[str, ...], preset: str) -> None:
         f'family = {config.family!r} is not one of {", ".join(families)}, '
         'which this script is for'
       )
+    # Before environments, of which some start jax's devices when imported.
+    _divide_cpu(config.num_devices)
     # Imported late: a mistake in the flags is told before jax is loaded.
     from muzero_jax import envs
 
     if config.eval_episodes or not config.dataset:
       envs.check_env_id(config.family, config.env_id)
     _cache_compilations()
-    _divide_cpu(config.num_devices)
     from muzero_jax import train as train_lib
 
     return train_lib.run(config, arguments.workdir)
@@ -47,14 +48,20 @@ def _cache_compilations() -> None:
 def _divide_cpu(num_devices: int) -> None:
   """Lets the processor count as so many devices, as far as it has cores.
 
-  Small operations do not fill several cores, however many threads they are
-  given; a share of the environments and of the batch on each core does. Whoever
-  sets the number of devices in XLA_FLAGS has decided it.
+  Each then steps a share of the environments and learns from a share of the
+  batch. Whoever sets their number by XLA_FLAGS or JAX_NUM_CPU_DEVICES has
+  decided it.
   """
-  told = '--xla_force_host_platform_device_count'
-  if num_devices > 1 and told not in os.environ.get('XLA_FLAGS', ''):
-    # Imported late, as all that loads jax is.
-    import jax
+  decided = (
+    'JAX_NUM_CPU_DEVICES' in os.environ or
+    '--xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', ''))
+  if num_devices < 2 or decided:
+    return
+  # Imported late, as all that loads jax is.
+  import jax
 
+  if hasattr(os, 'sched_getaffinity'):
+    cores = len(os.sched_getaffinity(0))
+  else:
     cores = os.cpu_count() or 1
-    jax.config.update('jax_num_cpu_devices', min(num_devices, cores))
+  jax.config.update('jax_num_cpu_devices', min(num_devices, cores))

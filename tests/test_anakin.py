@@ -267,14 +267,30 @@ def test_choose_num_devices():
 
 
 @pytest.mark.parametrize('told, found', [
-  ('', min(2, os.cpu_count())),
-  ('--xla_force_host_platform_device_count=3', 3),
+  ({}, min(2, os.cpu_count())),
+  (dict(XLA_FLAGS='--xla_force_host_platform_device_count=3'), 3),
+  (dict(JAX_NUM_CPU_DEVICES='3'), 3),
 ])
 def test_scripts_let_each_core_be_a_device(told, found):
   code = (
     'from experiments import common; common._divide_cpu(2); import jax; '
     'print(jax.device_count())')
-  done = subprocess.run(
-    [sys.executable, '-c', code], env=dict(os.environ, XLA_FLAGS=told),
-    capture_output=True, text=True, check=True)
-  assert int(done.stdout) == found
+  assert int(_without_devices([sys.executable, '-c', code], told).stdout
+             ) == found
+
+
+def test_scripts_count_cores_before_environments_start_devices():
+  """pgx, which a board needs, makes arrays when it is imported."""
+  done = _without_devices([
+    sys.executable, '-m', 'experiments.board', '--num_devices=64',
+    '--preset=tic_tac_toe', '--workdir=none'], {}, check=False)
+  assert done.returncode == 2
+  assert 'num_devices=64: this machine has' in done.stderr
+
+
+def _without_devices(command, environment, check=True):
+  """Runs a command as it is where no one has named any devices."""
+  kept = {k: v for k, v in os.environ.items() if k != 'XLA_FLAGS'}
+  return subprocess.run(
+    command, env={**kept, **environment}, capture_output=True, text=True,
+    check=check)

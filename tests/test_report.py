@@ -9,6 +9,7 @@ import pytest
 from absl import flags as absl_flags
 
 from benchmarks import figures, learning, report, sections
+from muzero_jax import config as config_lib
 from muzero_jax import flags
 
 RESULTS = report.read_results()
@@ -44,6 +45,18 @@ def test_the_command_of_a_record_trains_what_was_recorded(name, monkeypatch):
   words = RESULTS[name]['command'].split()[3:]
   arguments = flags.parse(['', *words, '--workdir=x'], flag_values=values)
   config = dataclasses.replace(arguments.base, **arguments.given)
+  assert learning.fingerprint(config) == RESULTS[name]['fingerprint']
+
+
+@pytest.mark.parametrize('name', [
+  name for name, record in RESULTS.items()
+  if 'fingerprint' in record and 'settings' in record])
+def test_the_settings_of_a_record_are_what_was_recorded(name):
+  told = RESULTS[name]['settings']
+  changes = {
+    field: tuple(value) if isinstance(value, list) else value
+    for field, value in told['changes'].items()}
+  config = config_lib.from_preset(told['preset'], **changes)
   assert learning.fingerprint(config) == RESULTS[name]['fingerprint']
 
 
@@ -159,7 +172,7 @@ def test_strength_is_of_the_agent_that_was_recorded():
   assert 'The bar is met. ' in after
   results['mine_strength']['first']['step'] = 99
   page = ' '.join(report.page(results, TEMPLATE).split())
-  assert 'The bar is not met: the points against mcts:9.' in page
+  assert 'The bar is not met: the benchmark against mcts:9.' in page
 
 
 @pytest.mark.parametrize('elo, missed', [
@@ -213,8 +226,10 @@ def test_curves_meet_where_all_reach():
   (dict(above='missing'), ['the score of its rival']),
   (dict(elo_rises=True), ['the rise in Elo']),
   (dict(points={'mcts:9': 75}), []),
-  (dict(points={'mcts:9': 76}), ['the points against mcts:9']),
-  (dict(points={'mcts:8': 0}), ['the points against mcts:8']),
+  (dict(points={'mcts:9': 75}, games=4), []),
+  (dict(points={'mcts:9': 75}, games=5), ['the benchmark against mcts:9']),
+  (dict(points={'mcts:9': 76}), ['the benchmark against mcts:9']),
+  (dict(points={'mcts:8': 0}), ['the benchmark against mcts:8']),
   (dict(kept=87.5, positions=40), []),
   (dict(kept=87.6), ['the moves that keep the value']),
   (dict(kept=87.5, positions=41), ['the moves that keep the value']),
