@@ -85,8 +85,8 @@ class WindowFeatures(nn.Module):
   """One layer over windows, the same for all but for a bias by direction.
 
   Each square is multiplied once for each place in a window, and a window adds
-  up what its squares give: fewer products than windows have squares in all,
-  and no copies of squares, which cost a CPU more than the products.
+  up what its squares give. Squares are not copied into each of their windows,
+  which costs a CPU more than the products.
   """
 
   units: int
@@ -126,13 +126,13 @@ class WindowBlock(nn.Module):
     return board + told / (len(seen) * self.length) ** 0.5
 
 
-def _place(units: int, length: int, dtype: Any) -> nn.Dense:
-  """Returns the layer of one place in a window of `length`, of which the
-  outputs add up to a variance of one."""
+def _place(units: int, num_summed: int, dtype: Any) -> nn.Dense:
+  """Returns the layer of one place in a window, scaled so that `num_summed`
+  such add up to the variance of one input."""
   return nn.Dense(
     units, use_bias=False, dtype=dtype,
     kernel_init=nn.initializers.variance_scaling(
-      1 / length, 'fan_in', 'truncated_normal'))
+      1 / num_summed, 'fan_in', 'truncated_normal'))
 
 
 class WindowNetwork(projection.Projecting, nn.Module):
@@ -204,6 +204,7 @@ class WindowNetwork(projection.Projecting, nn.Module):
     # What is won by one window is won, wherever it lies.
     seen = self.reward_features(x)
     most = jnp.stack([part.max(axis=(1, 2)) for part in seen]).max(axis=0)
+    # Each direction counts alike, however many windows it has.
     mean = jnp.stack([part.mean(axis=(1, 2)) for part in seen]).mean(axis=0)
     reward = self.reward_head(jnp.concatenate([most, mean], axis=-1))
     return self.read(heads.normalise_state(x), reward)
