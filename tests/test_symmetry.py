@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pgx
 import pytest
+from pgx.minatar import asterix, breakout, freeway
 
 from muzero_jax import config, envs, symmetry
 from muzero_jax.types import EnvSpec, Sequence
@@ -66,7 +67,10 @@ def test_the_first_symmetry_changes_nothing(game):
 
 
 def test_a_turned_board_of_2048_pays_for_turned_moves():
-  spec = EnvSpec('stochastic/2048', (4, 4, 31), np.bool_, 4, 1)
+  spec = EnvSpec(
+    'stochastic/2048', (4, 4, 31), np.bool_, 4, 1,
+    action_names=('left', 'up', 'right', 'down'),
+  )
   turned = symmetry.make(spec)
   game = pgx.make('2048')
   boards = np.random.default_rng(0).integers(0, 4, (16, 16))
@@ -91,6 +95,103 @@ def test_a_turned_board_of_2048_pays_for_turned_moves():
     for other in paid[1:]:
       np.testing.assert_array_equal(other, paid[0])
     assert len(set(paid[0].tolist())) > 3
+
+
+def asterix_states(rng):
+  """A position with what is drawn, its mirror images from left to right, top to
+  bottom, and both."""
+  entities = np.stack([
+    rng.integers(0, 10, 8), np.arange(1, 9), rng.integers(0, 2, 8),
+    rng.integers(0, 2, 8)], axis=1)
+  entities[rng.random(8) < 0.3] = asterix.INF
+  here = entities[:, 0] != asterix.INF
+  x, y = rng.integers(0, 10), rng.integers(1, 9)
+  move_timer = rng.integers(0, 2)
+  for across, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+    turned = entities.copy()
+    if across:
+      turned[here, 0] = 9 - turned[here, 0]
+      turned[here, 2] = 1 - turned[here, 2]
+    if down:
+      turned[here, 1] = 9 - turned[here, 1]
+    yield asterix.State(
+      _player_x=jnp.int32(9 - x if across else x),
+      _player_y=jnp.int32(9 - y if down else y),
+      _entities=jnp.asarray(turned, asterix.State()._entities.dtype),
+      _move_timer=jnp.int32(move_timer), _spawn_timer=jnp.int32(5),
+    ), dict(lr=True, is_gold=True, slot=0)  # Not used: nothing appears yet.
+
+
+def breakout_states(rng):
+  bricks = np.zeros((10, 10), bool)
+  bricks[1:4] = rng.random((3, 10)) < rng.choice([0.0, 0.5])
+  x, pos = rng.integers(0, 10, 2)
+  y, towards = rng.integers(0, 9), rng.integers(0, 4)
+  for mirrored in (False, True):
+    def column(at, mirrored=mirrored):
+      return jnp.int32(9 - at if mirrored else at)
+    yield breakout.State(
+      _ball_x=column(x), _ball_y=jnp.int32(y), _last_x=column(x),
+      _last_y=jnp.int32(max(0, y - 1)), _pos=column(pos),
+      _ball_dir=jnp.int32([1, 0, 3, 2][towards] if mirrored else towards),
+      _brick_map=jnp.asarray(bricks[:, ::-1] if mirrored else bricks),
+    ), {}
+
+
+def freeway_states(rng):
+  speed = rng.integers(1, 6, 8) * rng.choice([-1, 1], 8)
+  x, timer = rng.integers(0, 10, 8), rng.integers(0, 2, 8)
+  pos = jnp.int32(rng.integers(1, 4))
+  drawn = rng.choice([-1, 1], 8).astype(np.int32)
+  for mirrored in (False, True):
+    cars = np.stack([
+      (8 - x) % 10 if mirrored else x, np.arange(1, 9), timer,
+      -speed if mirrored else speed], axis=1)
+    yield freeway.State(
+      _cars=jnp.asarray(cars, jnp.int32), _pos=pos, _move_timer=jnp.int32(0),
+    ), dict(speeds=np.full(8, 3), directions=-drawn if mirrored else drawn)
+
+
+MINATAR = {
+  'asterix': (asterix, asterix_states),
+  'breakout': (breakout, breakout_states),
+  'freeway': (freeway, freeway_states),
+}
+
+
+@pytest.mark.parametrize('game', MINATAR)
+def test_a_mirrored_minatar_game_goes_on_as_the_mirrored_one(game):
+  rules, states = MINATAR[game]
+  spec = envs.make(config.from_fields(
+    dict(family='minatar', env_id=game, network='mlp')), num_envs=1).spec
+  turned = symmetry.make(spec)
+  rng = np.random.default_rng(0)
+  pairs = [list(states(rng)) for _ in range(128)]
+  stacked, drawn = jax.tree.map(lambda *x: jnp.stack(x), *sum(pairs, []))
+  count = turned.squares.shape[0]
+  assert count == len(pairs[0])
+  action = rng.integers(0, spec.num_actions, len(pairs))
+  # MinAtar numbers actions as its full set does.
+  number = np.array([
+    ('noop', 'left', 'up', 'right', 'down').index(name)
+    for name in spec.action_names])
+  turned_action = number[turned.inverse_actions[:, action].T.reshape(-1)]
+  after = jax.jit(jax.vmap(
+    lambda state, action, drawn: rules._step_det(state, action, **drawn)
+  ))(stacked, jnp.asarray(turned_action), drawn)
+  observe = jax.jit(jax.vmap(rules._observe))
+  for which in (stacked, after):
+    seen = np.asarray(observe(which)).reshape(len(pairs), count, 100, -1)
+    for g in range(count):
+      np.testing.assert_array_equal(
+        seen[:, g], seen[:, 0][:, turned.squares[g]])
+  reward = np.asarray(after.rewards).reshape(len(pairs), count)
+  ended = np.asarray(after.terminated).reshape(len(pairs), count)
+  np.testing.assert_array_equal(reward, reward[:, :1].repeat(count, 1))
+  np.testing.assert_array_equal(ended, ended[:, :1].repeat(count, 1))
+  assert len(set(reward[:, 0])) > 1
+  # Time alone ends Freeway.
+  assert ended.any() == (game != 'freeway')
 
 
 @pytest.mark.parametrize('game', ('tic_tac_toe', 'connect_four'))
@@ -146,5 +247,6 @@ def test_every_known_game_has_its_table():
   spec = EnvSpec('board/go_19x19', (19, 19, 17), np.float32, 362, 2)
   assert symmetry.make(spec).actions.shape == (8, 362)
   assert set(symmetry.names()) == {
-    'stochastic/2048', *(f'board/{game}' for game in (*GAMES, 'go_19x19'))
+    'stochastic/2048', *(f'board/{game}' for game in (*GAMES, 'go_19x19')),
+    *(f'minatar/{game}' for game in MINATAR)
   }

@@ -1,4 +1,4 @@
-"""Symmetries of boards: a sequence in, its mirror image or rotation out.
+"""Symmetries of grids: a sequence in, its mirror image or rotation out.
 
 A turned position has the same value and the turned policy, so that a network
 without built-in symmetry learns from one game as from up to eight (AlphaGo
@@ -14,24 +14,33 @@ import numpy as np
 from muzero_jax.types import Array, EnvSpec, Sequence
 
 # Which of (turns by 90 degrees, mirrored left to right) map the rules of a
-# game onto themselves, and how its actions lie on the board.
+# game onto themselves.
 _SQUARE = tuple((turns, flip) for flip in (False, True) for turns in range(4))
 _MIRROR = ((0, False), (0, True))
 # Half a turn and the two diagonals; the others would swap the colours of the
 # four discs that Othello starts with.
 _DIAGONALS = ((0, False), (2, False), (1, True), (3, True))
+# Left to right, top to bottom, and both.
+_RECTANGLE = ((0, False), (0, True), (2, True), (2, False))
+# MinAtar's Space Invaders and Seaquest have none: who shoots of two aliens as
+# near as each other, and where the gauge of oxygen begins, is on the left.
 _GROUPS = {
   'board/tic_tac_toe': _SQUARE,
   'board/go_9x9': _SQUARE,
   'board/go_19x19': _SQUARE,
   'board/othello': _DIAGONALS,
   'board/connect_four': _MIRROR,
+  'minatar/asterix': _RECTANGLE,
+  'minatar/breakout': _MIRROR,
+  'minatar/freeway': _MIRROR,
   'stochastic/2048': _SQUARE,
 }
-# Games whose actions are left, up, right and down, and where those go with a
-# turn and with a mirror.
-_DIRECTIONAL = ('stochastic/2048',)
-_TURNED, _MIRRORED = np.array([3, 0, 1, 2]), np.array([2, 1, 0, 3])
+# Where the columns of a grid that is joined at its sides begin again: only so
+# is Freeway's chicken, in column 4 of 10, its own mirror image.
+_ROLLED = {'minatar/freeway': 9}
+# Actions that are directions, in the order in which a quarter turn to the left
+# takes each to the next.
+_DIRECTIONS = ('up', 'left', 'down', 'right')
 
 
 class Symmetries(NamedTuple):
@@ -67,13 +76,12 @@ def make(spec: EnvSpec) -> Symmetries:
   squares, actions = [], []
   for turns, flip in _GROUPS[spec.name]:
     turned = np.rot90(grid, turns)
-    turned = turned[:, ::-1] if flip else turned
+    if flip:
+      turned = np.roll(turned[:, ::-1], _ROLLED.get(spec.name, 0), axis=1)
     squares.append(turned.reshape(-1))
-    if spec.name in _DIRECTIONAL:
-      goes_to = np.arange(len(_TURNED))
-      for _ in range(turns):
-        goes_to = _TURNED[goes_to]
-      moved = np.argsort(_MIRRORED[goes_to] if flip else goes_to)
+    if spec.action_names:
+      moved = np.argsort(
+        [_direction(name, spec, turns, flip) for name in spec.action_names])
     elif spec.num_actions == width:  # One action per column.
       moved = turned[0]
     else:  # One per square, and perhaps a pass that stays what it is.
@@ -86,6 +94,15 @@ def make(spec: EnvSpec) -> Symmetries:
     table,
     np.argsort(table, axis=1).astype(np.int32),
   )
+
+
+def _direction(name: str, spec: EnvSpec, turns: int, flip: bool) -> int:
+  """Returns the action that an action becomes with a turned grid."""
+  if name in _DIRECTIONS:
+    name = _DIRECTIONS[(_DIRECTIONS.index(name) + turns) % len(_DIRECTIONS)]
+    if flip:
+      name = {'left': 'right', 'right': 'left'}.get(name, name)
+  return spec.action_names.index(name)
 
 
 def augment(
