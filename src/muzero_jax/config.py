@@ -250,8 +250,8 @@ class Config:
     'and steps no environment: num_envs, rollout_length, replay_capacity, '
     'min_replay and num_steps do not count then.', optional=True)
   augment_symmetry: bool = _field(
-    False, 'Boards, and MinAtar asterix, breakout and freeway: each sequence is '
-    'turned and mirrored at random when it is trained.')
+    False, 'Boards, and MinAtar asterix, breakout and freeway: each sequence '
+    'is turned and mirrored at random when it is trained.')
 
   # Targets and losses.
   discount: float = _field(0.997, 'gamma per step.', low=0, high=1)
