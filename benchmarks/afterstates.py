@@ -22,6 +22,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
+from muzero_jax import flags
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.types import Array, Environment, Params, TimeStep
 
@@ -254,4 +255,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  with flags.errors_in_one_line():
+    main()

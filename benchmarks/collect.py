@@ -16,6 +16,7 @@ import pathlib
 import sys
 
 from benchmarks import learning
+from muzero_jax import flags
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -48,4 +49,5 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-  main()
+  with flags.errors_in_one_line():
+    main()

@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
-from muzero_jax import connect_four, envs, matches, opponents
+from muzero_jax import connect_four, envs, flags, matches, opponents
 
 _RESULTS = (
   pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json')
@@ -147,4 +147,5 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  main()
+  with flags.errors_in_one_line():
+    main()
