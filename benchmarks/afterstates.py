@@ -22,7 +22,6 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
-from muzero_jax import flags
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.types import Array, Environment, Params, TimeStep
 
@@ -255,5 +254,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  with flags.errors_in_one_line():
-    main()
+  main()

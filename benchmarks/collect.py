@@ -16,7 +16,6 @@ import pathlib
 import sys
 
 from benchmarks import learning
-from muzero_jax import flags
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -49,5 +48,4 @@ def main(argv: list[str] | None = None) -> None:
 
 
 if __name__ == '__main__':
-  with flags.errors_in_one_line():
-    main()
+  main()

@@ -12,6 +12,7 @@ benchmarks/results/connect_four_strength.json.
 import argparse
 import dataclasses
 import pathlib
+import sys
 import time
 from typing import Any
 
@@ -20,7 +21,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import agent as agent_lib
-from muzero_jax import connect_four, envs, flags, matches, opponents
+from muzero_jax import connect_four, envs, matches, opponents
 
 _RESULTS = (
   pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json')
@@ -114,7 +115,10 @@ def main() -> None:
   args = parser.parse_args()
   if not (args.opponents or args.positions):
     parser.error('--opponents and --positions: one of them is needed')
-  player = agent_lib.load(args.workdir, snapshot=args.snapshot)
+  try:
+    player = agent_lib.load(args.workdir, snapshot=args.snapshot)
+  except ValueError as error:
+    sys.exit(f'error: {error}')
   if args.simulations:
     config = dataclasses.replace(
       player.config, eval_simulations=args.simulations)
@@ -147,5 +151,4 @@ def main() -> None:
 
 
 if __name__ == '__main__':
-  with flags.errors_in_one_line():
-    main()
+  main()

@@ -2,12 +2,14 @@
 
 import functools
 import random
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import connect_four as benchmark
 from muzero_jax import connect_four as c4
 
 # --- The oracle: columns as strings, lowest stone first; no pruning at all.
@@ -172,3 +174,9 @@ def test_what_is_no_position_is_refused():
     c4.from_observation(floating)
   with pytest.raises(ValueError, match='max_nodes = 0: must be at least 1'):
     c4.Solver(max_nodes=0)
+
+
+def test_the_benchmark_of_no_run(monkeypatch, tmp_path):
+  monkeypatch.setattr(sys, 'argv', ['x', f'--workdir={tmp_path}'])
+  with pytest.raises(SystemExit, match='^error: .* is not a run directory'):
+    benchmark.main()

@@ -4,7 +4,6 @@ import json
 import os
 import pathlib
 import resource
-import runpy
 import subprocess
 import sys
 
@@ -252,14 +251,3 @@ def test_jax_is_not_needed_to_refuse_a_mistake():
   code = ('import sys; from muzero_jax import config, flags;'
           'sys.exit("jax" in sys.modules)')
   assert subprocess.run([sys.executable, '-c', code]).returncode == 0
-
-
-@pytest.mark.parametrize('module', ['connect_four', 'afterstates'])
-def test_a_benchmark_of_no_run_is_one_line(module, monkeypatch, capsys):
-  monkeypatch.setattr(sys, 'argv', [module, '--workdir=runs/nothing_here'])
-  with pytest.raises(SystemExit) as ended:
-    runpy.run_module(f'benchmarks.{module}', run_name='__main__')
-  assert ended.value.code == 2
-  assert capsys.readouterr().err == (
-    'error: workdir runs/nothing_here is not a run directory: it has no '
-    'config.json\n')

@@ -5,7 +5,6 @@ line on stderr and exit status 2, before jax is imported: `experiments` import
 it, and whatever else is slow, inside their `main`.
 """
 
-import contextlib
 import dataclasses
 import os
 import pathlib
@@ -13,7 +12,7 @@ import sys
 import textwrap
 import traceback
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from absl import flags
@@ -196,29 +195,19 @@ def run(
 ) -> None:
   """Parses, calls `main` and exits with what it returns.
 
-  Errors while parsing and in `main` are told as by `errors_in_one_line`.
+  A ValueError that this project raised on purpose, while parsing or in
+  `main`, becomes one line on stderr and exit status 2; so does a
+  RuntimeError or FloatingPointError, which end a run that was started
+  rightly, with status 1, and an ImportError, which says what to install. Any
+  other exception keeps its traceback: it is a defect, not a user's mistake.
   """
   argv = list(sys.argv if argv is None else argv)
-  with errors_in_one_line():
+  try:
     if {'--help', '-help', '-h'} & set(argv[1:]):
       print(_help(argv[0], flag_values))
       sys.exit(0)
     arguments = parse(argv, flag_values=flag_values)
     status = main(arguments)
-  sys.exit(status)
-
-
-@contextlib.contextmanager
-def errors_in_one_line() -> Iterator[None]:
-  """Ends the program with one line on stderr where a user erred.
-
-  A ValueError that this project raised on purpose ends it with exit status 2;
-  so does a RuntimeError or FloatingPointError, which end a run that was started
-  rightly, with status 1, and an ImportError, which says what to install. Any
-  other exception keeps its traceback: it is a defect, not a user's mistake.
-  """
-  try:
-    yield
   except (
     ValueError, RuntimeError, FloatingPointError, ImportError
   ) as error:
@@ -226,6 +215,7 @@ def errors_in_one_line() -> Iterator[None]:
       raise
     print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
     sys.exit(2 if isinstance(error, ValueError) else 1)
+  sys.exit(status)
 
 
 class _FieldParser(flags.ArgumentParser):
@@ -383,7 +373,7 @@ def _on_purpose(error: Exception) -> bool:
   frames = list(traceback.walk_tb(error.__traceback__))
   frame, _ = frames[-1]
   package = str(frame.f_globals.get('__name__', '')).split('.')[0]
-  if package not in ('muzero_jax', 'experiments', 'benchmarks', '__main__'):
+  if package not in ('muzero_jax', 'experiments', '__main__'):
     return False
   line = traceback.extract_tb(error.__traceback__)[-1].line or ''
   return line.startswith('raise')
