@@ -164,6 +164,22 @@ def test_actions_turn_greedy_after_temperature_moves():
   np.testing.assert_array_equal(rows.value, np.where(step < 2, 0.75, 0.0))
 
 
+def test_rows_share_their_noise():
+  env, state, _ = compiled()
+
+  def noisy(params, rng_key, observation, legal_actions, temperature):
+    found = fake_search(
+      params, rng_key, observation, legal_actions, temperature)
+    return found._replace(value=jax.random.uniform(rng_key, (NUM_ENVS,)))
+
+  rollout = lambda noise_steps: actor.rollout(
+    env, noisy, None, state, jax.random.key(0), length=LENGTH,
+    noise_steps=noise_steps)[1].value
+  fresh, kept = np.asarray(rollout(1)), np.asarray(rollout(5))
+  assert len(set(fresh.flatten().tolist())) == LENGTH * NUM_ENVS
+  np.testing.assert_array_equal(kept, fresh[[0] * 5 + [5] * 5 + [10] * 2])
+
+
 def test_keys_repeat_and_differ():
   _, state, play = compiled()
   first, second, other = (play(state, jax.random.key(s)) for s in (0, 0, 1))

@@ -58,6 +58,7 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(temperature_at=(0.1, 0.5, 0.75)), 'start with 0'),
   (dict(temperature_at=(0.0, 0.5, 0.5)), 'rise'),
   (dict(min_replay=100_001), 'min_replay = 100001 is more'),
+  (dict(noise_steps=17), 'noise_steps = 17 is more than rollout_length = 16'),
   (dict(network='atari_resnet'), 'atari_resnet'),
   (dict(stage_blocks=(1, 1)), 'must have 3'),
   (dict(stem_heads=2), 'stem_heads = 2 needs stem_channels'),

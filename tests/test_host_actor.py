@@ -31,7 +31,7 @@ def functions(spec=host_envs.SPEC, num_envs=NUM_ENVS):
   return host_actor.make_functions(
     fake_search, spec, num_envs=num_envs, length=LENGTH,
     temperature=lambda num_steps: num_steps / 10, temperature_moves=3,
-    reward_clip=1.5, stacked_frames=STACK, stack_actions=True)
+    noise_steps=2, reward_clip=1.5, stacked_frames=STACK, stack_actions=True)
 
 
 def make_actor(factory, **kwargs):
@@ -93,7 +93,7 @@ def test_the_same_rows_as_an_environment_of_jax():
     chunk, sums = [], []
     for t in range(LENGTH):
       state, stored, stats = advance(
-        state, jax.random.fold_in(jax.random.key(i), t))
+        state, jax.random.fold_in(jax.random.key(i), t // 2 * 2))
       chunk.append(stored)
       sums.append(stats)
     helpers.assert_trees_equal(

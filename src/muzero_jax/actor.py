@@ -71,6 +71,7 @@ def rollout(
   length: int,
   temperature: Array | float = 1.0,
   temperature_moves: int = 0,
+  noise_steps: int = 1,
   reward_clip: float = 0.0,
   stack_actions: bool = False,
 ) -> tuple[ActorState, Trajectory, RolloutStats]:
@@ -86,6 +87,7 @@ def rollout(
     temperature: of the action's choice.
     temperature_moves: moves of an episode after which actions are greedy; 0
       for never.
+    noise_steps: rows in a row of which the searches draw the same noise.
     reward_clip: stored rewards are clipped to +-this; 0 for no clip.
     stack_actions: whether observations hold the actions too.
   """
@@ -99,8 +101,13 @@ def rollout(
     reward_clip,
     stack_actions,
   )
-  keys = jax.random.split(rng_key, length)
-  state, (trajectory, stats) = jax.lax.scan(body, state, keys)
+  keys = jax.vmap(jax.random.split)(jax.random.split(rng_key, length))
+  # What one row's noise prefers, those after it prefer too: where actions seem
+  # equally good, the agent goes on in one direction and not to and fro.
+  first = jnp.arange(length) // noise_steps * noise_steps
+  state, (trajectory, stats) = jax.lax.scan(
+    body, state, (keys[first, 0], keys[:, 1])
+  )
   return state, trajectory, jax.tree.map(lambda x: x.sum(axis=0), stats)
 
 
@@ -113,10 +120,10 @@ def _act(
   reward_clip: float,
   stack_actions: bool,
   state: ActorState,
-  rng_key: Array,
+  rng_keys: tuple[Array, Array],
 ) -> tuple[ActorState, tuple[Trajectory, RolloutStats]]:
   """Searches, acts and returns the row that was acted from."""
-  search_key, env_key = jax.random.split(rng_key)
+  search_key, env_key = rng_keys
   found = choose(
     search, params, state, search_key, temperature=temperature,
     temperature_moves=temperature_moves, stack_actions=stack_actions)

@@ -309,6 +309,7 @@ def _iterate(
     length=config.rollout_length,
     temperature=factory.temperature(config, state.num_steps),
     temperature_moves=config.temperature_moves,
+    noise_steps=config.noise_steps,
     reward_clip=config.reward_clip,
     stack_actions=config.stack_actions,
   )

@@ -216,6 +216,9 @@ class Config:
     0, 'Moves of an episode after which actions are greedy; 0 for never. '
     'With Gumbel, until then actions are drawn from the improved policy.',
     low=0)
+  noise_steps: int = _field(
+    1, 'Steps in a row whose searches draw the same noise, so that an agent '
+    'that finds actions equally good goes on in one direction.', low=1)
 
   # Data.
   num_envs: int = _field(
@@ -266,6 +269,9 @@ class Config:
     0.0, 'num_sampled_actions: weight of the policy\'s entropy in its loss.',
     low=0)
   value_weight: float = _field(0.25, 'Weight of the value loss.', low=0)
+  value_warmup: int = _field(
+    0, 'Updates before which the value loss weighs a tenth of value_weight.',
+    low=0)
   reward_weight: float = _field(1.0, 'Weight of the reward loss.', low=0)
   chance_weight: float = _field(
     1.0, 'chance_codes: weight of the loss of their distribution.', low=0)

@@ -54,6 +54,10 @@ def _check_sizes(config: 'Config') -> None:
       f'environments, but a training window takes {window} (unroll_steps + '
       f'td_steps + stacked_frames + 1): at least {rows * config.num_envs} '
       'is needed')
+  if config.noise_steps > config.rollout_length:
+    raise ValueError(
+      f'noise_steps = {config.noise_steps} is more than rollout_length = '
+      f'{config.rollout_length}, after which noise is drawn anew')
   if config.min_replay > config.replay_rows:
     raise ValueError(
       f'min_replay = {config.min_replay} is more than the '

@@ -67,6 +67,7 @@ def make_functions(
   length: int,
   temperature: Callable[[Array], Array | float],
   temperature_moves: int = 0,
+  noise_steps: int = 1,
   reward_clip: float = 0.0,
   stacked_frames: int = 1,
   stack_actions: bool = False,
@@ -80,15 +81,16 @@ def make_functions(
     num_envs: B, of one thread.
     length: T.
     temperature: of the action's choice, by the environment steps so far.
-    temperature_moves, reward_clip, stacked_frames, stack_actions: as
-      `actor.rollout` and `actor.init` have them.
+    temperature_moves, noise_steps, reward_clip, stacked_frames,
+      stack_actions: as `actor.rollout` and `actor.init` have them.
     num_sampled: C of Sampled MuZero, or 0.
   """
 
   choose = functools.partial(
     actor.choose, search, temperature_moves=temperature_moves,
     stack_actions=stack_actions)
-  act = functools.partial(_act, choose, temperature, reward_clip)
+  act = functools.partial(
+    _act, choose, temperature, noise_steps, reward_clip)
   return Functions(
     init=jax.jit(functools.partial(_init, spec, num_envs, stacked_frames)),
     empty=jax.jit(functools.partial(
@@ -158,6 +160,7 @@ def _empty(
 def _act(
   choose: Callable[..., SearchOutput],
   temperature: Callable[[Array], Array | float],
+  noise_steps: int,
   reward_clip: float,
   params: Params,
   num_steps: Array,
@@ -172,6 +175,7 @@ def _act(
   Args:
     choose: `actor.choose`, with its search.
     temperature: by environment steps.
+    noise_steps: rows in a row with the same noise.
     reward_clip: of stored rewards.
     params: of the search's model.
     num_steps: [] environment steps when the parameters were made.
@@ -183,7 +187,7 @@ def _act(
   """
   state = actor.advance(carry.actor, None, row, action)
   found = choose(
-    params, state, jax.random.fold_in(rng_key, t),
+    params, state, jax.random.fold_in(rng_key, t // noise_steps * noise_steps),
     temperature=temperature(num_steps))
   stored, stats = actor.record(state, found, reward_clip=reward_clip)
   return Carry(

@@ -69,6 +69,7 @@ def make_learner(
   value_target: str = 'n_step',
   td_lambda: float = 0.95,
   discount: float = 0.997,
+  value_warmup: int = 0,
   td_correction: float = 0.0,
   mixed_value_age: float = 0.0,
   mixed_value_start: int = 0,
@@ -100,6 +101,7 @@ def make_learner(
     value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
     td_lambda: of 'td_lambda'.
     discount: gamma of one step.
+    value_warmup: updates before which values weigh a tenth.
     td_correction: environment steps of age that shorten a sample's n by one;
       0 for none (`targets.td_limits`).
     mixed_value_age: environment steps of age from which values are trained on
@@ -226,6 +228,10 @@ def make_learner(
       jax.random.split(target_key, batch_size), sequence, td_limit=limits,
       stale=stale,
     )
+    if value_warmup:
+      # While rewards are not known yet, values are noise to what they share.
+      share = jnp.where(state.num_updates < value_warmup, 0.1, 1.0)
+      target = target._replace(value_mask=share * target.value_mask)
     if priority_alpha:
       weights, buffer = _prioritise(
         store, buffer, batch, sequence, target,

@@ -113,6 +113,7 @@ def make_sebulba(
     length=config.rollout_length,
     temperature=lambda num_steps: factory.temperature(config, num_steps),
     temperature_moves=config.temperature_moves,
+    noise_steps=config.noise_steps,
     reward_clip=config.reward_clip,
     stacked_frames=config.stacked_frames,
     stack_actions=config.stack_actions,
