@@ -228,10 +228,6 @@ def make_learner(
       jax.random.split(target_key, batch_size), sequence, td_limit=limits,
       stale=stale,
     )
-    if value_warmup:
-      # While rewards are not known yet, values are noise to what they share.
-      share = jnp.where(state.num_updates < value_warmup, 0.1, 1.0)
-      target = target._replace(value_mask=share * target.value_mask)
     if priority_alpha:
       weights, buffer = _prioritise(
         store, buffer, batch, sequence, target,
@@ -240,7 +236,13 @@ def make_learner(
     else:
       weights = jnp.ones(batch_size)
     num_updates = state.num_updates
-    state, metrics = step(state, sequence, target, weights)
+    # While rewards are not known yet, values are noise to what they share.
+    share = jnp.where(num_updates < value_warmup, _EARLY_VALUES, 1.0)
+    state, metrics = step(
+      state, sequence,
+      target._replace(value_mask=share * target.value_mask), weights
+    )
+    metrics = metrics._replace(value_loss=metrics.value_loss / share)
     age = store.ages(buffer, batch).mean()
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
