@@ -30,6 +30,8 @@ from muzero_jax.types import (
 
 # So many skipped updates in a row end the run.
 MAX_SKIPS = 3
+# Of the weight of the value loss, before `value_warmup` updates.
+EARLY_VALUE_SHARE = 0.1
 
 
 class LearnerState(NamedTuple):
@@ -236,13 +238,14 @@ def make_learner(
     else:
       weights = jnp.ones(batch_size)
     num_updates = state.num_updates
-    # While rewards are not known yet, values are noise to what they share.
-    share = jnp.where(num_updates < value_warmup, _EARLY_VALUES, 1.0)
-    state, metrics = step(
-      state, sequence,
-      target._replace(value_mask=share * target.value_mask), weights
-    )
-    metrics = metrics._replace(value_loss=metrics.value_loss / share)
+    trained = target
+    if value_warmup:
+      # While rewards are not known yet, values are noise to what they share.
+      share = jnp.where(num_updates < value_warmup, EARLY_VALUE_SHARE, 1.0)
+      trained = target._replace(value_mask=share * target.value_mask)
+    state, metrics = step(state, sequence, trained, weights)
+    if value_warmup:
+      metrics = metrics._replace(value_loss=metrics.value_loss / share)
     age = store.ages(buffer, batch).mean()
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
