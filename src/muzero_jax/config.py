@@ -269,9 +269,6 @@ class Config:
     0.0, 'num_sampled_actions: weight of the policy\'s entropy in its loss.',
     low=0)
   value_weight: float = _field(0.25, 'Weight of the value loss.', low=0)
-  value_warmup: int = _field(
-    0, 'Updates before which the value loss weighs a tenth of value_weight.',
-    low=0)
   reward_weight: float = _field(1.0, 'Weight of the reward loss.', low=0)
   chance_weight: float = _field(
     1.0, 'chance_codes: weight of the loss of their distribution.', low=0)

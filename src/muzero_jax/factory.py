@@ -208,7 +208,6 @@ def make_learner(
     value_target=config.value_target,
     td_lambda=config.td_lambda,
     discount=config.discount,
-    value_warmup=config.value_warmup,
     td_correction=config.td_correction,
     mixed_value_age=config.mixed_value_age,
     mixed_value_start=config.mixed_value_start,

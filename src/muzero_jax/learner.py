@@ -30,8 +30,6 @@ from muzero_jax.types import (
 
 # So many skipped updates in a row end the run.
 MAX_SKIPS = 3
-# Of the weight of the value loss, before `value_warmup` updates.
-EARLY_VALUE_SHARE = 0.1
 
 
 class LearnerState(NamedTuple):
@@ -71,7 +69,6 @@ def make_learner(
   value_target: str = 'n_step',
   td_lambda: float = 0.95,
   discount: float = 0.997,
-  value_warmup: int = 0,
   td_correction: float = 0.0,
   mixed_value_age: float = 0.0,
   mixed_value_start: int = 0,
@@ -103,7 +100,6 @@ def make_learner(
     value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
     td_lambda: of 'td_lambda'.
     discount: gamma of one step.
-    value_warmup: updates before which values weigh a tenth.
     td_correction: environment steps of age that shorten a sample's n by one;
       0 for none (`targets.td_limits`).
     mixed_value_age: environment steps of age from which values are trained on
@@ -238,14 +234,7 @@ def make_learner(
     else:
       weights = jnp.ones(batch_size)
     num_updates = state.num_updates
-    trained = target
-    if value_warmup:
-      # While rewards are not known yet, values are noise to what they share.
-      share = jnp.where(num_updates < value_warmup, EARLY_VALUE_SHARE, 1.0)
-      trained = target._replace(value_mask=share * target.value_mask)
-    state, metrics = step(state, sequence, trained, weights)
-    if value_warmup:
-      metrics = metrics._replace(value_loss=metrics.value_loss / share)
+    state, metrics = step(state, sequence, target, weights)
     age = store.ages(buffer, batch).mean()
     if axis_name is not None:
       age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
