@@ -172,12 +172,19 @@ def test_rows_share_their_noise():
       params, rng_key, observation, legal_actions, temperature)
     return found._replace(value=jax.random.uniform(rng_key, (NUM_ENVS,)))
 
-  rollout = lambda noise_steps: actor.rollout(
-    env, noisy, None, state, jax.random.key(0), length=LENGTH,
-    noise_steps=noise_steps)[1].value
-  fresh, kept = np.asarray(rollout(1)), np.asarray(rollout(5))
+  def chancy(state, action, rng_key):
+    state, row = env.step(state, action, rng_key)
+    return state, row._replace(reward=jax.random.uniform(rng_key, (NUM_ENVS,)))
+
+  rollout = lambda noise_steps: jax.device_get(actor.rollout(
+    env._replace(step=chancy), noisy, None, state, jax.random.key(0),
+    length=LENGTH, noise_steps=noise_steps)[1])
+  fresh, kept = rollout(1).value, rollout(5).value
   assert len(set(fresh.flatten().tolist())) == LENGTH * NUM_ENVS
   np.testing.assert_array_equal(kept, fresh[[0] * 5 + [5] * 5 + [10] * 2])
+  # Chance in the environment goes on as ever.
+  assert len(set(rollout(5).reward[1:].flatten().tolist())) == (
+    (LENGTH - 1) * NUM_ENVS)
 
 
 def test_keys_repeat_and_differ():

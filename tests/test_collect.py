@@ -100,8 +100,8 @@ def test_the_command_is_that_of_the_nearest_flagfile():
   values = dict(
     family='gymnax', env_id='Acrobot-v1', discount=0.99, support_max=10.0,
     gumbel_min_range=0.3, gumbel_prior_weight=0.8, priority_alpha=0.0,
-    temperature=(1.0, 0.5), temperature_at=(0.0, 0.5),
-    updates_per_iteration=32, num_steps=1_200_000, num_seeds=3,
+    temperature=(1.0, 0.5), temperature_at=(0.0, 0.5), noise_steps=8,
+    batch_size=64, num_steps=1_000_000, num_seeds=3,
     eval_episodes=100, eval_envs=100)
   config = config_lib.from_preset('cartpole', **values)
   assert learning.training_command(config, tell_seed=True) == (

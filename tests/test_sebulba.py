@@ -91,6 +91,21 @@ def test_it_learns_as_soon_as_there_is_enough():
   assert metrics.has_learnt and state.actor is None
 
 
+def test_settings_of_play_reach_the_threads(monkeypatch):
+  given = {}
+
+  def spy(*args, **kwargs):
+    given.update(kwargs)
+    return make(*args, **kwargs)
+
+  make = host_actor.make_functions
+  monkeypatch.setattr(host_actor, 'make_functions', spy)
+  Run(changed(temperature_moves=5, noise_steps=2, reward_clip=1.5))
+  assert given['temperature_moves'] == 5
+  assert given['noise_steps'] == 2
+  assert given['reward_clip'] == 1.5
+
+
 def test_threads_end_with_the_run():
   run, *_ = two_threads()
   assert actor_threads() == []

@@ -67,10 +67,7 @@ def test_the_first_symmetry_changes_nothing(game):
 
 
 def test_a_turned_board_of_2048_pays_for_turned_moves():
-  spec = EnvSpec(
-    'stochastic/2048', (4, 4, 31), np.bool_, 4, 1,
-    action_names=('left', 'up', 'right', 'down'),
-  )
+  spec = EnvSpec('stochastic/2048', (4, 4, 31), np.bool_, 4, 1)
   turned = symmetry.make(spec)
   game = pgx.make('2048')
   boards = np.random.default_rng(0).integers(0, 4, (16, 16))
@@ -241,6 +238,16 @@ def test_augment_turns_all_of_a_sequence_alike(game):
 def test_a_game_without_known_symmetries_is_refused():
   with pytest.raises(ValueError, match=r'augment_symmetry.*board/chess'):
     symmetry.make(EnvSpec('board/chess', (8, 8, 119), np.float32, 4672, 2))
+
+
+@pytest.mark.parametrize('num, names', [
+  (3, ('NOOP', 'LEFT', 'RIGHT')), (3, ('left', 'noop', 'right')), (6, ()),
+])
+def test_actions_of_another_kind_are_refused(num, names):
+  spec = EnvSpec(
+    'minatar/breakout', (10, 10, 4), np.bool_, num, action_names=names)
+  with pytest.raises(ValueError, match="allowed are .'noop', 'left', 'right'"):
+    symmetry.make(spec)
 
 
 def test_every_known_game_has_its_table():

@@ -218,7 +218,8 @@ class Config:
     low=0)
   noise_steps: int = _field(
     1, 'Steps in a row whose searches draw the same noise, so that an agent '
-    'that finds actions equally good goes on in one direction.', low=1)
+    'that finds actions equally good goes on in one direction. Each rollout '
+    'begins anew.', low=1)
 
   # Data.
   num_envs: int = _field(
@@ -250,8 +251,9 @@ class Config:
     '0 for as many as in the replay.', low=0, high=2**31 - 1)
   dataset: str = _field(
     '', 'Trains offline from this directory, which experiments.dataset wrote, '
-    'and steps no environment: num_envs, rollout_length, replay_capacity, '
-    'min_replay and num_steps do not count then.', optional=True)
+    'and steps no environment: num_envs, rollout_length, noise_steps, '
+    'replay_capacity, min_replay and num_steps do not count then.',
+    optional=True)
   augment_symmetry: bool = _field(
     False, 'Boards, and MinAtar asterix, breakout and freeway: each sequence '
     'is turned and mirrored at random when it is trained.')

@@ -38,8 +38,14 @@ _GROUPS = {
 # Where the columns of a grid that is joined at its sides begin again: only so
 # is Freeway's chicken, in column 4 of 10, its own mirror image.
 _ROLLED = {'minatar/freeway': 9}
-# Actions that are directions, in the order in which a quarter turn to the left
-# takes each to the next.
+# Games of which actions are directions, and those that they must have.
+_DIRECTIONAL = {
+  'minatar/asterix': ('noop', 'left', 'up', 'right', 'down'),
+  'minatar/breakout': ('noop', 'left', 'right'),
+  'minatar/freeway': ('noop', 'up', 'down'),
+  'stochastic/2048': ('left', 'up', 'right', 'down'),
+}
+# In the order in which a quarter turn to the left takes each to the next.
 _DIRECTIONS = ('up', 'left', 'down', 'right')
 
 
@@ -64,12 +70,20 @@ def make(spec: EnvSpec) -> Symmetries:
   """Returns the symmetries of an environment.
 
   Raises:
-    ValueError: they are not known.
+    ValueError: they are not known, or its actions are not those of the game.
   """
   if spec.name not in _GROUPS:
     raise ValueError(
       f'augment_symmetry = True: the symmetries of {spec.name} are not known; '
       f'allowed are {", ".join(_GROUPS)}'
+    )
+  names = _DIRECTIONAL.get(spec.name, ())
+  # Data from elsewhere need not name them.
+  named = spec.action_names in ((), names)
+  if names and not (named and spec.num_actions == len(names)):
+    raise ValueError(
+      f'augment_symmetry = True: {spec.name} has {spec.num_actions} actions '
+      f'{spec.action_names}; allowed are {names}'
     )
   height, width = spec.observation_shape[:2]
   grid = np.arange(height * width).reshape(height, width)
@@ -79,9 +93,9 @@ def make(spec: EnvSpec) -> Symmetries:
     if flip:
       turned = np.roll(turned[:, ::-1], _ROLLED.get(spec.name, 0), axis=1)
     squares.append(turned.reshape(-1))
-    if spec.action_names:
+    if names:
       moved = np.argsort(
-        [_direction(name, spec, turns, flip) for name in spec.action_names])
+        [names.index(_turned_action(name, turns, flip)) for name in names])
     elif spec.num_actions == width:  # One action per column.
       moved = turned[0]
     else:  # One per square, and perhaps a pass that stays what it is.
@@ -96,13 +110,12 @@ def make(spec: EnvSpec) -> Symmetries:
   )
 
 
-def _direction(name: str, spec: EnvSpec, turns: int, flip: bool) -> int:
-  """Returns the action that an action becomes with a turned grid."""
-  if name in _DIRECTIONS:
-    name = _DIRECTIONS[(_DIRECTIONS.index(name) + turns) % len(_DIRECTIONS)]
-    if flip:
-      name = {'left': 'right', 'right': 'left'}.get(name, name)
-  return spec.action_names.index(name)
+def _turned_action(name: str, turns: int, flip: bool) -> str:
+  """Returns what an action becomes with a turned grid."""
+  if name not in _DIRECTIONS:
+    return name
+  name = _DIRECTIONS[(_DIRECTIONS.index(name) + turns) % len(_DIRECTIONS)]
+  return {'left': 'right', 'right': 'left'}.get(name, name) if flip else name
 
 
 def augment(
