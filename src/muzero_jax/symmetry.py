@@ -77,14 +77,15 @@ def make(spec: EnvSpec) -> Symmetries:
       f'augment_symmetry = True: the symmetries of {spec.name} are not known; '
       f'allowed are {", ".join(_GROUPS)}'
     )
-  names = _DIRECTIONAL.get(spec.name, ())
-  # Data from elsewhere need not name them.
-  named = spec.action_names in ((), names)
-  if names and not (named and spec.num_actions == len(names)):
-    raise ValueError(
-      f'augment_symmetry = True: {spec.name} has {spec.num_actions} actions '
-      f'{spec.action_names}; allowed are {names}'
-    )
+  directions = _DIRECTIONAL.get(spec.name, ())
+  if directions:
+    # Data from elsewhere need not name them.
+    given = tuple(spec.action_names) or directions
+    if given != directions or spec.num_actions != len(directions):
+      raise ValueError(
+        f'augment_symmetry = True: {spec.name} has {spec.num_actions} actions '
+        f'{given}; allowed are {directions}'
+      )
   height, width = spec.observation_shape[:2]
   grid = np.arange(height * width).reshape(height, width)
   squares, actions = [], []
@@ -93,9 +94,10 @@ def make(spec: EnvSpec) -> Symmetries:
     if flip:
       turned = np.roll(turned[:, ::-1], _ROLLED.get(spec.name, 0), axis=1)
     squares.append(turned.reshape(-1))
-    if names:
-      moved = np.argsort(
-        [names.index(_turned_action(name, turns, flip)) for name in names])
+    if directions:
+      moved = np.argsort([
+        directions.index(_turned_action(name, turns, flip))
+        for name in directions])
     elif spec.num_actions == width:  # One action per column.
       moved = turned[0]
     else:  # One per square, and perhaps a pass that stays what it is.
