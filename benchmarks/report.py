@@ -126,6 +126,7 @@ def _tables(results: Mapping[str, Any]) -> dict[str, str | int]:
     throughput=tables.throughput(results['throughput']),
     throughput_machine=tables.machine(
       next(iter(results['throughput'].values()))),
+    scaling=tables.scaling(results['scaling']),
     drivers=tables.drivers(results['drivers']['cartpole']),
     gradients=tables.gradients(results['conv']['gradients']),
     strength=tables.strength(results['connect_four_strength']),

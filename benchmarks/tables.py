@@ -115,6 +115,29 @@ def throughput(records: dict[str, Any]) -> str:
      *(label for _, label in _PARTS), 'Search / its networks'), rows)
 
 
+def scaling(records: dict[str, Any]) -> str:
+  """Returns the speed at each batch, one row for each size."""
+  rows = []
+  for record in records.values():
+    for size in record['sizes']:
+      cells = ['out of memory'] + ['-'] * 4
+      if 'rows_per_second' in size:
+        cells = [
+          f'{size["rows_per_second"]:,.0f}',
+          f'{size["simulations_per_second"]:,.0f}',
+          f'{size["updates_per_second"]:.0f} of {size["batch_size"]:,}',
+          f'{size["memory_bytes"] / 2**30:.2f} GiB',
+          f'{size["compile_seconds"]:.0f} s',
+        ]
+      rows.append([
+        record['environment'], record['hardware']['devices'],
+        'in CUDA graphs' if 'WHILE' in record['xla_flags'] else '-',
+        f'{size["num_envs"]:,}', *cells])
+  return table(
+    ('Environment', 'Device', 'Loops', 'Environments', 'Steps/s',
+     'Simulations/s', 'Updates/s', 'Memory', 'Compiling'), rows)
+
+
 def drivers(record: dict[str, Any]) -> str:
   """Returns the rates of both drivers on the same environment."""
   found = record['drivers']

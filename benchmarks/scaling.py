@@ -1,0 +1,139 @@
+"""How the whole step's speed grows with its batch, up to the memory.
+
+python -m benchmarks.scaling [--flagfile=...] [--field=value ...] [--largest=N]
+
+Takes the configuration as it is and then again and again with 4 times as many
+environments, rows of a batch and rows of replay (updates stay as many, so that
+each row is trained on as often), until the device's memory, or `largest`
+environments, ends it. Times the compiled iteration (play, add, learn) at each
+size. Prints a table and adds it to benchmarks/results/scaling.json.
+"""
+
+import dataclasses
+import os
+import pathlib
+import statistics
+import time
+from typing import Any
+
+from absl import flags as absl_flags
+
+from muzero_jax import flags
+from muzero_jax.config import Config
+
+_RESULTS = pathlib.Path(__file__).parent / 'results' / 'scaling.json'
+_FACTOR = 4
+_REPEATS = 5
+_LARGEST = absl_flags.DEFINE_integer(
+  'largest', 8_192, 'The most environments to try.', lower_bound=1)
+
+
+def main(arguments: flags.Arguments) -> int:
+  base = flags.resolve(*arguments)
+  if base.num_seeds > 1:
+    raise ValueError(
+      f'num_seeds={base.num_seeds}: one agent is timed; allowed is 1')
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  from benchmarks import common
+
+  rows: list[dict[str, Any]] = []
+  for config in sizes(base, _LARGEST.value):
+    rows.append(_try(config))
+    print(line(rows[-1]), flush=True)
+    # At once: a size too large for its host may take the process with it.
+    common.store(_RESULTS, ' '.join(common.argv()), dict(
+      environment=f'{base.family}/{base.env_id}',
+      command='python -m benchmarks.scaling ' + ' '.join(common.argv()),
+      rollout_length=base.rollout_length,
+      num_simulations=base.num_simulations,
+      updates_per_iteration=base.updates_per_iteration,
+      xla_flags=os.environ.get('XLA_FLAGS', ''),
+      sizes=rows,
+      **common.machine(),
+    ))
+    if 'out_of_memory' in rows[-1]:
+      break
+  return 0
+
+
+def sizes(config: Config, largest: int) -> list[Config]:
+  """Returns the configurations to time, smallest first."""
+  found: list[Config] = []
+  factor = 1
+  while not found or config.num_envs * factor <= largest:
+    found.append(dataclasses.replace(
+      config,
+      num_envs=config.num_envs * factor,
+      batch_size=config.batch_size * factor,
+      replay_capacity=config.replay_capacity * factor,
+      # Learning starts with the second iteration, whatever the size.
+      min_replay=config.num_envs * factor * config.rollout_length,
+    ))
+    factor *= _FACTOR
+  return found
+
+
+def _try(config: Config) -> dict[str, Any]:
+  """Returns a size's rates, or that the device's memory is too small."""
+  import jax
+
+  try:
+    return _measure(config)
+  except jax.errors.JaxRuntimeError as error:
+    if 'RESOURCE_EXHAUSTED' not in str(error):
+      raise
+    return dict(num_envs=config.num_envs, out_of_memory=True)
+
+
+def _measure(config: Config) -> dict[str, Any]:
+  """Returns the rates of one size, once it learns."""
+  import jax
+
+  from muzero_jax import anakin, envs
+
+  env: Any = envs.make(config)
+  driver = anakin.make_anakin(
+    config, env, rows_per_env=config.capacity_rows_per_env)
+  state = driver.init(jax.random.key(config.seed))
+  start = time.perf_counter()
+  step = driver.step.lower(state).compile()
+  compile_seconds = time.perf_counter() - start
+  while int(state.replay.num_added) * config.num_envs < config.min_replay:
+    state, _ = step(state)
+  state, _ = jax.block_until_ready(step(state))
+  times = []
+  for _ in range(_REPEATS):
+    start = time.perf_counter()
+    state, _ = jax.block_until_ready(step(state))
+    times.append(time.perf_counter() - start)
+  seconds = statistics.median(times)
+  rows = config.num_envs * config.rollout_length
+  memory = step.memory_analysis()
+  return dict(
+    num_envs=config.num_envs,
+    batch_size=config.batch_size,
+    compile_seconds=round(compile_seconds, 1),
+    iteration_seconds=seconds,
+    rows_per_second=rows / seconds,
+    simulations_per_second=rows * config.num_simulations / seconds,
+    updates_per_second=config.updates_per_iteration / seconds,
+    memory_bytes=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
+  )
+
+
+def line(row: dict[str, Any]) -> str:
+  """Returns what is printed of a size."""
+  if 'out_of_memory' in row:
+    return f'{row["num_envs"]:>9,} environments: out of memory'
+  return (
+    f'{row["num_envs"]:>9,} environments, batch {row["batch_size"]:>9,}: '
+    f'{row["rows_per_second"]:>11,.0f} steps/s '
+    f'{row["simulations_per_second"]:>12,.0f} simulations/s '
+    f'{row["updates_per_second"]:>7.1f} updates/s '
+    f'{row["memory_bytes"] / 2**30:.2f} GiB'
+  )
+
+
+if __name__ == '__main__':
+  flags.define(defaults='cartpole', workdir='runs/scaling')
+  flags.run(main)
