@@ -1,14 +1,20 @@
-"""What every benchmark says about itself, and where it says it."""
+"""What benchmarks share: machines, results, and an iteration to time."""
 
 import importlib.metadata
 import json
 import os
 import pathlib
 import platform
+import statistics
 import sys
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
+
+from muzero_jax import anakin, envs
+from muzero_jax.config import Config
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'mctx', 'optax', 'numpy')
 
@@ -54,3 +60,49 @@ def store(path: pathlib.Path, name: str, result: dict[str, Any]) -> None:
   results[name] = result
   path.parent.mkdir(parents=True, exist_ok=True)
   path.write_text(json.dumps(results, indent=1) + '\n')
+
+
+class Iteration(NamedTuple):
+  """The compiled iteration (play, add, learn) of one agent, once it learns."""
+
+  env: Any
+  driver: anakin.Anakin
+  state: anakin.TrainState
+  step: Any  # Compiled; donates the state.
+  compile_seconds: float
+
+
+def iteration(config: Config) -> Iteration:
+  """Returns the iteration of `anakin`, past the rows it starts with."""
+  env: Any = envs.make(config)
+  driver = anakin.make_anakin(
+    config, env, rows_per_env=config.capacity_rows_per_env)
+  state = driver.init(jax.random.key(config.seed))
+  start = time.perf_counter()
+  step = driver.step.lower(state).compile()
+  compile_seconds = time.perf_counter() - start
+  while int(state.replay.num_added) * config.num_envs < config.min_replay:
+    state, _ = step(state)
+  return Iteration(env, driver, state, step, compile_seconds)
+
+
+def median_seconds(run: Callable[[], Any], repeats: int = 5) -> float:
+  """Returns the median seconds of a call, after one that does not count."""
+  jax.block_until_ready(run())
+  times = []
+  for _ in range(repeats):
+    start = time.perf_counter()
+    jax.block_until_ready(run())
+    times.append(time.perf_counter() - start)
+  return statistics.median(times)
+
+
+def rates(config: Config, seconds: float) -> dict[str, float]:
+  """Returns what an iteration of so many seconds comes to by the second."""
+  rows = config.num_envs * config.rollout_length
+  return dict(
+    iteration_seconds=seconds,
+    rows_per_second=rows / seconds,
+    simulations_per_second=rows * config.num_simulations / seconds,
+    updates_per_second=config.updates_per_iteration / seconds,
+  )

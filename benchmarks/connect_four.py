@@ -6,7 +6,8 @@ Plays matches against the opponents, both colours equally. Then takes positions
 from the 12th ply on, half from games of random play and half from games of
 tree search with 100 simulations, solves them, and counts how many of the
 agent's moves keep the game's value. Adds to
-benchmarks/results/connect_four_strength.json.
+benchmarks/results/<name>_strength.json, where `benchmarks.report` looks for it
+beside the record <name>.json.
 """
 
 import argparse
@@ -23,8 +24,7 @@ from benchmarks import common
 from muzero_jax import agent as agent_lib
 from muzero_jax import connect_four, envs, matches, opponents
 
-_RESULTS = (
-  pathlib.Path(__file__).parent / 'results' / 'connect_four_strength.json')
+_RESULTS = pathlib.Path(__file__).parent / 'results'
 _FIRST_PLY = 12
 _MAX_NODES = 300_000  # Of one position; one that takes more is left out.
 
@@ -112,6 +112,8 @@ def main() -> None:
   parser.add_argument(
     '--opponents', default='random,one_ply,mcts:100,mcts:1000',
     help='Separated by commas; may be empty.')
+  parser.add_argument(
+    '--name', default='connect_four', help='Record of the agent.')
   args = parser.parse_args()
   if not (args.opponents or args.positions):
     parser.error('--opponents and --positions: one of them is needed')
@@ -147,7 +149,8 @@ def main() -> None:
     result[f'moves in games of {name}'] = found
     print(f'moves in games of {name}', found, flush=True)
   common.store(
-    _RESULTS, f'{player.step} steps: {" ".join(common.argv())}', result)
+    _RESULTS / f'{args.name}_strength.json',
+    f'{player.step} steps: {" ".join(common.argv())}', result)
 
 
 if __name__ == '__main__':

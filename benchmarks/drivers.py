@@ -57,6 +57,7 @@ def _measure(config: Any) -> dict[str, float]:
   """Returns the rates of one driver, once it learns."""
   import jax
 
+  from benchmarks import common
   from muzero_jax import drivers, envs
 
   probe = envs.make(config, num_envs=1)
@@ -78,14 +79,9 @@ def _measure(config: Any) -> dict[str, float]:
         # As a run does, which looks at each iteration's metrics.
         jax.device_get(metrics)
       times.append((time.perf_counter() - start) / _ITERATIONS)
-  seconds = statistics.median(times)
-  rows = config.num_envs * config.rollout_length
   return dict(
     compile_seconds=round(compile_seconds, 1),
-    iteration_seconds=seconds,
-    rows_per_second=rows / seconds,
-    simulations_per_second=rows * config.num_simulations / seconds,
-    updates_per_second=config.updates_per_iteration / seconds,
+    **common.rates(config, statistics.median(times)),
   )
 
 

@@ -12,8 +12,6 @@ size. Prints a table and adds it to benchmarks/results/scaling.json.
 import dataclasses
 import os
 import pathlib
-import statistics
-import time
 from typing import Any
 
 from absl import flags as absl_flags
@@ -23,7 +21,6 @@ from muzero_jax.config import Config
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'scaling.json'
 _FACTOR = 4
-_REPEATS = 5
 _LARGEST = absl_flags.DEFINE_integer(
   'largest', 8_192, 'The most environments to try.', lower_bound=1)
 
@@ -87,36 +84,22 @@ def _try(config: Config) -> dict[str, Any]:
 
 def _measure(config: Config) -> dict[str, Any]:
   """Returns the rates of one size, once it learns."""
-  import jax
+  from benchmarks import common
 
-  from muzero_jax import anakin, envs
+  _, _, state, step, compile_seconds = common.iteration(config)
 
-  env: Any = envs.make(config)
-  driver = anakin.make_anakin(
-    config, env, rows_per_env=config.capacity_rows_per_env)
-  state = driver.init(jax.random.key(config.seed))
-  start = time.perf_counter()
-  step = driver.step.lower(state).compile()
-  compile_seconds = time.perf_counter() - start
-  while int(state.replay.num_added) * config.num_envs < config.min_replay:
-    state, _ = step(state)
-  state, _ = jax.block_until_ready(step(state))
-  times = []
-  for _ in range(_REPEATS):
-    start = time.perf_counter()
-    state, _ = jax.block_until_ready(step(state))
-    times.append(time.perf_counter() - start)
-  seconds = statistics.median(times)
-  rows = config.num_envs * config.rollout_length
+  def iterate() -> Any:
+    nonlocal state
+    state, metrics = step(state)
+    return metrics
+
+  seconds = common.median_seconds(iterate)
   memory = step.memory_analysis()
   return dict(
     num_envs=config.num_envs,
     batch_size=config.batch_size,
     compile_seconds=round(compile_seconds, 1),
-    iteration_seconds=seconds,
-    rows_per_second=rows / seconds,
-    simulations_per_second=rows * config.num_simulations / seconds,
-    updates_per_second=config.updates_per_iteration / seconds,
+    **common.rates(config, seconds),
     memory_bytes=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
   )
 

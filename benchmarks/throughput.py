@@ -10,45 +10,29 @@ overhead. Prints a table and adds it to benchmarks/results/throughput.json.
 
 import functools
 import pathlib
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
 from muzero_jax import flags
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'throughput.json'
-_REPEATS = 5
 
 
 def main(arguments: flags.Arguments) -> int:
   config = flags.resolve(*arguments)
   # Imported late: a mistake in the flags is told before jax is loaded.
-  import jax
-
   from benchmarks import common
-  from muzero_jax import anakin, envs
 
-  env = envs.make(config)
-  driver = anakin.make_anakin(
-    config, env, rows_per_env=config.capacity_rows_per_env
-  )
-  rows = config.num_envs * config.rollout_length
-  state = driver.init(jax.random.key(config.seed))
-  start = time.perf_counter()
-  step = driver.step.lower(state).compile()
-  compile_seconds = time.perf_counter() - start
-  while int(state.replay.num_added) * config.num_envs < config.min_replay:
-    state, _ = step(state)
+  env, driver, state, step, compile_seconds = common.iteration(config)
 
   def iterate() -> Any:
     nonlocal state
     state, metrics = step(state)
     return metrics
 
-  whole = _seconds(iterate)
+  whole = common.median_seconds(iterate)
   parts = {
-    name: _seconds(run)
+    name: common.median_seconds(run)
     for name, run in _parts(config, env, driver, state).items()
   }
   result = dict(
@@ -60,10 +44,7 @@ def main(arguments: flags.Arguments) -> int:
     batch_size=config.batch_size,
     updates_per_iteration=config.updates_per_iteration,
     compile_seconds=round(compile_seconds, 1),
-    iteration_seconds=whole,
-    rows_per_second=rows / whole,
-    simulations_per_second=rows * config.num_simulations / whole,
-    updates_per_second=config.updates_per_iteration / whole,
+    **common.rates(config, whole),
     part_seconds=parts,
     **common.machine(),
   )
@@ -169,19 +150,6 @@ def _parts(
     'updates': lambda: learning(learner, state.replay),
     'sampling of the updates': lambda: sampling(state.replay),
   }
-
-
-def _seconds(run: Callable[[], Any]) -> float:
-  """Returns the median seconds of a call, after one to compile."""
-  import jax
-
-  jax.block_until_ready(run())
-  times = []
-  for _ in range(_REPEATS):
-    start = time.perf_counter()
-    jax.block_until_ready(run())
-    times.append(time.perf_counter() - start)
-  return statistics.median(times)
 
 
 def _table(result: dict[str, Any]) -> list[str]:

@@ -222,8 +222,7 @@ def make_gamble(num_envs):
   )
 
 
-@functools.cache
-def trained(chance_codes):
+def trained(chance_codes, iterations):
   """Searched values of the first row's actions after a short training."""
   settings = config.from_fields(dict(
     network='mlp', num_channels=16, num_blocks=0, head_hidden=16,
@@ -242,7 +241,7 @@ def trained(chance_codes):
     settings, env, num_devices=1, rows_per_env=settings.capacity_rows_per_env
   )
   state = driver.init(jax.random.key(0))
-  for _ in range(160):
+  for _ in range(iterations):
     state, metrics = driver.step(state)
   system = factory.make_system(settings, SPEC)
   found = factory.make_search(settings, SPEC, system, training=False)(
@@ -253,13 +252,13 @@ def trained(chance_codes):
 
 
 def test_it_learns_what_a_model_without_chance_cannot():
-  found, metrics = trained(4)
+  found, metrics = trained(4, 120)
   assert found.action.tolist() == [SAFE, CLAIM, PASS]
   assert float(found.policy[START, SAFE]) > 0.75
   np.testing.assert_allclose(found.value, [0.7, 1.0, 0.0], atol=0.1)
   np.testing.assert_allclose(found.action_value, [0.7, 1.0, 0.0], atol=0.1)
   assert 1.1 < float(metrics.codes_in_use) < 3
-  plain, metrics = trained(0)
+  plain, metrics = trained(0, 150)
   assert metrics.codes_in_use is None
   assert plain.action.tolist()[WON:] == [CLAIM, PASS]
   # It is drawn to the gamble, although that pays less.
