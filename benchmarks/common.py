@@ -15,6 +15,7 @@ import jax
 
 from muzero_jax import anakin, envs
 from muzero_jax.config import Config
+from muzero_jax.types import HostEnvironment
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'mctx', 'optax', 'numpy')
 
@@ -73,8 +74,17 @@ class Iteration(NamedTuple):
 
 
 def iteration(config: Config) -> Iteration:
-  """Returns the iteration of `anakin`, past the rows it starts with."""
+  """Returns the iteration of `anakin`, past the rows it starts with.
+
+  Raises:
+    ValueError: the environment is one of the host.
+  """
   env: Any = envs.make(config)
+  if isinstance(env, HostEnvironment):
+    env.close()
+    raise ValueError(
+      f'env_id: {env.spec.name} is stepped by the host; allowed are '
+      'environments that run in JAX')
   driver = anakin.make_anakin(
     config, env, rows_per_env=config.capacity_rows_per_env)
   state = driver.init(jax.random.key(config.seed))

@@ -113,10 +113,18 @@ def main() -> None:
     '--opponents', default='random,one_ply,mcts:100,mcts:1000',
     help='Separated by commas; may be empty.')
   parser.add_argument(
-    '--name', default='connect_four', help='Record of the agent.')
+    '--name', default='connect_four',
+    help='Record of the agent, NAME.json in benchmarks/results.')
   args = parser.parse_args()
   if not (args.opponents or args.positions):
     parser.error('--opponents and --positions: one of them is needed')
+  records = [
+    path.stem for path in _RESULTS.glob('connect_four*.json')
+    if not path.stem.endswith('_strength')]
+  if args.name not in records:
+    parser.error(
+      f'--name={args.name}: not among the records in {_RESULTS.name}/, '
+      f'{", ".join(sorted(records))}')
   try:
     player = agent_lib.load(args.workdir, snapshot=args.snapshot)
   except ValueError as error:

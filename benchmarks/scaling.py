@@ -6,7 +6,9 @@ Takes the configuration as it is and then again and again with 4 times as many
 environments, rows of a batch and rows of replay (updates stay as many, so that
 each row is trained on as often), until the device's memory, or `largest`
 environments, ends it. Times the compiled iteration (play, add, learn) at each
-size. Prints a table and adds it to benchmarks/results/scaling.json.
+size, on one device; learning starts with the second iteration whatever
+min_replay says. Prints a line for each size and adds it to
+benchmarks/results/scaling.json.
 """
 
 import dataclasses
@@ -33,22 +35,28 @@ def main(arguments: flags.Arguments) -> int:
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
 
-  rows: list[dict[str, Any]] = []
+  arguments_given = ' '.join(common.argv())
+  xla_flags = os.environ.get('XLA_FLAGS', '')
   for config in sizes(base, _LARGEST.value):
-    rows.append(_try(config))
-    print(line(rows[-1]), flush=True)
-    # At once: a size too large for its host may take the process with it.
-    common.store(_RESULTS, ' '.join(common.argv()), dict(
+    row = _try(config)
+    print(line(row), flush=True)
+    result = dict(
       environment=f'{base.family}/{base.env_id}',
-      command='python -m benchmarks.scaling ' + ' '.join(common.argv()),
+      command=f'python -m benchmarks.scaling {arguments_given}',
       rollout_length=base.rollout_length,
       num_simulations=base.num_simulations,
       updates_per_iteration=base.updates_per_iteration,
-      xla_flags=os.environ.get('XLA_FLAGS', ''),
-      sizes=rows,
+      xla_flags=xla_flags,
+      **row,
       **common.machine(),
-    ))
-    if 'out_of_memory' in rows[-1]:
+    )
+    # Each size by itself, and at once: one that is too large for its host may
+    # take the process with it.
+    devices = result['hardware']['devices']
+    common.store(_RESULTS, ' '.join(filter(None, [
+      f'{devices}, {row["num_envs"]} environments:', xla_flags,
+      arguments_given])), result)
+    if 'out_of_memory' in row:
       break
   return 0
 
@@ -79,7 +87,9 @@ def _try(config: Config) -> dict[str, Any]:
   except jax.errors.JaxRuntimeError as error:
     if 'RESOURCE_EXHAUSTED' not in str(error):
       raise
-    return dict(num_envs=config.num_envs, out_of_memory=True)
+    return dict(
+      num_envs=config.num_envs, batch_size=config.batch_size,
+      out_of_memory=True)
 
 
 def _measure(config: Config) -> dict[str, Any]:

@@ -119,22 +119,24 @@ def scaling(records: dict[str, Any]) -> str:
   """Returns the speed at each batch, one row for each size."""
   rows = []
   for record in records.values():
-    for size in record['sizes']:
-      cells = ['out of memory'] + ['-'] * 4
-      if 'rows_per_second' in size:
-        cells = [
-          f'{size["rows_per_second"]:,.0f}',
-          f'{size["simulations_per_second"]:,.0f}',
-          f'{size["updates_per_second"]:.0f} of {size["batch_size"]:,}',
-          f'{size["memory_bytes"] / 2**30:.2f} GiB',
-          f'{size["compile_seconds"]:.0f} s',
-        ]
-      rows.append([
-        record['environment'], record['hardware']['devices'],
-        'in CUDA graphs' if 'WHILE' in record['xla_flags'] else '-',
-        f'{size["num_envs"]:,}', *cells])
+    cells = ['out of memory'] + ['-'] * 4
+    if 'rows_per_second' in record:
+      cells = [
+        f'{record["rows_per_second"]:,.0f}',
+        f'{record["simulations_per_second"]:,.0f}',
+        f'{record["updates_per_second"]:.0f}',
+        f'{record["memory_bytes"] / 2**30:.2f} GiB',
+        f'{record["compile_seconds"]:.0f} s',
+      ]
+    rows.append([
+      record['environment'], record['hardware']['devices'],
+      'in CUDA graphs' if 'WHILE' in record['xla_flags'] else '-',
+      f'{record["num_envs"]:,} x {record["rollout_length"]} rows, '
+      f'{record["num_simulations"]} simulations, '
+      f'{record["updates_per_iteration"]} updates of '
+      f'{record["batch_size"]:,}', *cells])
   return table(
-    ('Environment', 'Device', 'Loops', 'Environments', 'Steps/s',
+    ('Environment', 'Device', 'Loops', 'One iteration', 'Steps/s',
      'Simulations/s', 'Updates/s', 'Memory', 'Compiling'), rows)
 
 

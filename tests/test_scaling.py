@@ -1,9 +1,13 @@
 """How speed grows with the batch."""
 
+import json
+import sys
+import types
+
 import jax
 import pytest
 
-from benchmarks import scaling
+from benchmarks import common, scaling
 from muzero_jax import flags
 from muzero_jax.config import from_preset
 
@@ -37,7 +41,7 @@ def failing(monkeypatch):
 def test_too_little_memory_is_a_result(failing):
   failing('RESOURCE_EXHAUSTED: 9 GiB')
   row = scaling._try(from_preset('minatar'))
-  assert row == dict(num_envs=128, out_of_memory=True)
+  assert row == dict(num_envs=128, batch_size=256, out_of_memory=True)
   assert scaling.line(row) == '      128 environments: out of memory'
 
 
@@ -45,6 +49,39 @@ def test_other_errors_are_not(failing):
   failing('INTERNAL: broken')
   with pytest.raises(jax.errors.JaxRuntimeError, match='broken'):
     scaling._try(from_preset('minatar'))
+
+
+def test_each_size_is_a_record_of_its_device_and_flags(
+  tmp_path, monkeypatch, capsys
+):
+  path = tmp_path / 'scaling.json'
+  monkeypatch.setattr(scaling, '_RESULTS', path)
+  monkeypatch.setattr(scaling, '_LARGEST', types.SimpleNamespace(value=512))
+  monkeypatch.setattr(scaling, '_measure', lambda config: dict(
+    num_envs=config.num_envs, batch_size=config.batch_size,
+    rows_per_second=2.0, simulations_per_second=32.0, updates_per_second=1.0,
+    memory_bytes=2**30))
+  # jax reads XLA_FLAGS when it first looks for devices: not with these.
+  monkeypatch.setattr(
+    common, 'machine', lambda: dict(hardware={'devices': '1 x toy'}))
+  monkeypatch.setattr(sys, 'argv', ['scaling', '--preset=minatar'])
+  arguments = flags.Arguments(
+    str(tmp_path / 'run'), {}, from_preset('minatar'))
+  for xla_flags in ('--a=1', '--a=2', '--a=2'):
+    monkeypatch.setenv('XLA_FLAGS', xla_flags)
+    assert scaling.main(arguments) == 0
+  found = json.loads(path.read_text())
+  assert [row['num_envs'] for row in found.values()] == [128, 512, 128, 512]
+  assert [row['xla_flags'] for row in found.values()] == (
+    ['--a=1'] * 2 + ['--a=2'] * 2)
+  assert '512 environments, batch     1,024:' in capsys.readouterr().out
+
+
+def test_environments_of_the_host_are_refused():
+  pytest.importorskip('gymnasium')
+  config = from_preset('gymnasium', env_id='CartPole-v1', num_envs=1)
+  with pytest.raises(ValueError, match='gymnasium/CartPole-v1 is stepped by'):
+    common.iteration(config)
 
 
 def test_several_agents_are_refused(tmp_path):
