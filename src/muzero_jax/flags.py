@@ -373,7 +373,8 @@ def _on_purpose(error: Exception) -> bool:
   frames = list(traceback.walk_tb(error.__traceback__))
   frame, _ = frames[-1]
   package = str(frame.f_globals.get('__name__', '')).split('.')[0]
-  if package not in ('muzero_jax', 'experiments', '__main__'):
+  ours = ('muzero_jax', 'experiments', 'benchmarks', '__main__')
+  if package not in ours:
     return False
   line = traceback.extract_tb(error.__traceback__)[-1].line or ''
   return line.startswith('raise')
