@@ -96,6 +96,19 @@ def iteration(config: Config) -> Iteration:
   return Iteration(env, driver, state, step, compile_seconds)
 
 
+def time_iteration(found: Iteration) -> tuple[Any, float]:
+  """Returns the state afterwards, and the median seconds of an iteration."""
+  state = found.state
+
+  def iterate() -> Any:
+    nonlocal state
+    state, metrics = found.step(state)
+    return metrics
+
+  seconds = median_seconds(iterate)
+  return state, seconds
+
+
 def median_seconds(run: Callable[[], Any], repeats: int = 5) -> float:
   """Returns the median seconds of a call, after one that does not count."""
   jax.block_until_ready(run())

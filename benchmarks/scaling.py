@@ -96,19 +96,13 @@ def _measure(config: Config) -> dict[str, Any]:
   """Returns the rates of one size, once it learns."""
   from benchmarks import common
 
-  _, _, state, step, compile_seconds = common.iteration(config)
-
-  def iterate() -> Any:
-    nonlocal state
-    state, metrics = step(state)
-    return metrics
-
-  seconds = common.median_seconds(iterate)
-  memory = step.memory_analysis()
+  found = common.iteration(config)
+  _, seconds = common.time_iteration(found)
+  memory = found.step.memory_analysis()
   return dict(
     num_envs=config.num_envs,
     batch_size=config.batch_size,
-    compile_seconds=round(compile_seconds, 1),
+    compile_seconds=round(found.compile_seconds, 1),
     **common.rates(config, seconds),
     memory_bytes=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
   )

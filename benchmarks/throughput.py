@@ -23,27 +23,21 @@ def main(arguments: flags.Arguments) -> int:
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
 
-  env, driver, state, step, compile_seconds = common.iteration(config)
-
-  def iterate() -> Any:
-    nonlocal state
-    state, metrics = step(state)
-    return metrics
-
-  whole = common.median_seconds(iterate)
+  found = common.iteration(config)
+  state, whole = common.time_iteration(found)
   parts = {
     name: common.median_seconds(run)
-    for name, run in _parts(config, env, driver, state).items()
+    for name, run in _parts(config, found.env, found.driver, state).items()
   }
   result = dict(
-    environment=env.spec.name,
+    environment=found.env.spec.name,
     command='python -m benchmarks.throughput ' + ' '.join(common.argv()),
     num_envs=config.num_envs,
     rollout_length=config.rollout_length,
     num_simulations=config.num_simulations,
     batch_size=config.batch_size,
     updates_per_iteration=config.updates_per_iteration,
-    compile_seconds=round(compile_seconds, 1),
+    compile_seconds=round(found.compile_seconds, 1),
     **common.rates(config, whole),
     part_seconds=parts,
     **common.machine(),
