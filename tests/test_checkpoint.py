@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from benchmarks import kill
 from muzero_jax import checkpoint
 
 
@@ -334,3 +335,13 @@ def test_kill_at_random_moments_loses_no_saved_step(tmp_path):
     shutil.rmtree(tmp_path / 'checkpoints' / f'{step:012d}')
   assert set(saved) <= set(restored)
   assert not reports
+
+
+def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(tmp_path):
+  result = kill.measure(
+    tmp_path, num_kills=2, num_iterations=150, seed=0, most_seconds=2.0,
+    report=lambda line: None)
+  assert len(result['kills']) == 2
+  assert all(k['lost'] == [] and k['damaged'] == 0 for k in result['kills'])
+  assert result['identical'] and result['num_arrays'] > 40
+  assert result['steps_reported'] > 0

@@ -17,7 +17,7 @@ from benchmarks import kill
 from muzero_jax import anakin, checkpoint, envs, flags
 from muzero_jax import config as config_lib
 
-# As test_kill has them: 150 iterations.
+# As test_checkpoint has them: 150 iterations.
 FIELDS = dict(
   kill.FIELDS, num_steps=9600, eval_envs=2, eval_simulations=0, log_period=0.0
 )
