@@ -16,7 +16,7 @@ $(STAMP): setup.cfg pyproject.toml
 	    "$$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install -e '.[atari,games,viz,dev]'
+	$(BIN)/python -m pip install --no-compile -e '.[atari,games,viz,dev]'
 	@touch $(STAMP)
 
 test: $(STAMP)

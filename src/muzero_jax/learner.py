@@ -180,19 +180,24 @@ def make_learner(
   if streamed:
     sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
   target_fn = functools.partial(
-    targets.make_targets,
-    unroll_steps=unroll_steps,
+    _targets,
+    functools.partial(
+      targets.make_targets,
+      unroll_steps=unroll_steps,
+      td_steps=td_steps,
+      discount=discount,
+      value_target=value_target,
+      td_lambda=td_lambda,
+      action_bounds=action_bounds,
+    ),
     td_steps=td_steps,
-    discount=discount,
-    value_target=value_target,
-    td_lambda=td_lambda,
-    action_bounds=action_bounds,
+    td_correction=td_correction,
+    mixed_value_age=mixed_value_age,
+    mixed_value_start=mixed_value_start,
   )
   step = functools.partial(
     _step, objective.loss, optimiser, target_period, average_decay, axis_name
   )
-
-  num_devices = lambda: 1 if axis_name is None else jax.lax.psum(1, axis_name)
 
   def update(
     state: LearnerState, buffer: Any, rng_key: Array
@@ -211,21 +216,11 @@ def make_learner(
       sequence = sequence._replace(observation=augment_fn(
         jax.random.fold_in(rng_key, 0), sequence.observation
       ))
-    limits = stale = None
-    if td_correction:
-      limits = targets.td_limits(
-        store.ages(buffer, batch) * num_devices(), td_steps=td_steps,
-        period=td_correction,
-      )
-    if mixed_value_age:
-      stale = targets.is_stale(
-        store.ages(buffer, batch) * num_devices(), state.num_updates,
-        oldest=mixed_value_age, start=mixed_value_start,
-      )
-    target = jax.vmap(target_fn)(
-      jax.random.split(target_key, batch_size), sequence, td_limit=limits,
-      stale=stale,
-    )
+    # A ring knows the steps of its own environments alone.
+    devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+    ages = store.ages(buffer, batch) * devices
+    num_updates = state.num_updates
+    target = target_fn(target_key, sequence, ages, num_updates)
     if priority_alpha:
       weights, buffer = _prioritise(
         store, buffer, batch, sequence, target,
@@ -233,17 +228,11 @@ def make_learner(
       )
     else:
       weights = jnp.ones(batch_size)
-    num_updates = state.num_updates
     state, metrics = step(state, sequence, target, weights)
-    age = store.ages(buffer, batch).mean()
-    if axis_name is not None:
-      age = jax.lax.pmean(age, axis_name) * jax.lax.psum(1, axis_name)
-    metrics = metrics._replace(sample_age=age)
+    metrics = metrics._replace(sample_age=_mean(ages, axis_name))
     if streamed:
       age = rings.target_age(buffer, batch, num_updates)
-      if axis_name is not None:
-        age = jax.lax.pmean(age, axis_name)
-      metrics = metrics._replace(target_age=age)
+      metrics = metrics._replace(target_age=_mean(age, axis_name))
     return state, buffer, metrics
 
   return Learner(
@@ -353,6 +342,40 @@ def _refresh_part(
     candidates=jax.tree.map(write, sequence.candidates, part.candidates),
     searched_value=searched,
   )
+
+
+def _targets(
+  make: Callable[..., Target],
+  rng_key: Array,
+  sequence: Sequence,
+  ages: Array,
+  num_updates: Array,
+  *,
+  td_steps: int,
+  td_correction: float,
+  mixed_value_age: float,
+  mixed_value_start: int,
+) -> Target:
+  """Returns targets [N, ...] of a batch, by its `ages` [N] where they count.
+
+  `make` is `targets.make_targets` with its settings bound; those of ages are as
+  of `make_learner`.
+  """
+  limits = stale = None
+  if td_correction:
+    limits = targets.td_limits(ages, td_steps=td_steps, period=td_correction)
+  if mixed_value_age:
+    stale = targets.is_stale(
+      ages, num_updates, oldest=mixed_value_age, start=mixed_value_start
+    )
+  keys = jax.random.split(rng_key, ages.shape[0])
+  return jax.vmap(make)(keys, sequence, td_limit=limits, stale=stale)
+
+
+def _mean(x: Array, axis_name: str | None) -> Array:
+  """Returns the mean over all entries, and over devices if there are any."""
+  mean = x.mean()
+  return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 
 def _prioritise(
