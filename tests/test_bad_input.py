@@ -73,6 +73,15 @@ def test_unwritable_workdir(tmp_path, where):
   assert tiny_run.snapshot(tmp_path) == {'file': b'mine'}
 
 
+@pytest.fixture(scope='module')
+def go_run(tmp_path_factory):
+  """The run directory of an agent that plays Go, with one snapshot."""
+  workdir = tmp_path_factory.mktemp('go')
+  config = tiny_game.config(env_id='go_9x9', augment_symmetry=False)
+  tiny_game.store(workdir, config, snapshot_steps=(3,), step=3)
+  return workdir
+
+
 @pytest.mark.parametrize('script', ['evaluate', 'ladder'])
 @pytest.mark.parametrize('opponent, status, words', [
   ('gnugo:1', 1, 'gnugo is not installed: it is neither on PATH nor in'),
@@ -82,15 +91,13 @@ def test_unwritable_workdir(tmp_path, where):
   ('alphago', 2, "'alphago' is not one of random, one_ply, mcts or"),
 ])
 def test_opponents_that_are_not_there(
-    tmp_path, script, opponent, status, words):
-  config = tiny_game.config(env_id='go_9x9', augment_symmetry=False)
-  tiny_game.store(tmp_path, config, snapshot_steps=(3,), step=3)
-  before = tiny_run.snapshot(tmp_path)
+    go_run, script, opponent, status, words):
+  before = tiny_run.snapshot(go_run)
   done = tiny_run.call(
     [sys.executable, '-c', NO_PROGRAMS.format(script=script),
-     f'--workdir={tmp_path}', f'--opponent={opponent}'])
+     f'--workdir={go_run}', f'--opponent={opponent}'])
   _check_refusal(done, status, words)
-  assert tiny_run.snapshot(tmp_path) == before
+  assert tiny_run.snapshot(go_run) == before
 
 
 NO_PROGRAMS = '''
