@@ -6,6 +6,7 @@ import types
 
 import jax
 import pytest
+import tiny_run
 
 from benchmarks import common, scaling
 from muzero_jax import flags
@@ -84,8 +85,9 @@ def test_environments_of_the_host_are_refused():
     common.iteration(config)
 
 
-def test_several_agents_are_refused(tmp_path):
-  arguments = flags.Arguments(
-    str(tmp_path / 'run'), {'num_seeds': 2}, from_preset('minatar'))
-  with pytest.raises(ValueError, match='num_seeds=2: one agent is timed'):
-    scaling.main(arguments)
+def test_several_agents_are_refused_in_one_line():
+  done = tiny_run.call([
+    sys.executable, '-m', 'benchmarks.scaling', '--preset=minatar',
+    '--num_seeds=2'])
+  assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
+  assert 'num_seeds=2: one agent is timed' in done.stderr
