@@ -16,6 +16,7 @@ $(STAMP): setup.cfg pyproject.toml
 	    "$$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; \
 	  exit 1; }
 	$(PYTHON) -m venv .venv
+	@# Of the modules that come along most are never imported.
 	$(BIN)/python -m pip install --no-compile -e '.[atari,games,viz,dev]'
 	@touch $(STAMP)
 

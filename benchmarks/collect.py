@@ -29,6 +29,8 @@ def main(argv: list[str] | None = None) -> None:
   args = parser.parse_args(argv)
   path = args.results / f'{args.name}.json'
   try:
+    if path.parent != args.results:
+      raise ValueError(f'--name={args.name}: must be a name, without folders')
     runs = [learning.read_run(workdir) for workdir in args.workdir]
     record = learning.make_record(runs, note=args.note)
     ladders = [

@@ -122,12 +122,21 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
       f'workdir {workdir} has no {path.name}: the run must come to its end, '
       'with eval_episodes of at least 1'
     )
-  found = json.loads(path.read_text(encoding='utf-8'))
-  agents = found.get('agents', [found])
-  log = [row for row in progress.read_metrics(workdir) if 'updates' in row]
-  if not log or log[-1]['step'] != agents[0]['step']:
+  try:
+    found = json.loads(path.read_text(encoding='utf-8'))
+    agents = found.get('agents', [found])
+    step = int(agents[0]['step'])
+    for one in agents:
+      float(one['mean'])
+  except (
+    OSError, ValueError, TypeError, LookupError, AttributeError
+  ) as error:
     raise ValueError(
-      f'workdir {workdir}: {path.name} is of step {agents[0]["step"]:,}, but '
+      f'{path}: not what an evaluation writes ({error!r})') from error
+  log = [row for row in progress.read_metrics(workdir) if 'updates' in row]
+  if not log or log[-1]['step'] != step:
+    raise ValueError(
+      f'workdir {workdir}: {path.name} is of step {step:,}, but '
       f'the run went to step {log[-1]["step"] if log else 0:,}'
     )
   return config, [
@@ -264,8 +273,11 @@ def store(path: pathlib.Path, record: dict[str, Any]) -> None:
         f'{path.name} holds {there or "something else"}, not '
         f'{record["environment"]}: choose another --name'
       )
-  path.parent.mkdir(parents=True, exist_ok=True)
-  path.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
+  except OSError as error:
+    raise ValueError(f'{path} cannot be written: {error.strerror}') from None
 
 
 def fingerprint(config: Config) -> str:

@@ -32,6 +32,10 @@ def main(arguments: flags.Arguments) -> int:
   if base.num_seeds > 1:
     raise ValueError(
       f'num_seeds={base.num_seeds}: one agent is timed; allowed is 1')
+  if base.num_devices > 1:
+    raise ValueError(
+      f'num_devices={base.num_devices}: one device is timed; allowed are 0 and '
+      '1')
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
 

@@ -138,3 +138,22 @@ def test_a_name_of_another_environment_is_refused(tmp_path):
     _collect(tmp_path, run)
   with pytest.raises(SystemExit, match='is not a run directory'):
     _collect(tmp_path, str(tmp_path / 'nowhere'))
+
+
+@pytest.mark.parametrize('text', [
+  '{', '[]', '{"a": 1}', '{"step": "x", "mean": 1}', '{"agents": []}'])
+def test_evaluations_that_are_none(tmp_path, text):
+  run = _store(tmp_path / 'run')
+  (tmp_path / 'run' / 'evaluation.json').write_text(text)
+  with pytest.raises(SystemExit, match=r'evaluation\.json: not what an eval'):
+    _collect(tmp_path, run)
+
+
+def test_records_go_where_they_belong(tmp_path):
+  run = _store(tmp_path / 'run')
+  with pytest.raises(SystemExit, match='--name=a/b: must be a name, without'):
+    _collect(tmp_path, run, name='a/b')
+  (tmp_path / 'results').write_text('mine')
+  with pytest.raises(SystemExit, match='cannot be written'):
+    _collect(tmp_path, run)
+  assert (tmp_path / 'results').read_text() == 'mine'

@@ -672,3 +672,28 @@ def test_eight_devices_make_the_step_of_one():
     copies = [np.asarray(shard.data) for shard in leaf.addressable_shards]
     assert len(copies) == 8
     assert all(np.array_equal(copies[0], copy) for copy in copies)
+
+
+def test_ages_count_the_steps_of_all_devices():
+  """Each device draws from its own environments and counts those of all."""
+  buffer, rng_key = make_buffer(), jax.random.key(7)
+  learn = make(batch_size=N // 2, axis_name='devices')
+  whole = PartitionSpec()
+  by_env = PartitionSpec(None, 'devices')
+  spec = buffer._replace(rows=by_env, priority=by_env, num_added=whole)
+  mesh = Mesh(np.array(jax.devices()[:2]), ('devices',))
+  *_, metrics = jax.jit(jax.shard_map(
+    learn.update, mesh=mesh, in_specs=(whole, spec, whole),
+    out_specs=(whole, spec, whole), check_vma=False,
+  ))(learn.init(initial_params()), buffer, rng_key)
+  sample_key = jax.random.split(rng_key, 4)[0]
+  capacity, num_envs = buffer.priority.shape
+  ages = []
+  for envs in (slice(num_envs // 2), slice(num_envs // 2, None)):
+    rows, priority = jax.tree.map(
+      lambda x, envs=envs: x[:, envs], (buffer.rows, buffer.priority))
+    batch = replay.sample(
+      buffer._replace(rows=rows, priority=priority), sample_key,
+      batch_size=N // 2, window=L)
+    ages.append((buffer.num_added - 1 - batch.slot) % capacity * num_envs)
+  np.testing.assert_allclose(metrics.sample_age, np.mean(ages), rtol=1e-6)

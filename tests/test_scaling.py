@@ -85,9 +85,16 @@ def test_environments_of_the_host_are_refused():
     common.iteration(config)
 
 
+def test_several_devices_are_refused(tmp_path):
+  arguments = flags.Arguments(
+    str(tmp_path / 'run'), {'num_devices': 2}, from_preset('minatar'))
+  with pytest.raises(ValueError, match='num_devices=2: one device is timed'):
+    scaling.main(arguments)
+
+
 def test_several_agents_are_refused_in_one_line():
   done = tiny_run.call([
     sys.executable, '-m', 'benchmarks.scaling', '--preset=minatar',
-    '--num_seeds=2'])
+    '--num_seeds=2', '--largest=1'], timeout=60)
   assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
   assert 'num_seeds=2: one agent is timed' in done.stderr
