@@ -13,6 +13,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from muzero_jax import (
   learner,
+  learner_state,
   model,
   networks,
   objective,
@@ -409,9 +410,9 @@ def test_skips_in_a_row_are_forgotten_by_a_good_update():
 def test_three_skips_in_a_row_stop_the_learner_for_good():
   learn, step, data = shared()
   state = learn.init(initial_params())
-  for _ in range(learner.MAX_SKIPS):
+  for _ in range(learner_state.MAX_SKIPS):
     state, _ = step(state, *spoilt(data))
-  assert state.skips_in_a_row == learner.MAX_SKIPS == 3
+  assert state.skips_in_a_row == learner_state.MAX_SKIPS == 3
   after, _ = step(state, *data)
   assert after.skips_in_a_row == 3
   helpers.assert_trees_equal(after.params, state.params)
@@ -481,7 +482,8 @@ def test_average_is_a_mean_and_then_forgets():
       jax.tree.leaves(state.average_params), jax.tree.leaves(wanted)
     ):
       np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-  helpers.assert_trees_equal(learner.final_params(state), state.average_params)
+  final = learner_state.final_params(state)
+  helpers.assert_trees_equal(final, state.average_params)
   skipped, _ = step(state, *spoilt(data))
   helpers.assert_trees_equal(skipped.average_params, state.average_params)
 
@@ -490,7 +492,7 @@ def test_without_a_decay_no_average_is_kept():
   learn = shared()[0]
   state = learn.init(initial_params())
   assert state.average_params is None
-  assert learner.final_params(state) is state.params
+  assert learner_state.final_params(state) is state.params
 
 
 @pytest.mark.parametrize('fraction,fresh', [

@@ -12,7 +12,7 @@ from muzero_jax import (
   anakin,
   config,
   factory,
-  learner,
+  learner_state,
   model,
   networks,
   stochastic,
@@ -245,7 +245,7 @@ def trained(chance_codes, iterations):
     state, metrics = driver.step(state)
   system = factory.make_system(settings, SPEC)
   found = factory.make_search(settings, SPEC, system, training=False)(
-    learner.final_params(state.learner), jax.random.key(0), jnp.eye(3),
+    learner_state.final_params(state.learner), jax.random.key(0), jnp.eye(3),
     jnp.ones((3, 2), bool),
   )
   return found, metrics.learner

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import anakin, evaluate, learner
+from muzero_jax import anakin, evaluate, learner_state
 from muzero_jax import config as config_lib
 from muzero_jax.agent import Agent
 from muzero_jax.envs import base
@@ -103,7 +103,7 @@ def regret(run_config, name, state):
   make_env = make(name)
   env = make_env(run_config, num_envs=64, evaluation=True)
   agent = Agent(
-    run_config, env.spec, learner.final_params(state.learner),
+    run_config, env.spec, learner_state.final_params(state.learner),
     make_env=make_env)
   score = evaluate.evaluate(agent, env, num_envs=64, num_episodes=64)
   init_key, _ = jax.random.split(jax.random.key(0))

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from muzero_jax import actor, factory, learner, replay, rings
 from muzero_jax.actor import ActorState, RolloutStats
 from muzero_jax.config import Config
-from muzero_jax.learner import LearnerState
+from muzero_jax.learner_state import LearnerState
 from muzero_jax.replay import ReplayState
 from muzero_jax.search import Search
 from muzero_jax.stream import Stream, StreamState

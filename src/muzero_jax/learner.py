@@ -1,23 +1,24 @@
-"""Learning: sample, reanalyse, targets, losses and optimiser as one step."""
+"""Learning: sample, reanalyse, targets and an update as one function."""
 
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import chex
 import jax
 import jax.numpy as jnp
 import optax
 
 from muzero_jax import (
   augment,
+  learner_state,
   reanalyse,
   replay,
   rings,
   symmetry,
   targets,
 )
-from muzero_jax.objective import LossFn, Metrics, Objective
+from muzero_jax.learner_state import LearnerState
+from muzero_jax.objective import Metrics, Objective
 from muzero_jax.replay import Sample
 from muzero_jax.search import Search
 from muzero_jax.symmetry import Symmetries
@@ -27,21 +28,6 @@ from muzero_jax.types import (
   Sequence,
   Target,
 )
-
-# So many skipped updates in a row end the run.
-MAX_SKIPS = 3
-
-
-class LearnerState(NamedTuple):
-  """Parameters and optimiser; replicated over devices."""
-
-  params: Params
-  target_params: Params
-  average_params: Params  # Running mean of `params`; None if none is kept.
-  opt_state: Any
-  num_updates: Array  # [] i32, updates tried, skipped ones included.
-  num_skipped: Array  # [] i32, updates skipped as not finite.
-  skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
 
 
 class Learner(NamedTuple):
@@ -196,7 +182,8 @@ def make_learner(
     mixed_value_start=mixed_value_start,
   )
   step = functools.partial(
-    _step, objective.loss, optimiser, target_period, average_decay, axis_name
+    learner_state.step, objective.loss, optimiser, target_period,
+    average_decay, axis_name,
   )
 
   def update(
@@ -236,31 +223,9 @@ def make_learner(
     return state, buffer, metrics
 
   return Learner(
-    init=functools.partial(_init, optimiser, average_decay > 0),
+    init=functools.partial(learner_state.init, optimiser, average_decay > 0),
     update=update,
     step=step,
-  )
-
-
-def final_params(state: LearnerState) -> Params:
-  """Returns the parameters to play with: the running mean, if one is kept."""
-  if state.average_params is None:
-    return state.params
-  return state.average_params
-
-
-def _init(
-  optimiser: optax.GradientTransformation, averages: bool, params: Params
-) -> LearnerState:
-  zero = jnp.zeros((), jnp.int32)
-  return LearnerState(
-    params=params,
-    target_params=jax.tree.map(jnp.copy, params),
-    average_params=jax.tree.map(jnp.copy, params) if averages else None,
-    opt_state=optimiser.init(params),
-    num_updates=zero,
-    num_skipped=zero,
-    skips_in_a_row=zero,
   )
 
 
@@ -409,76 +374,3 @@ def _prioritise(
   old = store.priority_of(buffer, batch)
   priority = jnp.where(jnp.isfinite(priority), priority, old)
   return weights, store.set_priority(buffer, batch, priority)
-
-
-def _step(
-  loss_fn: LossFn,
-  optimiser: optax.GradientTransformation,
-  target_period: int,
-  average_decay: float,
-  axis_name: str | None,
-  state: LearnerState,
-  sequence: Sequence,
-  target: Target,
-  weights: Array,
-) -> tuple[LearnerState, Metrics]:
-  """Returns the learner after one update, or unchanged but for its counters.
-
-  Args:
-    loss_fn: (params, sequence, target, weights) -> loss, metrics.
-    optimiser: optax.
-    target_period: updates between refreshes of the target network.
-    average_decay: per update, of the running mean of the parameters.
-    axis_name: device axis, or None.
-    state: of the learner.
-    sequence: [N, L, ...]
-    target: [N, ...]
-    weights: [N] importance weights.
-  """
-  chex.assert_equal_shape_prefix([sequence.reward, target.value, weights], 1)
-  grads, metrics = jax.grad(loss_fn, has_aux=True)(
-    state.params, sequence, target, weights
-  )
-  if axis_name is not None:
-    low = jax.lax.pmin(metrics.weight_min, axis_name)
-    high = jax.lax.pmax(metrics.value_target_max, axis_name)
-    grads, metrics = jax.lax.pmean((grads, metrics), axis_name)
-    metrics = metrics._replace(weight_min=low, value_target_max=high)
-  grad_norm = optax.tree.norm(grads)
-  finite = jnp.isfinite(metrics.loss) & jnp.isfinite(grad_norm)
-  # A failed run stays failed until its driver has seen it.
-  failed = state.skips_in_a_row >= MAX_SKIPS
-  apply = finite & ~failed
-  changes, opt_state = optimiser.update(grads, state.opt_state, state.params)
-  metrics = metrics._replace(
-    grad_norm=grad_norm, update_norm=optax.tree.norm(changes)
-  )
-  params = optax.apply_updates(state.params, changes)
-  keep = lambda new, old: jnp.where(apply, new, old)
-  params = jax.tree.map(keep, params, state.params)
-  num_updates = state.num_updates + 1
-  refresh = num_updates % target_period == 0
-  # A plain mean until it spans as many updates as the decay remembers: what
-  # the random first parameters weigh does not depend on the decay.
-  applied = (state.num_updates - state.num_skipped).astype(jnp.float32)
-  decay = jnp.minimum(average_decay, applied / (applied + 1))
-  return LearnerState(
-    params=params,
-    target_params=jax.tree.map(
-      lambda new, old: jnp.where(refresh, new, old),
-      params,
-      state.target_params,
-    ),
-    # An update that was skipped moves nothing, the mean included.
-    average_params=jax.tree.map(
-      lambda new, old: jnp.where(apply, old + (1 - decay) * (new - old), old),
-      params if state.average_params is not None else None,
-      state.average_params,
-    ),
-    opt_state=jax.tree.map(keep, opt_state, state.opt_state),
-    num_updates=num_updates,
-    num_skipped=state.num_skipped + ~finite,
-    skips_in_a_row=jnp.where(
-      failed, MAX_SKIPS, jnp.where(finite, 0, state.skips_in_a_row + 1)
-    ),
-  ), metrics

@@ -21,7 +21,7 @@ from muzero_jax import (
   evaluate,
   factory,
   flags,
-  learner,
+  learner_state,
   lock,
   memory,
   offline,
@@ -349,9 +349,9 @@ def _check_finite(metrics: IterationMetrics) -> None:
   step = _least(metrics.num_steps)
   if metrics.rollout is not None and metrics.rollout.num_bad.any():
     _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
-  if (metrics.skips_in_a_row >= learner.MAX_SKIPS).any():
+  if (metrics.skips_in_a_row >= learner_state.MAX_SKIPS).any():
     raise FloatingPointError(
-      f'step {step}: {learner.MAX_SKIPS} updates in a row had a loss or '
+      f'step {step}: {learner_state.MAX_SKIPS} updates in a row had a loss or '
       'gradient that is not finite; the last checkpoint is untouched'
     )
 
@@ -415,7 +415,8 @@ def _save_snapshot(
     RuntimeError: the disk refuses.
   """
   try:
-    is_new = snapshots.save(workdir, step, learner.final_params(state.learner))
+    params = learner_state.final_params(state.learner)
+    is_new = snapshots.save(workdir, step, params)
   except OSError as error:
     raise RuntimeError(
       f'step {step}: the snapshot cannot be written: {error}'
@@ -443,7 +444,7 @@ def _evaluate(
 ) -> None:
   """Evaluates the final agents, prints and stores their scores."""
   params = jax.device_put(
-    learner.final_params(state.learner), jax.devices()[0]
+    learner_state.final_params(state.learner), jax.devices()[0]
   )
   step = _least(state.num_steps)
   each = [params]
