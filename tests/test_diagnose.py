@@ -54,6 +54,13 @@ def returns_by_row():
   return found
 
 
+def terminals():
+  """Rows (environment, episode, step) at which an episode ended by itself."""
+  rows = played()
+  ends = np.argwhere(rows.is_last & (rows.discount == 0))
+  return {tuple(rows.frame[t, env, :3].astype(int)) for t, env in ends}
+
+
 def test_real_returns_are_those_of_each_episode():
   rows = played()
   returns, known = diagnose.real_returns(rows, GAMMA)
@@ -94,6 +101,8 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
         values[n, k] = 1e9 if value is None else value + 0.5
         if k:
           rewards[n, k] = step + k + 100 * int(action[n, k - 1])
+        if k and (env, episode, step + k) in terminals():
+          values[n, k] = 0.25
     return values, rewards, np.ones((len(frames), 3)) / 3
 
   monkeypatch.setattr(diagnose, '_imagine', oracle)
@@ -107,9 +116,12 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
     assert value.bias == pytest.approx(0.5, abs=1e-3)
     assert value.explained == pytest.approx(1, abs=1e-6)
   assert [reward.error for reward in found.rewards] == [0, 0]
+  assert found.end_value.num_rows > 20
+  assert found.end_value.bias == found.end_value.error == 0.25
   assert found.policy_entropy == pytest.approx(math.log(3))
   text = '\n'.join(diagnose.describe(found))
   assert 'value, step 2' in text and 'reward, step 2' in text
+  assert 'value, at the end      0.250' in text
 
 
 def test_a_random_model_explains_little():

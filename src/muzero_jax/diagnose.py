@@ -45,6 +45,8 @@ class Diagnosis(NamedTuple):
   search_value: Agreement  # The searched value of a row.
   values: tuple[Agreement, ...]  # [K+1] imagined k steps ahead.
   rewards: tuple[Agreement, ...]  # [K] of transition k.
+  # Imagined after the step that ended an episode, 1 to K steps ahead: really 0.
+  end_value: Agreement
   policy_entropy: float  # Of the network's policy.
   search_entropy: float  # Of the search's.
   agreement: float  # Share of rows where both prefer the same action.
@@ -96,9 +98,12 @@ def diagnose(
   slot = np.asarray(batch.slot)[:, None] + steps
   index = np.minimum(slot, num_steps - 1), np.asarray(batch.env)[:, None]
   # What follows the end of an episode, or of the record, is something else.
-  lasts = np.cumsum(played.is_last[index], axis=1)
+  is_last = played.is_last[index]
+  lasts = np.cumsum(is_last, axis=1)
   inside = (slot < num_steps) & (lasts == 0)
-  reached = (slot < num_steps) & (lasts - played.is_last[index] == 0)
+  reached = (slot < num_steps) & (lasts - is_last == 0)
+  ended = reached & is_last & (played.discount[index] == 0)
+  ended[:, 0] = False  # Observed, not imagined.
   value, reward, policy = _imagine(
     agent, agent.params, batch.sequence.observation[:, 0],
     batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
@@ -116,6 +121,7 @@ def diagnose(
       agree(reward[:, k], played.reward[index][:, k], reached[:, k])
       for k in steps[1:]
     ),
+    end_value=agree(value, np.zeros_like(value), ended),
     policy_entropy=_entropy(policy),
     search_entropy=_entropy(searched),
     agreement=float((policy.argmax(-1) == searched.argmax(-1)).mean()),
@@ -224,7 +230,7 @@ def real_returns(
 def agree(
   predicted: np.ndarray, real: np.ndarray, counts: np.ndarray
 ) -> Agreement:
-  """Returns how numbers [N] agree where `counts` [N] is True."""
+  """Returns how numbers [...] agree where `counts` [...] is True."""
   predicted, real = predicted[counts], real[counts]
   if not len(real):
     return Agreement(float('nan'), float('nan'), float('nan'), 0)
@@ -258,6 +264,7 @@ def describe(result: Diagnosis) -> list[str]:
     add(f'value, step {k}', found)
   for k, found in enumerate(result.rewards, start=1):
     add(f'reward, step {k}', found)
+  add('value, at the end', result.end_value)
   if not result.search_value.num_rows:
     lines.append(
       'no episode ended by itself: there is no real return to compare values '
