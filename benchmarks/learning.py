@@ -16,7 +16,8 @@
     all_seconds              of its process, evaluation included
     num_episodes, num_simulations, mean, standard_error, min, max, ...
                              the noise-free evaluation, as `evaluate.report`
-                             has it, without the return of each episode
+                             has it
+    returns                  of each of its episodes; not in older records
     training_return_by_step  [[step, return], ...], at most 200 points
   ladder       of the first run that has one: its command, and what ladder.json
                holds (`tournament.to_json`)
@@ -143,7 +144,7 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
     dict(
       seed=config.seed, agent=index, num_agents=config.num_seeds,
       updates=log[-1]['updates'], training_seconds=log[-1]['seconds'],
-      **{name: value for name, value in one.items() if name != 'returns'},
+      **one,
       training_return_by_step=_curve(log, index, config.num_seeds),
     )
     for index, one in enumerate(agents)
