@@ -1,4 +1,4 @@
-"""Learner: one update, what it skips, refreshes, decays and averages."""
+"""Learner: samples, fresh targets, priorities, ages and devices."""
 
 import functools
 
@@ -10,97 +10,35 @@ import numpy as np
 import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
+from tiny_learner import (
+  SPEC,
+  TD,
+  TRANSFORM,
+  A,
+  K,
+  L,
+  N,
+  initial_params,
+  make,
+  make_batch,
+  make_targets,
+  shared,
+  spoilt,
+)
 
 from muzero_jax import (
   learner,
-  learner_state,
   model,
   networks,
   objective,
-  reanalyse,
   replay,
-  targets,
   value_prefix,
 )
 from muzero_jax.types import (
-  EnvSpec,
-  Model,
-  ModelOutput,
   SearchOutput,
   Sequence,
   Trajectory,
 )
-
-N, K, TD, A = 16, 2, 2, 3
-L = K + 1 + TD
-TRANSFORM = helpers.TRANSFORM
-SPEC = EnvSpec('test', (4,), np.float32, A)
-SGD = optax.sgd(0.05)
-
-
-def make_batch(seed=0):
-  """Windows [N, L, ...] of which some end."""
-  rng = np.random.default_rng(seed)
-  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
-  is_last = rng.random((N, L)) < 0.2
-  is_last[:, 0] = False
-  return Sequence(
-    observation=f32(N, 1, 4),
-    reward=f32(N, L),
-    discount=(1 - is_last * rng.integers(0, 2, (N, L))).astype(np.float32),
-    is_last=is_last,
-    legal_actions=np.ones((N, L, A), bool),
-    to_play=np.zeros((N, L), np.int32),
-    action=rng.integers(0, A, (N, L)).astype(np.int32),
-    policy=rng.dirichlet(np.ones(A), (N, L)).astype(np.float32),
-    value=f32(N, L),
-  )
-
-
-@jax.jit
-def make_targets(rng_key, sequence):
-  make = functools.partial(
-    targets.make_targets, unroll_steps=K, td_steps=TD, discount=0.9
-  )
-  num_sequences = sequence.reward.shape[0]
-  return jax.vmap(make)(jax.random.split(rng_key, num_sequences), sequence)
-
-
-def make(optimiser=SGD, *, width=8, **kwargs):
-  functions = helpers.tiny_model(A, width=width)
-  return learner.make_learner(
-    objective.make_objective(functions, TRANSFORM, TRANSFORM),
-    optimiser,
-    value_fn=reanalyse.make_value_fn(functions, TRANSFORM),
-    **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
-       **kwargs},
-  )
-
-
-@functools.cache
-def initial_params(width=8):
-  functions = helpers.tiny_model(A, width=width)
-  params = jax.jit(functions.init)(
-    jax.random.key(0, impl='rbg'), jnp.zeros((1, 4))
-  )
-  return helpers.random_params(params, jax.random.key(1))
-
-
-@functools.cache
-def shared():
-  """A learner of period 3, its jitted step and a batch."""
-  learn = make(target_period=3)
-  batch = make_batch()
-  data = batch, make_targets(jax.random.key(0), batch), jnp.ones(N)
-  return learn, jax.jit(learn.step), data
-
-
-def spoilt(data):
-  sequence, target, weights = data
-  observation = np.array(sequence.observation)
-  observation[3] = np.nan
-  return sequence._replace(observation=observation), target, weights
-
 
 # --- Learning ---------------------------------------------------------------
 
@@ -338,88 +276,6 @@ def make_buffer(capacity=16, num_envs=4):
   return state._replace(priority=jnp.asarray(priority, jnp.float32))
 
 
-# --- What is not finite -----------------------------------------------------
-
-def test_a_loss_that_is_not_finite_skips_the_update():
-  learn, step, data = shared()
-  state, _ = step(learn.init(initial_params()), *data)
-  skipped, metrics = step(state, *spoilt(data))
-  assert not np.isfinite(metrics.loss)
-  helpers.assert_trees_equal(skipped.params, state.params)
-  helpers.assert_trees_equal(skipped.target_params, state.target_params)
-  helpers.assert_trees_equal(skipped.opt_state, state.opt_state)
-  counters = skipped.num_updates, skipped.num_skipped, skipped.skips_in_a_row
-  assert counters == (2, 1, 1)
-
-
-@pytest.mark.parametrize('field', ['value', 'reward'])
-@pytest.mark.parametrize('broken', [np.nan, np.inf])
-def test_a_target_that_is_not_finite_skips_the_update(field, broken):
-  """Bins would clip an infinity, and hide a NaN."""
-  learn, step, (sequence, target, weights) = shared()
-  target = target._replace(
-    **{field: getattr(target, field).at[2, 1].set(broken)}
-  )
-  state = learn.init(initial_params())
-  skipped, _ = step(state, sequence, target, weights)
-  assert skipped.num_skipped == 1
-  helpers.assert_trees_equal(skipped.params, state.params)
-
-
-def test_a_gradient_that_is_not_finite_skips_the_update():
-  """The loss is finite: sqrt at 0 has no slope."""
-
-  def output(params, state):
-    logits = params['w'] * state[:, None] + jnp.sqrt(params['root'])
-    return ModelOutput(state, logits, logits, logits)
-
-  model = Model(
-    lambda *_: None,
-    lambda params, observation: output(params, observation[:, 0]),
-    lambda params, state, action: output(params, state),
-  )
-  learn = learner.make_learner(
-    objective.make_objective(model, TRANSFORM, TRANSFORM), SGD, batch_size=N,
-    unroll_steps=K, td_steps=TD,
-  )
-  sequence, target, weights = shared()[2]
-  target = target._replace(
-    policy=jnp.zeros((N, K + 1, 11)).at[..., 0].set(1.0)
-  )
-  params = {'w': jnp.full(11, 0.1), 'root': jnp.zeros(11)}
-  step = jax.jit(learn.step)
-  state, metrics = step(learn.init(params), sequence, target, weights)
-  assert np.isfinite(metrics.loss) and not np.isfinite(metrics.grad_norm)
-  assert state.num_skipped == 1
-  helpers.assert_trees_equal(state.params, params)
-
-
-def test_skips_in_a_row_are_forgotten_by_a_good_update():
-  learn, step, data = shared()
-  state = learn.init(initial_params())
-  for _ in range(2):
-    state, _ = step(state, *spoilt(data))
-  assert (state.num_skipped, state.skips_in_a_row) == (2, 2)
-  good, _ = step(state, *data)
-  assert (good.num_skipped, good.skips_in_a_row) == (2, 0)
-  assert not np.array_equal(
-    jax.tree.leaves(good.params)[0], jax.tree.leaves(state.params)[0]
-  )
-
-
-def test_three_skips_in_a_row_stop_the_learner_for_good():
-  learn, step, data = shared()
-  state = learn.init(initial_params())
-  for _ in range(learner_state.MAX_SKIPS):
-    state, _ = step(state, *spoilt(data))
-  assert state.skips_in_a_row == learner_state.MAX_SKIPS == 3
-  after, _ = step(state, *data)
-  assert after.skips_in_a_row == 3
-  helpers.assert_trees_equal(after.params, state.params)
-  again, _ = step(after, *spoilt(data))
-  assert again.skips_in_a_row == 3
-
-
 def test_broken_values_do_not_reach_the_priorities():
   learn, update = prioritised()
   buffer = make_buffer()
@@ -433,67 +289,7 @@ def test_broken_values_do_not_reach_the_priorities():
   np.testing.assert_array_equal(after.priority, buffer.priority)
 
 
-# --- Target network and Reanalyse -------------------------------------------
-
-def test_the_target_network_refreshes_every_third_update():
-  learn, step, data = shared()
-  state = learn.init(initial_params())
-  helpers.assert_trees_equal(state.params, state.target_params)
-  held = state.target_params
-  for update in range(1, 8):
-    state, _ = step(state, *data)
-    if update % 3 == 0:
-      held = state.params
-    helpers.assert_trees_equal(state.target_params, held)
-    is_fresh = jax.tree.leaves(jax.tree.map(
-      np.array_equal, state.params, state.target_params
-    ))
-    assert all(is_fresh) if update % 3 == 0 else not any(is_fresh)
-
-
-def test_init_shares_no_buffers():
-  """Or the two could not be donated together."""
-  state = shared()[0].init(initial_params())
-  pointers = [
-    x.unsafe_buffer_pointer()
-    for x in jax.tree.leaves((state.params, state.target_params))
-  ]
-  assert len(set(pointers)) == len(pointers)
-
-
-def test_average_is_a_mean_and_then_forgets():
-  """After n updates 1 / n of each, until the decay is reached."""
-  decay = 0.75
-  learn = make(average_decay=decay)
-  _, _, data = shared()
-  step = jax.jit(learn.step)
-  state = learn.init(initial_params())
-  wanted = None
-  for update in range(1, 7):
-    state, _ = step(state, *data)
-    if update == 1:
-      wanted = state.params  # The random first parameters do not count.
-    share = max(1 / update, 1 - decay)
-    wanted = jax.tree.map(
-      lambda old, new, share=share: old + share * (new - old),
-      wanted, state.params,
-    )
-    for one, other in zip(
-      jax.tree.leaves(state.average_params), jax.tree.leaves(wanted)
-    ):
-      np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
-  final = learner_state.final_params(state)
-  helpers.assert_trees_equal(final, state.average_params)
-  skipped, _ = step(state, *spoilt(data))
-  helpers.assert_trees_equal(skipped.average_params, state.average_params)
-
-
-def test_without_a_decay_no_average_is_kept():
-  learn = shared()[0]
-  state = learn.init(initial_params())
-  assert state.average_params is None
-  assert learner_state.final_params(state) is state.params
-
+# --- Reanalyse --------------------------------------------------------------
 
 @pytest.mark.parametrize('fraction,fresh', [
   (0.0, 0), (0.03, 0), (0.1, 2), (0.5, 8), (0.99, 16), (1.0, 16),

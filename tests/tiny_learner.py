@@ -1,0 +1,82 @@
+"""A learner of a tiny model, one batch for it, and what spoils that batch."""
+
+import functools
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from muzero_jax import learner, objective, reanalyse, targets
+from muzero_jax.types import EnvSpec, Sequence
+
+N, K, TD, A = 16, 2, 2, 3
+L = K + 1 + TD
+TRANSFORM = helpers.TRANSFORM
+SPEC = EnvSpec('test', (4,), np.float32, A)
+SGD = optax.sgd(0.05)
+
+
+def make_batch(seed=0):
+  """Windows [N, L, ...] of which some end."""
+  rng = np.random.default_rng(seed)
+  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
+  is_last = rng.random((N, L)) < 0.2
+  is_last[:, 0] = False
+  return Sequence(
+    observation=f32(N, 1, 4),
+    reward=f32(N, L),
+    discount=(1 - is_last * rng.integers(0, 2, (N, L))).astype(np.float32),
+    is_last=is_last,
+    legal_actions=np.ones((N, L, A), bool),
+    to_play=np.zeros((N, L), np.int32),
+    action=rng.integers(0, A, (N, L)).astype(np.int32),
+    policy=rng.dirichlet(np.ones(A), (N, L)).astype(np.float32),
+    value=f32(N, L),
+  )
+
+
+@jax.jit
+def make_targets(rng_key, sequence):
+  make = functools.partial(
+    targets.make_targets, unroll_steps=K, td_steps=TD, discount=0.9
+  )
+  num_sequences = sequence.reward.shape[0]
+  return jax.vmap(make)(jax.random.split(rng_key, num_sequences), sequence)
+
+
+def make(optimiser=SGD, *, width=8, **kwargs):
+  functions = helpers.tiny_model(A, width=width)
+  return learner.make_learner(
+    objective.make_objective(functions, TRANSFORM, TRANSFORM),
+    optimiser,
+    value_fn=reanalyse.make_value_fn(functions, TRANSFORM),
+    **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
+       **kwargs},
+  )
+
+
+@functools.cache
+def initial_params(width=8):
+  functions = helpers.tiny_model(A, width=width)
+  params = jax.jit(functions.init)(
+    jax.random.key(0, impl='rbg'), jnp.zeros((1, 4))
+  )
+  return helpers.random_params(params, jax.random.key(1))
+
+
+@functools.cache
+def shared():
+  """A learner of period 3, its jitted step and a batch."""
+  learn = make(target_period=3)
+  batch = make_batch()
+  data = batch, make_targets(jax.random.key(0), batch), jnp.ones(N)
+  return learn, jax.jit(learn.step), data
+
+
+def spoilt(data):
+  sequence, target, weights = data
+  observation = np.array(sequence.observation)
+  observation[3] = np.nan
+  return sequence._replace(observation=observation), target, weights
