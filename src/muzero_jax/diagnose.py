@@ -95,15 +95,8 @@ def diagnose(
     )
   )(draw_key)
   steps = np.arange(config.unroll_steps + 1)
-  slot = np.asarray(batch.slot)[:, None] + steps
-  index = np.minimum(slot, num_steps - 1), np.asarray(batch.env)[:, None]
-  # What follows the end of an episode, or of the record, is something else.
-  is_last = played.is_last[index]
-  lasts = np.cumsum(is_last, axis=1)
-  inside = (slot < num_steps) & (lasts == 0)
-  reached = (slot < num_steps) & (lasts - is_last == 0)
-  ended = reached & is_last & (played.discount[index] == 0)
-  ended[:, 0] = False  # Observed, not imagined.
+  index, inside, reached, ended = _windows(
+    played, np.asarray(batch.slot), np.asarray(batch.env), len(steps))
   value, reward, policy = _imagine(
     agent, agent.params, batch.sequence.observation[:, 0],
     batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
@@ -157,6 +150,32 @@ def _play(
     )
   )(agent.params, state, roll_key)
   return jax.device_get(rows)
+
+
+class _Windows(NamedTuple):
+  """L rows from each of N, and what of them belongs to its episode."""
+
+  index: tuple[np.ndarray, np.ndarray]  # [N, L] into rows [T, B, ...].
+  inside: np.ndarray  # [N, L] bool, before the episode's last row.
+  reached: np.ndarray  # [N, L] bool, up to its last row.
+  ended: np.ndarray  # [N, L] bool, its last row, if imagined and terminal.
+
+
+def _windows(
+  played: Any, slot: np.ndarray, env: np.ndarray, length: int
+) -> _Windows:
+  """Returns windows of `length` rows of play from rows `slot`, `env` [N]."""
+  num_steps = len(played.is_last)
+  slots = slot[:, None] + np.arange(length)
+  index = np.minimum(slots, num_steps - 1), env[:, None]
+  # What follows the end of an episode, or of the record, is something else.
+  recorded = slots < num_steps
+  is_last = played.is_last[index]
+  lasts = np.cumsum(is_last, axis=1)
+  reached = recorded & (lasts - is_last == 0)
+  ended = reached & is_last & (played.discount[index] == 0)
+  ended[:, 0] = False  # Observed.
+  return _Windows(index, recorded & (lasts == 0), reached, ended)
 
 
 def _imagine(
