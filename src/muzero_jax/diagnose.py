@@ -155,7 +155,7 @@ def _play(
 class _Windows(NamedTuple):
   """L rows from each of N, and what of them belongs to its episode."""
 
-  index: tuple[np.ndarray, np.ndarray]  # [N, L] into rows [T, B, ...].
+  rows: tuple[np.ndarray, np.ndarray]  # [N, L] into rows [T, B, ...].
   inside: np.ndarray  # [N, L] bool, before the episode's last row.
   reached: np.ndarray  # [N, L] bool, up to its last row.
   ended: np.ndarray  # [N, L] bool, its last row, if imagined and terminal.
