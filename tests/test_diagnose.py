@@ -124,6 +124,34 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
   assert 'value, at the end      0.250' in text
 
 
+def test_windows_end_with_their_episode_and_with_the_record():
+  rows = tiny_rows(
+    is_last=[0, 1, 0, 1, 0, 1], discount=[1, 0, 1, 1, 1, 0])
+  found = diagnose._windows(
+    rows, np.arange(6), np.zeros(6, int), length=5)
+  yes = lambda *rows: np.array(  # noqa: E731
+    [[mark == 'x' for mark in row] for row in rows])
+  np.testing.assert_array_equal(found.inside, yes(
+    'x....', '.....', 'x....', '.....', 'x....', '.....'))
+  np.testing.assert_array_equal(found.reached, yes(
+    'xx...', 'x....', 'xx...', 'x....', 'xx...', 'x....'))
+  # Not of the second episode, which is cut off, nor where the end is observed.
+  np.testing.assert_array_equal(found.ended, yes(
+    '.x...', '.....', '.....', '.....', '.x...', '.....'))
+  long = diagnose._windows(
+    tiny_rows(is_last=[0, 0, 0, 1], discount=[1, 1, 1, 0]),
+    np.array([0, 1]), np.zeros(2, int), length=4)
+  np.testing.assert_array_equal(long.ended, yes('...x', '..x.'))
+  np.testing.assert_array_equal(long.inside, yes('xxx.', 'xx..'))
+
+
+def tiny_rows(*, is_last, discount):
+  """Rows [T, 1] of play of which nothing else is known."""
+  return played()._replace(
+    is_last=np.array(is_last, bool)[:, None],
+    discount=np.array(discount, np.float32)[:, None])
+
+
 def test_a_random_model_explains_little():
   found = diagnose.diagnose(
     random_agent(), counting_env(NUM_ENVS), num_envs=NUM_ENVS,

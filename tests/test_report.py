@@ -50,10 +50,10 @@ def test_the_command_of_a_record_trains_what_was_recorded(name, monkeypatch):
 
 @pytest.mark.parametrize('name', [
   name for name, record in RESULTS.items()
-  if any('returns' in row for row in record.get('seeds', []))])
+  if any(len(row.get('returns', [])) > 1 for row in record.get('seeds', []))])
 def test_the_scores_of_a_record_are_those_of_its_episodes(name):
   for row in RESULTS[name]['seeds']:
-    returns = np.asarray(row['returns'])
+    returns = np.asarray(row['returns'])  # All seeds of a record, or none.
     assert len(returns) == row['num_episodes']
     assert row['mean'] == pytest.approx(returns.mean())
     error = returns.std(ddof=1) / len(returns) ** 0.5

@@ -45,7 +45,8 @@ class Diagnosis(NamedTuple):
   search_value: Agreement  # The searched value of a row.
   values: tuple[Agreement, ...]  # [K+1] imagined k steps ahead.
   rewards: tuple[Agreement, ...]  # [K] of transition k.
-  # Imagined after the step that ended an episode, 1 to K steps ahead: really 0.
+  # Imagined 1 to K steps ahead, of the state after the step that ended an
+  # episode by itself: really 0.
   end_value: Agreement
   policy_entropy: float  # Of the network's policy.
   search_entropy: float  # Of the search's.
@@ -153,7 +154,7 @@ def _play(
 
 
 class _Windows(NamedTuple):
-  """L rows from each of N, and what of them belongs to its episode."""
+  """L rows from each of N, and what of them is recorded of its episode."""
 
   rows: tuple[np.ndarray, np.ndarray]  # [N, L] into rows [T, B, ...].
   inside: np.ndarray  # [N, L] bool, before the episode's last row.
