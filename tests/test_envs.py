@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzero_jax import atari_scores, config, envs, types
+from muzero_jax import config, envs, types
 from muzero_jax.envs import base, classic
 
 PACKAGES = {
@@ -502,11 +502,3 @@ def test_evaluation_plays_full_games(monkeypatch):
   assert [kw['episodic_life'] for _, kw in seen] == [True, False]
   assert [a[1] for a, _ in seen] == [cfg.num_envs, 7]
   assert [kw['seed'] for _, kw in seen] == [5, 9]
-
-
-def test_atari_scores():
-  assert atari_scores.random_human('Pong') == (-20.7, 14.6)
-  assert atari_scores.human_normalised('pong', -20.7) == 0
-  assert atari_scores.human_normalised('ALE/Pong-v5', 14.6) == 1
-  with pytest.raises(ValueError, match='nearest: breakout'):
-    atari_scores.random_human('breakot')
