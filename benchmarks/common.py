@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from muzero_jax import anakin, envs
+from muzero_jax import envs
 from muzero_jax.config import Config
+from muzero_jax.drivers import anakin
+from muzero_jax.drivers import iteration as iteration_lib
 from muzero_jax.types import HostEnvironment
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'mctx', 'optax', 'numpy')
@@ -68,7 +70,7 @@ class Iteration(NamedTuple):
 
   env: Any
   driver: anakin.Anakin
-  state: anakin.TrainState
+  state: iteration_lib.TrainState
   step: Any  # Compiled; donates the state.
   compile_seconds: float
 

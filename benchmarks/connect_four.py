@@ -20,9 +20,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from benchmarks import common
+from benchmarks import common, connect_four_solver
 from muzero_jax import agent as agent_lib
-from muzero_jax import connect_four, envs, matches, opponents
+from muzero_jax import envs
+from muzero_jax.evaluation import match as match_lib
+from muzero_jax.evaluation import opponents
 
 _RESULTS = pathlib.Path(__file__).parent / 'results'
 _FIRST_PLY = 12
@@ -65,15 +67,15 @@ def judge(
   player: agent_lib.Agent, observation: np.ndarray
 ) -> dict[str, Any]:
   """Returns how many of the agent's moves keep the value of positions."""
-  solver = connect_four.Solver(max_nodes=_MAX_NODES)
+  solver = connect_four_solver.Solver(max_nodes=_MAX_NODES)
   values, solved = [], []
   start = time.monotonic()
   for i, frame in enumerate(observation):
     try:
       values.append(
-        solver.move_values(connect_four.from_observation(frame))
+        solver.move_values(connect_four_solver.from_observation(frame))
       )
-    except connect_four.OutOfNodesError:
+    except connect_four_solver.OutOfNodesError:
       continue
     solved.append(i)
   seconds = time.monotonic() - start
@@ -143,12 +145,12 @@ def main() -> None:
   for name in filter(None, args.opponents.split(',')):
     start = time.monotonic()
     env = envs.make(player.config, num_envs=args.games, evaluation=True)
-    match = matches.play_match(
+    match = match_lib.play_match(
       player, env, opponents.make(name, env.spec.name), num_envs=args.games,
       num_games=args.games,
     )
     result[name] = dict(
-      matches.as_plain(match),
+      match_lib.as_plain(match),
       seconds=round(time.monotonic() - start, 1),
     )
     print(name, result[name], flush=True)

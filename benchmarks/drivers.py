@@ -14,7 +14,8 @@ import statistics
 import time
 from typing import Any
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'drivers.json'
 _REPEATS = 5
@@ -31,8 +32,8 @@ _VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def main(arguments: flags.Arguments) -> int:
-  config = flags.resolve(*arguments)
+def main(arguments: command_line.Arguments) -> int:
+  config = run_dir.resolve(*arguments)
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
 
@@ -58,13 +59,14 @@ def _measure(config: Any) -> dict[str, float]:
   import jax
 
   from benchmarks import common
-  from muzero_jax import drivers, envs
+  from muzero_jax import envs
+  from muzero_jax.drivers import choose
 
   probe = envs.make(config, num_envs=1)
-  driver = drivers.make(config, envs.make, probe)
+  driver = choose.make(config, envs.make, probe)
   state = driver.init(jax.random.key(config.seed))
   start = time.perf_counter()
-  stepping = drivers.stepping(driver, state, print)
+  stepping = choose.stepping(driver, state, print)
   compile_seconds = time.perf_counter() - start
   times = []
   with stepping as step:
@@ -95,5 +97,5 @@ def _line(name: str, row: dict[str, float], first: dict[str, float]) -> str:
 
 
 if __name__ == '__main__':
-  flags.define(defaults='cartpole', workdir='runs/throughput')
-  flags.run(main)
+  command_line.define(defaults='cartpole', workdir='runs/throughput')
+  command_line.run(main)

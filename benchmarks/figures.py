@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import learning
-from muzero_jax import tournament
+from muzero_jax.evaluation import tournament
 
 
 def draw(results: Mapping[str, Any], folder: pathlib.Path) -> list[str]:

@@ -31,8 +31,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import common
-from muzero_jax import anakin, checkpoint, envs
 from muzero_jax import config as config_lib
+from muzero_jax import envs
+from muzero_jax.drivers import anakin, iteration
+from muzero_jax.runs import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULT = pathlib.Path(__file__).parent / 'results' / 'kill.json'
@@ -169,14 +171,14 @@ def _finish(
     env=_environ(folder), check=True, stdout=subprocess.DEVNULL)
 
 
-def _abstract(config: config_lib.Config) -> anakin.TrainState:
+def _abstract(config: config_lib.Config) -> iteration.TrainState:
   driver = anakin.make_anakin(
     config, envs.make(config), rows_per_env=config.capacity_rows_per_env)
   return driver.abstract()
 
 
 def _restore_all(
-  folder: pathlib.Path, workdir: pathlib.Path, abstract: anakin.TrainState
+  folder: pathlib.Path, workdir: pathlib.Path, abstract: iteration.TrainState
 ) -> tuple[list[int], int]:
   """Returns the steps that restore, and how many are damaged.
 

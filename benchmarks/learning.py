@@ -39,8 +39,10 @@ from scipy import stats
 
 from benchmarks import common
 from muzero_jax import config as config_lib
-from muzero_jax import flags, presets, progress, tournament, train
-from muzero_jax.config import Config
+from muzero_jax import train
+from muzero_jax.config import Config, command_line, presets
+from muzero_jax.evaluation import tournament
+from muzero_jax.runs import metrics, run_dir
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 RESULTS = pathlib.Path(__file__).parent / 'results'
@@ -116,7 +118,7 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
     ValueError: there is no finished, evaluated run.
   """
   workdir = pathlib.Path(workdir)
-  config = flags.read_config(workdir)
+  config = run_dir.read_config(workdir)
   path = workdir / train.EVALUATION_FILE
   if not path.exists():
     raise ValueError(
@@ -134,7 +136,7 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
   ) as error:
     raise ValueError(
       f'{path}: not what an evaluation writes ({error!r})') from error
-  log = [row for row in progress.read_metrics(workdir) if 'updates' in row]
+  log = [row for row in metrics.read_metrics(workdir) if 'updates' in row]
   if not log or log[-1]['step'] != step:
     raise ValueError(
       f'workdir {workdir}: {path.name} is of step {step:,}, but '
@@ -187,7 +189,7 @@ def read_ladder(
   if not complete or told != environment:
     raise ValueError(
       f'{path}: a ladder of {told}, not a whole one of {environment}')
-  end = list(progress.read_metrics(workdir))[-1]['step']
+  end = list(metrics.read_metrics(workdir))[-1]['step']
   if last != end:
     raise ValueError(
       f'workdir {workdir}: {path.name} goes to step {last:,}, the run to step '
@@ -343,8 +345,8 @@ def _changes(config: Config, base: Config) -> dict[str, Any]:
 def read_flagfile(path: pathlib.Path) -> Config:
   """Returns the configuration of a flagfile."""
   values = absl_flags.FlagValues()
-  flags.define(flag_values=values)
-  arguments = flags.parse(
+  command_line.define(flag_values=values)
+  arguments = command_line.parse(
     ['', f'--flagfile={path}', '--workdir=unused'], flag_values=values
   )
   return dataclasses.replace(arguments.base, **arguments.given)

@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 from benchmarks import common, learning
 from muzero_jax import config as config_lib
-from muzero_jax import dataset, train
+from muzero_jax import train
+from muzero_jax.replay import dataset
+from muzero_jax.runs import dataset_export
 
 
 class Source(NamedTuple):
@@ -69,7 +71,7 @@ def run(
       source.preset, **{**source.fields, 'eval_episodes': 0, **(online or {})})
     if status := train.run(config, runs / 'online'):
       return status
-    dataset.export(runs / 'online', data)
+    dataset_export.export(runs / 'online', data)
   config = dataclasses.replace(
     learning.read_flagfile(learning.FLAGFILES / source.flagfile),
     dataset=str(data), num_seeds=num_seeds, **overrides)

@@ -25,8 +25,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks import common
-from muzero_jax import atari_scores, types
+from muzero_jax import types
 from muzero_jax.envs import atari
+from muzero_jax.evaluation import atari_scores
 
 GAMES = ('pong', 'breakout', 'boxing', 'freeway', 'seaquest')
 FRAME_SKIP = 4

@@ -18,8 +18,8 @@ from typing import Any
 
 from absl import flags as absl_flags
 
-from muzero_jax import flags
-from muzero_jax.config import Config
+from muzero_jax.config import Config, command_line
+from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'scaling.json'
 _FACTOR = 4
@@ -27,8 +27,8 @@ _LARGEST = absl_flags.DEFINE_integer(
   'largest', 8_192, 'The most environments to try.', lower_bound=1)
 
 
-def main(arguments: flags.Arguments) -> int:
-  base = flags.resolve(*arguments)
+def main(arguments: command_line.Arguments) -> int:
+  base = run_dir.resolve(*arguments)
   if base.num_seeds > 1:
     raise ValueError(
       f'num_seeds={base.num_seeds}: one agent is timed; allowed is 1')
@@ -126,5 +126,5 @@ def line(row: dict[str, Any]) -> str:
 
 
 if __name__ == '__main__':
-  flags.define(defaults='cartpole', workdir='runs/scaling')
-  flags.run(main)
+  command_line.define(defaults='cartpole', workdir='runs/scaling')
+  command_line.run(main)

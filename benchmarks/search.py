@@ -23,7 +23,9 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import config as config_lib
-from muzero_jax import factory, presets, search
+from muzero_jax import search
+from muzero_jax.config import presets
+from muzero_jax.drivers import build
 from muzero_jax.types import EnvSpec
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'search.json'
@@ -131,7 +133,7 @@ def _resnet(case: Case) -> tuple[Any, mctx.RootFnOutput, Callable[..., Any]]:
   chosen: dict[str, Any] = _NETWORKS[case.network]
   config = config_lib.from_fields(chosen['fields'])
   spec = EnvSpec(case.network, chosen['shape'], chosen['dtype'], case.actions)
-  system = factory.make_system(config, spec)
+  system = build.make_system(config, spec)
   *lead, planes = chosen['shape']
   shape = (case.batch, *lead, planes * chosen['stack'])
   observation = jax.random.uniform(jax.random.key(1), shape)

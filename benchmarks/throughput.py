@@ -13,13 +13,14 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'throughput.json'
 
 
-def main(arguments: flags.Arguments) -> int:
-  config = flags.resolve(*arguments)
+def main(arguments: command_line.Arguments) -> int:
+  config = run_dir.resolve(*arguments)
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
 
@@ -54,16 +55,17 @@ def _parts(
   import jax
   import jax.numpy as jnp
 
-  from muzero_jax import factory, history, replay
+  from muzero_jax.drivers import build
+  from muzero_jax.replay import frame_stack, ring
 
-  system = factory.make_system(config, env.spec)
-  search = factory.make_search(config, env.spec, system, training=True)
-  learn = factory.make_learner(config, env.spec, system)
+  system = build.make_system(config, env.spec)
+  search = build.make_search(config, env.spec, system, training=True)
+  learn = build.make_learner(config, env.spec, system)
   keys = jax.random.split(jax.random.key(0), config.rollout_length)
   learner, actor = state.learner, state.actor
   window = config.unroll_steps + 1 + config.td_steps
   sample = functools.partial(
-    replay.sample,
+    ring.sample,
     batch_size=config.batch_size,
     window=window,
     stacked_frames=config.stacked_frames,
@@ -72,7 +74,7 @@ def _parts(
     alpha=config.priority_alpha,
   )
   action = jnp.zeros(config.num_envs, jnp.int32)
-  observation = history.observe(
+  observation = frame_stack.observe(
     actor.history, env.spec.num_actions, config.stack_actions
   )
 
@@ -165,5 +167,5 @@ def _table(result: dict[str, Any]) -> list[str]:
 
 
 if __name__ == '__main__':
-  flags.define(defaults='cartpole', workdir='runs/throughput')
-  flags.run(main)
+  command_line.define(defaults='cartpole', workdir='runs/throughput')
+  command_line.run(main)

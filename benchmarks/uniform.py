@@ -11,14 +11,15 @@ an older record of the same environment: leave its rules as they are.
 import pathlib
 from typing import Any
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'uniform.json'
 _EPISODES = 1_000
 
 
-def main(arguments: flags.Arguments) -> int:
-  config = flags.resolve(*arguments)
+def main(arguments: command_line.Arguments) -> int:
+  config = run_dir.resolve(*arguments)
   # Imported late: a mistake in the flags is told before jax is loaded.
   from benchmarks import common
   from muzero_jax import envs
@@ -98,5 +99,5 @@ def play(env: Any, num_envs: int, *, seed: int) -> Any:
 
 
 if __name__ == '__main__':
-  flags.define(defaults='cartpole', workdir='runs/uniform')
-  flags.run(main)
+  command_line.define(defaults='cartpole', workdir='runs/uniform')
+  command_line.run(main)

@@ -2,7 +2,8 @@
 
 import os
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 
 def main(families: tuple[str, ...], preset: str) -> None:
@@ -12,10 +13,10 @@ def main(families: tuple[str, ...], preset: str) -> None:
     families: environment families that the script is for.
     preset: where fields without a flag take their values.
   """
-  flags.define(defaults=preset)
+  command_line.define(defaults=preset)
 
-  def train(arguments: flags.Arguments) -> int:
-    config = flags.resolve(*arguments)
+  def train(arguments: command_line.Arguments) -> int:
+    config = run_dir.resolve(*arguments)
     if config.family not in families:
       raise ValueError(
         f'family = {config.family!r} is not one of {", ".join(families)}, '
@@ -33,7 +34,7 @@ def main(families: tuple[str, ...], preset: str) -> None:
 
     return train_lib.run(config, arguments.workdir)
 
-  flags.run(train)
+  command_line.run(train)
 
 
 def _cache_compilations() -> None:

@@ -5,7 +5,8 @@ python -m experiments.dataset --workdir=runs/x --output=runs/x_data
 
 from absl import flags as absl_flags
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _OUTPUT = absl_flags.DEFINE_string(
   'output', None, 'Directory of the dataset; must not be there yet.')
@@ -13,18 +14,19 @@ _INDEX = absl_flags.DEFINE_integer(
   'index', 0, 'Which agent of a run of several.', lower_bound=0)
 
 
-def main(arguments: flags.Arguments) -> int:
+def main(arguments: command_line.Arguments) -> int:
   if not _OUTPUT.value:
     raise ValueError('--output is needed: the directory of the dataset')
-  flags.read_config(arguments.workdir)
+  run_dir.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
-  from muzero_jax import dataset
+  from muzero_jax.replay import dataset
+  from muzero_jax.runs import dataset_export
 
-  data = dataset.export(arguments.workdir, _OUTPUT.value, index=_INDEX.value)
+  data = dataset_export.export(arguments.workdir, _OUTPUT.value, index=_INDEX.value)
   print(f'wrote {_OUTPUT.value}: {dataset.describe(data)}')
   return 0
 
 
 if __name__ == '__main__':
-  flags.define_workdir()
-  flags.run(main)
+  command_line.define_workdir()
+  command_line.run(main)

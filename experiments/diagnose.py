@@ -5,7 +5,8 @@ python -m experiments.diagnose --workdir=runs/x
 
 from absl import flags as absl_flags
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _NUM_STEPS = absl_flags.DEFINE_integer(
   'num_steps', 512, 'Rows played in each environment.', lower_bound=8)
@@ -15,10 +16,11 @@ _INDEX = absl_flags.DEFINE_integer(
   'index', 0, 'Which agent of a run of several.', lower_bound=0)
 
 
-def main(arguments: flags.Arguments) -> int:
-  config = flags.read_config(arguments.workdir)
+def main(arguments: command_line.Arguments) -> int:
+  config = run_dir.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
-  from muzero_jax import agent, diagnose, envs
+  from muzero_jax import agent, envs
+  from muzero_jax.evaluation import diagnose
 
   num_envs = _NUM_ENVS.value
   result = diagnose.diagnose(
@@ -32,5 +34,5 @@ def main(arguments: flags.Arguments) -> int:
 
 
 if __name__ == '__main__':
-  flags.define_workdir()
-  flags.run(main)
+  command_line.define_workdir()
+  command_line.run(main)

@@ -5,7 +5,8 @@ import os
 
 from absl import flags as absl_flags
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _NUM_EPISODES = absl_flags.DEFINE_integer(
   'num_episodes', 32, 'Episodes, or games against each opponent.',
@@ -37,13 +38,14 @@ def _records_folder(index: int, num_seeds: int) -> str | None:
   return os.path.join(_RECORDS.value, f'agent_{index}')
 
 
-def main(arguments: flags.Arguments) -> int:
-  config = flags.read_config(arguments.workdir)
+def main(arguments: command_line.Arguments) -> int:
+  config = run_dir.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
-  from muzero_jax import agent, evaluate
+  from muzero_jax import agent
+  from muzero_jax.evaluation import report
 
-  result = evaluate.over_agents([
-    evaluate.report(
+  result = report.over_agents([
+    report.report(
       agent.load(arguments.workdir, index=index),
       num_episodes=_NUM_EPISODES.value,
       seed=_SEED.value + index,
@@ -58,10 +60,10 @@ def main(arguments: flags.Arguments) -> int:
   if _JSON.value:
     print(json.dumps(result))
   else:
-    print('\n'.join(evaluate.describe(result)))
+    print('\n'.join(report.describe(result)))
   return 0
 
 
 if __name__ == '__main__':
-  flags.define_workdir()
-  flags.run(main)
+  command_line.define_workdir()
+  command_line.run(main)

@@ -5,7 +5,8 @@ python -m experiments.ladder --workdir=runs/x --opponent=random,one_ply
 
 from absl import flags as absl_flags
 
-from muzero_jax import flags
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
 
 _OPPONENTS = absl_flags.DEFINE_list(
   'opponent', ['random'], 'Whom all snapshots play, as in '
@@ -23,10 +24,10 @@ _INDEX = absl_flags.DEFINE_integer(
   'index', 0, 'Which agent of a run of several.', lower_bound=0)
 
 
-def main(arguments: flags.Arguments) -> int:
-  flags.read_config(arguments.workdir)
+def main(arguments: command_line.Arguments) -> int:
+  run_dir.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
-  from muzero_jax import ladder, tournament
+  from muzero_jax.evaluation import elo, tournament
 
   found = tournament.run(
     arguments.workdir,
@@ -37,7 +38,7 @@ def main(arguments: flags.Arguments) -> int:
     index=_INDEX.value,
     report=lambda line: print(line, flush=True),
   )
-  print(ladder.table(found.ladder))
+  print(elo.table(found.ladder))
   files = [tournament.write(arguments.workdir, found)]
   try:
     files.append(tournament.plot(arguments.workdir, found))
@@ -48,5 +49,5 @@ def main(arguments: flags.Arguments) -> int:
 
 
 if __name__ == '__main__':
-  flags.define_workdir()
-  flags.run(main)
+  command_line.define_workdir()
+  command_line.run(main)

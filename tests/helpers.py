@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from muzero_jax import model, networks, transforms
+from muzero_jax import networks, transforms
+from muzero_jax.networks import model
 from muzero_jax.types import Environment, EnvSpec, TimeStep
 
 TRANSFORM = transforms.categorical(num_bins=11, max_value=10.0)

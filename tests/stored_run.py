@@ -3,7 +3,7 @@
 import json
 import pathlib
 
-from muzero_jax import flags
+from muzero_jax.runs import run_dir
 
 
 def evaluation(mean):
@@ -17,7 +17,7 @@ def evaluation(mean):
 def store(workdir, config, *, num_rows=3, evaluated=True):
   """Writes config.json, metrics.jsonl and evaluation.json of 1,000 steps."""
   workdir = pathlib.Path(workdir)
-  flags.store(workdir, config)
+  run_dir.store(workdir, config)
   agents = range(config.num_seeds)
   rows = [
     {'step': 1000 - 10 * (num_rows - 1 - i), 'seconds': i + 1.5,

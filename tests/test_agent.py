@@ -7,34 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_run
-from helpers import assert_trees_equal, counting_env, random_params
+from counting_agent import CONFIG, NUM_ENVS, counting_agent
+from helpers import assert_trees_equal, counting_env
 
-from muzero_jax import actor, agent, anakin, checkpoint, envs, factory, flags
-
-CONFIG = tiny_run.config(stacked_frames=3, stack_actions=True)
-NUM_ENVS = 3
-
-
-@functools.cache
-def counting_agent():
-  """An agent with random parameters for the counting environments."""
-  spec = counting_env(NUM_ENVS).spec
-  system = factory.make_system(CONFIG, spec)
-  observation = factory.example_observation(CONFIG, spec)
-
-  @jax.jit  # One compilation instead of dozens.
-  def init(key):
-    return random_params(system.model.init(key, observation), key)
-
-  return agent.Agent(CONFIG, spec, init(jax.random.key(0)))
+from muzero_jax import agent, envs
+from muzero_jax.acting import actor
+from muzero_jax.drivers import anakin, build
+from muzero_jax.runs import checkpoint, run_dir
 
 
 @functools.cache
 def played():
   """What the actor, without noise, does over several episodes."""
   env, player = counting_env(NUM_ENVS), counting_agent()
-  system = factory.make_system(CONFIG, env.spec)
-  search = factory.make_search(CONFIG, env.spec, system, training=False)
+  system = build.make_system(CONFIG, env.spec)
+  search = build.make_search(CONFIG, env.spec, system, training=False)
   state = actor.init(
     env, jax.random.key(0), num_envs=NUM_ENVS, stacked_frames=3)
   rollout = jax.jit(lambda params, state, key: actor.rollout(
@@ -106,7 +93,7 @@ def test_load_takes_the_running_mean_where_one_is_kept(tmp_path):
 def test_load_refuses_what_is_no_run(tmp_path):
   with pytest.raises(ValueError, match='is not a run directory'):
     agent.load(tmp_path)
-  flags.store(tmp_path, tiny_run.config())
+  run_dir.store(tmp_path, tiny_run.config())
   # Before anything is built, which can take long.
   with pytest.raises(ValueError, match='has no checkpoint yet'):
     agent.load(tmp_path, make_env=None)

@@ -11,33 +11,17 @@ import pytest
 import tiny_run
 from helpers import assert_trees_equal
 
-from muzero_jax import (
-  agent,
-  checkpoint,
-  envs,
-  flags,
-  lock,
-  memory,
-  progress,
-  snapshots,
-  train,
-)
+from muzero_jax import agent, envs, train
+from muzero_jax.drivers import memory_check
 from muzero_jax.envs import base
+from muzero_jax.runs import (
+  checkpoint,
+  lock,
+  policy_checkpoints,
+  progress,
+  run_dir,
+)
 from muzero_jax.types import EnvSpec
-
-
-def interrupt_after(monkeypatch, num_saves, signum=signal.SIGTERM):
-  """Sends a signal to this process once so many checkpoints are saved."""
-  save, count = checkpoint.save, [0]
-
-  def patched(*args, **kwargs):
-    path = save(*args, **kwargs)
-    count[0] += 1
-    if count[0] == num_saves:
-      signal.raise_signal(signum)
-    return path
-
-  monkeypatch.setattr(checkpoint, 'save', patched)
 
 
 def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
@@ -49,11 +33,11 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   assert files >= {
     'config.json', 'checkpoints', 'metrics.jsonl', 'evaluation.json',
     'curves.png', 'tensorboard'}
-  assert flags.read_config(whole) == once
+  assert run_dir.read_config(whole) == once
   out = capsys.readouterr().out
   # In the first iteration that ends at or after each whole period.
-  assert [step // 3000 for step in snapshots.steps(whole)] == [1, 2, 3]
-  assert all(step % 3000 < 64 for step in snapshots.steps(whole))
+  assert [step // 3000 for step in policy_checkpoints.steps(whole)] == [1, 2, 3]
+  assert all(step % 3000 < 64 for step in policy_checkpoints.steps(whole))
   for words in ('saved the snapshot of step 3,0', 'snapshots/',
                 'compiling the training step', 'resumes', 'left 0:00:00',
                 'saved the checkpoint', 'no noise: ', 'return '):
@@ -75,14 +59,14 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   monkeypatch.setattr(progress, 'plot_curves', lambda workdir: None)
   for num_saves in (1, 5):
     with monkeypatch.context() as patch:
-      interrupt_after(patch, num_saves)
+      tiny_run.interrupt_after(patch, num_saves)
       assert train.run(stopped, parts) == 128 + signal.SIGTERM
     assert 'stopped by SIGTERM' in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
-  assert snapshots.steps(parts) == []
+  assert policy_checkpoints.steps(parts) == []
   stopped = tiny_run.config(checkpoint_period=1e6, snapshot_period=3000)
   assert train.run(stopped, parts) == 0
-  for step in snapshots.steps(whole):
+  for step in policy_checkpoints.steps(whole):
     assert_trees_equal(*(
       agent.load(path, snapshot=step).params for path in (whole, parts)))
   assert 'resumed from the checkpoint at step' in capsys.readouterr().out
@@ -97,7 +81,7 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
 
 
 def test_another_configuration_leaves_the_directory_alone(tmp_path):
-  flags.store(tmp_path, tiny_run.config())
+  run_dir.store(tmp_path, tiny_run.config())
   before = tiny_run.snapshot(tmp_path)
   with pytest.raises(ValueError, match='seed is 0 there and 3 here'):
     train.run(tiny_run.config(seed=3, num_steps=7000), tmp_path)
@@ -116,7 +100,7 @@ def test_a_second_trainer_is_refused(tmp_path):
 
 
 def test_a_replay_that_cannot_fit_leaves_nothing_behind(tmp_path, monkeypatch):
-  monkeypatch.setattr(memory, 'free_bytes', lambda: 1000)
+  monkeypatch.setattr(memory_check, 'free_bytes', lambda: 1000)
   with pytest.raises(ValueError, match='replay_capacity = 1024'):
     train.run(tiny_run.config(), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()

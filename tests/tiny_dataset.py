@@ -1,7 +1,13 @@
 """Random rows that keep the contract, for tests of datasets."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import tiny_run
 
+from muzero_jax import envs
+from muzero_jax.replay import ring
+from muzero_jax.runs import checkpoint, run_dir
 from muzero_jax.types import EnvSpec, Trajectory
 
 NUM_ACTIONS = 3
@@ -35,3 +41,20 @@ def make_rows(num_rows=12, num_envs=2, *, seed=0, spec=SPEC):
     policy=f32(policy),
     value=f32(rng.normal(size=shape)),
   )
+
+
+def store_run(workdir, **changes):
+  """A run directory whose replay holds rows; returns them, in time order."""
+  config = tiny_run.config(replay_capacity=128, **changes)
+  spec = envs.make(config, num_envs=1).spec
+  rows = make_rows(num_rows=24, num_envs=8, spec=spec)
+  state = ring.init(spec, 8, config.capacity_rows_per_env)
+  for t in (0, 8, 16):
+    chunk = jax.tree.map(lambda x, t=t: jnp.asarray(x[t:t + 8]), rows)
+    state = ring.add(state, chunk)
+  if config.num_seeds > 1:
+    other = state._replace(rows=jax.tree.map(jnp.zeros_like, state.rows))
+    state = jax.tree.map(lambda x, y: jnp.stack([x, y]), other, state)
+  run_dir.store(workdir, config)
+  checkpoint.save(workdir, 150, {'replay': state})
+  return config, jax.tree.map(lambda x: x[8:], rows)

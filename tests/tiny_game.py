@@ -5,8 +5,10 @@ import functools
 import jax
 from helpers import random_params
 
-from muzero_jax import checkpoint, envs, factory, flags, snapshots
 from muzero_jax import config as config_lib
+from muzero_jax import envs
+from muzero_jax.drivers import build
+from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 
 
 def config(**changes):
@@ -21,19 +23,19 @@ def config(**changes):
 def params(run_config, seed):
   """Parameters in which no head is zero."""
   spec = envs.make(run_config, num_envs=1).spec
-  init = factory.make_system(run_config, spec).model.init
+  init = build.make_system(run_config, spec).model.init
   key = jax.random.key(seed)
-  found = jax.jit(init)(key, factory.example_observation(run_config, spec))
+  found = jax.jit(init)(key, build.example_observation(run_config, spec))
   return random_params(found, key)
 
 
 def store(workdir, run_config, *, snapshot_steps, step):
   """Makes a run directory; the parameters of step S are those of seed S."""
   spec = envs.make(run_config, num_envs=1).spec
-  system = factory.make_system(run_config, spec)
-  learner = factory.make_learner(run_config, spec, system)
-  flags.store(workdir, run_config)
+  system = build.make_system(run_config, spec)
+  learner = build.make_learner(run_config, spec, system)
+  run_dir.store(workdir, run_config)
   checkpoint.save(
     workdir, step, {'learner': learner.init(params(run_config, step))})
   for each in snapshot_steps:
-    snapshots.save(workdir, each, params(run_config, each))
+    policy_checkpoints.save(workdir, each, params(run_config, each))

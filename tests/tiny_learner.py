@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from muzero_jax import learner, objective, reanalyse, targets
+from muzero_jax import targets
+from muzero_jax.learning import learner, total_loss
+from muzero_jax.replay import reanalyse
 from muzero_jax.types import EnvSpec, Sequence
 
 N, K, TD, A = 16, 2, 2, 3
@@ -49,7 +51,7 @@ def make_targets(rng_key, sequence):
 def make(optimiser=SGD, *, width=8, **kwargs):
   functions = helpers.tiny_model(A, width=width)
   return learner.make_learner(
-    objective.make_objective(functions, TRANSFORM, TRANSFORM),
+    total_loss.make_objective(functions, TRANSFORM, TRANSFORM),
     optimiser,
     value_fn=reanalyse.make_value_fn(functions, TRANSFORM),
     **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,

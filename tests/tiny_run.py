@@ -6,6 +6,7 @@ The same numbers everywhere, so that it is compiled once.
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 
@@ -14,8 +15,10 @@ import jax.numpy as jnp
 from helpers import random_params
 
 from benchmarks import kill
-from muzero_jax import anakin, checkpoint, envs, flags
 from muzero_jax import config as config_lib
+from muzero_jax import envs
+from muzero_jax.drivers import anakin
+from muzero_jax.runs import checkpoint, run_dir
 
 # As test_checkpoint has them: 150 iterations.
 FIELDS = dict(
@@ -58,7 +61,7 @@ def store(workdir, run_config, steps, scale=0.3):
 
   They are random, since untrained heads are zero.
   """
-  flags.store(workdir, run_config)
+  run_dir.store(workdir, run_config)
   driver = anakin.make_anakin(
     run_config, envs.make(run_config),
     rows_per_env=run_config.capacity_rows_per_env
@@ -100,6 +103,20 @@ def is_plain_line(stderr):
     len(lines) == 1 and lines[0].startswith('error: ')
     and 'Traceback' not in stderr
   )
+
+
+def interrupt_after(monkeypatch, num_saves, signum=signal.SIGTERM):
+  """Sends a signal to this process once so many checkpoints are saved."""
+  save, count = checkpoint.save, [0]
+
+  def patched(*args, **kwargs):
+    path = save(*args, **kwargs)
+    count[0] += 1
+    if count[0] == num_saves:
+      signal.raise_signal(signum)
+    return path
+
+  monkeypatch.setattr(checkpoint, 'save', patched)
 
 
 def environ(**changes):

@@ -6,10 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import anakin, evaluate, learner_state
 from muzero_jax import config as config_lib
 from muzero_jax.agent import Agent
+from muzero_jax.drivers import anakin
 from muzero_jax.envs import base
+from muzero_jax.evaluation import report
+from muzero_jax.learning import learner_state
 from muzero_jax.types import EnvSpec
 
 
@@ -105,7 +107,7 @@ def regret(run_config, name, state):
   agent = Agent(
     run_config, env.spec, learner_state.final_params(state.learner),
     make_env=make_env)
-  score = evaluate.evaluate(agent, env, num_envs=64, num_episodes=64)
+  score = report.evaluate(agent, env, num_envs=64, num_episodes=64)
   init_key, _ = jax.random.split(jax.random.key(0))
   goal = np.asarray(env.init(init_key)[1].observation[:, 0])
   return float(np.mean(best(name, goal) - score.returns))

@@ -1,72 +1,29 @@
 """MuZero in JAX: pure networks, batched search, one jitted training step.
 
-The modules, in the order in which data flows; each is imported when it is
-first named, so that a command line is checked before jax is loaded.
+The packages and modules, in the order in which data flows; each is imported
+when it is first named, so that a command line is checked before jax is loaded.
 """
 
-import importlib
-from types import ModuleType
+from muzero_jax import _lazy
 
 __all__ = [
   'types',
-  'presets',
-  'config',
-  'flags',
-  'envs',
   'transforms',
-  'networks',
-  'model',
-  'search',
-  'history',
-  'actor',
-  'replay',
-  'reanalyse',
-  'stream',
-  'rings',
-  'symmetry',
   'targets',
-  'turns',
   'losses',
-  'optimiser',
-  'learner',
-  'factory',
-  'anakin',
-  'workers',
-  'host_actor',
-  'sebulba',
+  'files',
+  'config',
+  'envs',
+  'networks',
+  'search',
+  'replay',
+  'acting',
+  'learning',
   'drivers',
-  'manifest',
-  'checkpoint',
-  'snapshots',
-  'dataset_rules',
-  'dataset',
-  'offline',
-  'progress',
+  'runs',
   'agent',
-  'gtp',
-  'opponents',
-  'play',
-  'host_play',
-  'host_match',
-  'records',
-  'matches',
-  'evaluate',
-  'diagnose',
-  'ladder',
-  'tournament',
-  'connect_four',
-  'means',
-  'memory',
+  'evaluation',
   'train',
-  'atari_scores',
 ]
 
-
-def __getattr__(name: str) -> ModuleType:
-  if name in __all__:
-    return importlib.import_module(f'{__name__}.{name}')
-  raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-
-
-def __dir__() -> list[str]:
-  return __all__
+__getattr__, __dir__ = _lazy.attach(__name__, tuple(__all__))

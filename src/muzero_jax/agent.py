@@ -12,15 +12,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import (
-  checkpoint,
-  envs,
-  factory,
-  flags,
-  history,
-  snapshots,
-)
+from muzero_jax import envs
 from muzero_jax.config import Config
+from muzero_jax.drivers import build
+from muzero_jax.replay import frame_stack
+from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 from muzero_jax.search import Search
 from muzero_jax.types import (
   AnyEnvironment,
@@ -45,8 +41,8 @@ class AgentState(NamedTuple):
 def init_state(spec: EnvSpec, num_envs: int, stacked_frames: int) -> AgentState:
   """Returns the memory of an agent that has seen nothing yet."""
   return AgentState(
-    history=history.init(spec, num_envs, stacked_frames),
-    action=history.no_action(spec, num_envs),
+    history=frame_stack.init(spec, num_envs, stacked_frames),
+    action=frame_stack.no_action(spec, num_envs),
   )
 
 
@@ -74,11 +70,11 @@ def act(
     legal_actions: [B, A] bool.
     is_first: [B] bool, True where an episode starts.
   """
-  seen = history.push(state.history, observation, state.action, is_first)
+  seen = frame_stack.push(state.history, observation, state.action, is_first)
   found = search(
     params,
     rng_key,
-    history.observe(seen, num_actions, stack_actions),
+    frame_stack.observe(seen, num_actions, stack_actions),
     legal_actions,
     0.0,
   )
@@ -110,8 +106,8 @@ class Agent:
     self.params = params
     self.step = step
     self.make_env = make_env
-    system = factory.make_system(config, spec)
-    search = factory.make_search(config, spec, system, training=False)
+    system = build.make_system(config, spec)
+    search = build.make_search(config, spec, system, training=False)
     # Pure: (params, state, rng_key, observation, legal_actions, is_first).
     self.act_fn = functools.partial(
       act, search, spec.num_actions, config.stack_actions
@@ -240,7 +236,7 @@ def load(
     ValueError: if the directory holds no run, no checkpoint, no such snapshot
       or no such agent.
   """
-  config = flags.read_config(workdir)
+  config = run_dir.read_config(workdir)
   if not 0 <= index < config.num_seeds:
     raise ValueError(
       f'index={index}: the run has {config.num_seeds} agents, from 0 on'
@@ -250,10 +246,10 @@ def load(
   if snapshot is None and not checkpoint.steps(workdir):
     raise ValueError(nothing)
   spec = make_env(config, num_envs=1, evaluation=True).spec
-  system = factory.make_system(config, spec)
+  system = build.make_system(config, spec)
   abstract = jax.eval_shape(
     lambda key: system.model.init(
-      key, factory.example_observation(config, spec)
+      key, build.example_observation(config, spec)
     ),
     jax.random.key(0),
   )
@@ -270,7 +266,7 @@ def load(
     step, params = found
   else:
     step = snapshot
-    params = snapshots.restore(workdir, step, abstract)
+    params = policy_checkpoints.restore(workdir, step, abstract)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(config, spec, params, step, make_env=make_env)

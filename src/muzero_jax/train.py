@@ -12,29 +12,19 @@ from typing import Any
 import jax
 import numpy as np
 
-from muzero_jax import (
-  anakin,
-  checkpoint,
-  dataset,
-  drivers,
-  envs,
-  evaluate,
-  factory,
-  flags,
-  learner_state,
-  lock,
-  memory,
-  offline,
-  replay,
-  snapshots,
-)
+from muzero_jax import envs
 from muzero_jax.agent import Agent, MakeEnv
-from muzero_jax.anakin import IterationMetrics, TrainState
 from muzero_jax.config import Config
-from muzero_jax.dataset import Dataset
-from muzero_jax.drivers import AnyDriver
-from muzero_jax.means import Means
-from muzero_jax.progress import Progress
+from muzero_jax.drivers import build, choose, iteration, memory_check, offline
+from muzero_jax.drivers.choose import AnyDriver
+from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.evaluation import report as report_lib
+from muzero_jax.learning import learner_state
+from muzero_jax.replay import dataset, ring
+from muzero_jax.replay.dataset import Dataset
+from muzero_jax.runs import checkpoint, lock, policy_checkpoints, run_dir
+from muzero_jax.runs.metrics import Means
+from muzero_jax.runs.progress import Progress
 from muzero_jax.types import EnvSpec
 
 # What a checkpoint holds of actors that cannot be restored.
@@ -105,9 +95,9 @@ def _make_playing(
   """Returns the driver of a run that plays, and lines on it."""
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
-  needed = memory.check_replay(config, probe.spec)
-  factory.make_system(config, probe.spec)
-  driver = drivers.make(config, make_env, probe)
+  needed = memory_check.check_replay(config, probe.spec)
+  build.make_system(config, probe.spec)
+  driver = choose.make(config, make_env, probe)
   return driver, [
     f'{config.num_envs} environments and batches of {config.batch_size} '
     f'over {_devices(driver.mesh.devices.size)}',
@@ -126,9 +116,9 @@ def _make_offline(
   if config.eval_episodes:
     spec = make_env(config, num_envs=1, evaluation=True).spec
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
-  needed = memory.check_dataset(config, data)
+  needed = memory_check.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
-  num_devices = anakin.choose_num_devices(config, num_envs=num_envs)
+  num_devices = iteration.choose_num_devices(config, num_envs=num_envs)
   driver = offline.make_offline(config, data, num_devices=num_devices)
   return driver, data, [
     f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
@@ -165,11 +155,11 @@ def _run(
   lines: list[str],
   stop: _Stop,
 ) -> None:
-  flags.check_same_run(workdir, config)
+  run_dir.check_same_run(workdir, config)
   if data is not None:
     offline.check_same_data(workdir, data)
   state, resumed = _start(config, workdir, driver)
-  flags.store(workdir, config)
+  run_dir.store(workdir, config)
   if data is not None:
     dataset.write_facts(workdir, data.facts)
   with Progress(
@@ -184,14 +174,14 @@ def _run(
     progress.header(config, [*lines, *resumed])
     if _least(state.num_steps) < config.total_steps:
       with progress.timed():
-        stepping = drivers.stepping(driver, state, progress.note)
+        stepping = choose.stepping(driver, state, progress.note)
       with stepping as step:
         state = _iterate(config, workdir, driver, step, state, progress, stop)
     if config.eval_episodes:
       _evaluate(config, workdir, make_env, driver.spec, state, progress)
     curves = progress.close()
     files = ['config.json', 'checkpoints/', 'metrics.jsonl']
-    files += ['snapshots/'] if snapshots.steps(workdir) else []
+    files += ['snapshots/'] if policy_checkpoints.steps(workdir) else []
     files += [curves.name] if curves else []
     files += [EVALUATION_FILE] if config.eval_episodes else []
     progress.note(f'all of the run is in {workdir}: {", ".join(files)}')
@@ -217,7 +207,7 @@ def _start(
     actor_key = jax.random.fold_in(rng_key, step)
     state = state._replace(
       actor=driver.init_actors(actor_key),
-      replay=jax.jit(replay.close_episodes, donate_argnums=0)(state.replay),
+      replay=jax.jit(ring.close_episodes, donate_argnums=0)(state.replay),
     )
     lines.append(
       f'{driver.spec.name} cannot be restored: its running episodes start anew'
@@ -306,7 +296,7 @@ def _reanalysed(config: Config, driver: AnyDriver) -> dict[str, float]:
   With the age of their targets in updates, 0 within the batch: what is stale
   there is the target network. A stream tells its own.
   """
-  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  count = build.num_reanalysed(config, driver.mesh.devices.size)
   if not count:
     return {}
   share = count / config.batch_size
@@ -324,7 +314,7 @@ def _devices(count: int) -> str:
 
 def _searches(config: Config, driver: AnyDriver) -> list[str]:
   """Returns a line on Reanalyse, if there is any."""
-  count = factory.num_reanalysed(config, driver.mesh.devices.size)
+  count = build.num_reanalysed(config, driver.mesh.devices.size)
   if not count:
     return []
   return [
@@ -416,7 +406,7 @@ def _save_snapshot(
   """
   try:
     params = learner_state.final_params(state.learner)
-    is_new = snapshots.save(workdir, step, params)
+    is_new = policy_checkpoints.save(workdir, step, params)
   except OSError as error:
     raise RuntimeError(
       f'step {step}: the snapshot cannot be written: {error}'
@@ -457,15 +447,15 @@ def _evaluate(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):
     reports = [
-      evaluate.report(
+      report_lib.report(
         Agent(config, spec, one, step, make_env=make_env),
         num_episodes=config.eval_episodes,
         seed=index,  # Agents that met the same luck would seem to agree.
       )
       for index, one in enumerate(each)
     ]
-  report = evaluate.over_agents(reports)
-  for line in evaluate.describe(report):
+  report = report_lib.over_agents(reports)
+  for line in report_lib.describe(report):
     progress.note(line)
   progress.record(step, {'eval_return': report['mean']})
   path = pathlib.Path(workdir) / EVALUATION_FILE

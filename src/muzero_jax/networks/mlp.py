@@ -6,7 +6,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import attention, conv, heads, prefix, projection
+from muzero_jax.networks import (
+  attention_pooling,
+  conv,
+  heads,
+  prefix,
+  projection,
+)
 from muzero_jax.types import Array, ModelOutput
 
 
@@ -79,7 +85,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
       if not self.stem_channels:
         raise ValueError(
           f'stem_heads={self.stem_heads}: needs stem_channels of at least 1')
-      self.stem_pool = attention.AttentionPool(
+      self.stem_pool = attention_pooling.AttentionPool(
         self.stem_heads, 2 * self.stem_channels, self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
     self.encoder_blocks = [Block(self.dtype) for _ in range(self.num_blocks)]

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import opening, selection, trees
+from muzero_jax.search import first_round, selection, trees
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
 
@@ -205,7 +205,7 @@ def _open(
   if rule.opening is None:
     return 0, (rng_key, state)
   actions, is_known = rule.opening(_roots(setting, state, rule, None))
-  play = lambda key, state: opening.play(
+  play = lambda key, state: first_round.play(
     params, key, state, recurrent_fn, actions
   )
   if is_known is None:

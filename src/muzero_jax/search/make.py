@@ -13,16 +13,9 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax import turns
-from muzero_jax.search import fold, policies, selection, stochastic
+from muzero_jax.search import batch_agents, policies, selection, stochastic
 from muzero_jax.transforms import Transform
-from muzero_jax.types import (
-  Array,
-  Model,
-  Params,
-  PrefixState,
-  SearchOutput,
-)
+from muzero_jax.types import Array, Model, Params, PrefixState, SearchOutput
 
 POLICIES = ('gumbel', 'muzero')
 Q_NORMALISATIONS = ('siblings', 'tree')
@@ -180,7 +173,7 @@ def make_search(
     _search, model, root_fn, functools.partial(run, **dict(zip(steps, fns)))
   )
   return functools.partial(
-    _checked, fold.foldable(bind, root_fn, *steps.values())
+    _checked, batch_agents.foldable(bind, root_fn, *steps.values())
   )
 
 
@@ -349,9 +342,23 @@ def _chance_fn(
     discount=(
       jnp.full_like(value, discount)
       if model.turn is None
-      else turns.discounts(model.turn(params, afterstate), discount)
+      else _signed_discounts(model.turn(params, afterstate), discount)
     ),
   ), output.state
+
+
+def _signed_discounts(logits: Array, discount: float) -> Array:
+  """Returns the signed discount of each transition, as the model has it.
+
+  gamma (1 - 2 [p > 1/2]), p the probability that the turn passes. The decision
+  is hard: a mean of both signs would be worth nothing where the model is
+  unsure, whoever moves.
+
+  Args:
+    logits: [...] of p.
+    discount: gamma of one step.
+  """
+  return jnp.where(logits > 0, -discount, discount)
 
 
 def _gumbel_policy(

@@ -1,0 +1,253 @@
+"""Command lines and flagfiles in, a Config and its run directory out.
+
+Every Config field is a flag. All that a user can get wrong here ends in one
+line on stderr and exit status 2, before jax is imported: `experiments` import
+it, and whatever else is slow, inside their `main`.
+"""
+
+import sys
+import textwrap
+import traceback
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from absl import flags
+
+from muzero_jax import config as config_lib
+from muzero_jax.config import Config, presets
+
+_bases: weakref.WeakKeyDictionary[flags.FlagValues, Config] = (
+  weakref.WeakKeyDictionary())
+
+
+class Arguments(NamedTuple):
+  """What a command line says; `resolve` makes a Config of it."""
+
+  workdir: str
+  given: dict[str, Any]  # Fields given by flag.
+  base: Config  # The preset, or the script's default.
+  preset: str = ''  # Its name where it was given by flag.
+
+
+def define(
+  *,
+  defaults: Config | str = 'cartpole',
+  workdir: str = '',
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> None:
+  """Defines a flag for each Config field, --preset and --workdir.
+
+  Args:
+    defaults: the Config, or the preset, of a command line without flags.
+    workdir: the run directory of a command line without --workdir; if empty,
+      --workdir has to be given.
+    flag_values: where the flags live.
+  """
+  if isinstance(defaults, str):
+    base, preset = config_lib.from_preset(defaults), defaults
+  else:
+    base, preset = defaults, ''
+  flags.DEFINE_string(
+    'preset', preset or None, 'Where fields without a flag take their values: '
+    f'one of {", ".join(presets.PRESETS)}.', flag_values=flag_values)
+  define_workdir(workdir, flag_values=flag_values)
+  for name, field in config_lib.FIELDS.items():
+    text = (f'{field.metadata["help"]} {_capital(config_lib.allowed(name))}; '
+            f'{config_lib.text(getattr(base, name))} by default.')
+    if field.type is bool:
+      flags.DEFINE_bool(name, None, text, flag_values=flag_values)
+    else:
+      flags.DEFINE(
+        _FieldParser(name), name, None, text, flag_values=flag_values)
+  _bases[flag_values] = base
+
+
+def define_workdir(
+  workdir: str = '', *, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+  """Defines --workdir alone, for scripts that read a run directory."""
+  flags.DEFINE_string(
+    'workdir', workdir or None, 'Run directory: configuration, checkpoints, '
+    'metrics and curves. The same command run again resumes it.',
+    flag_values=flag_values)
+
+
+def parse(
+  argv: Sequence[str] | None = None,
+  *,
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> Arguments:
+  """Returns what the command line says; flags and flagfiles, the last wins.
+
+  Args:
+    argv: the program's name and its arguments; `sys.argv` by default.
+    flag_values: where `define` or `define_workdir` put the flags.
+
+  Raises:
+    ValueError: one line that names the flag, its value and what is allowed.
+  """
+  argv = list(sys.argv if argv is None else argv)
+  _read(argv, flag_values)
+  base, preset, given = _bases.get(flag_values, Config()), '', {}
+  if flag_values in _bases:
+    given = {
+      name: flag_values[name].value for name in config_lib.FIELDS
+      if flag_values[name].present
+    }
+    if flag_values['preset'].present:
+      preset = str(flag_values['preset'].value)
+      base = config_lib.from_preset(preset)
+  workdir = flag_values['workdir'].value
+  if not workdir:
+    raise ValueError('--workdir is needed: the directory of the run')
+  return Arguments(workdir, given, base, preset)
+
+
+def run(
+  main: Callable[[Arguments], Any],
+  argv: Sequence[str] | None = None,
+  *,
+  flag_values: flags.FlagValues = flags.FLAGS,
+) -> None:
+  """Parses, calls `main` and exits with what it returns.
+
+  A ValueError that this project raised on purpose, while parsing or in
+  `main`, becomes one line on stderr and exit status 2; so does a
+  RuntimeError or FloatingPointError, which end a run that was started
+  rightly, with status 1, and an ImportError, which says what to install. Any
+  other exception keeps its traceback: it is a defect, not a user's mistake.
+  """
+  argv = list(sys.argv if argv is None else argv)
+  try:
+    if {'--help', '-help', '-h'} & set(argv[1:]):
+      print(_help(argv[0], flag_values))
+      sys.exit(0)
+    arguments = parse(argv, flag_values=flag_values)
+    status = main(arguments)
+  except (
+    ValueError, RuntimeError, FloatingPointError, ImportError
+  ) as error:
+    if not _on_purpose(error):
+      raise
+    print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
+    sys.exit(2 if isinstance(error, ValueError) else 1)
+  sys.exit(status)
+
+
+class _FieldParser(flags.ArgumentParser):
+  """Reads one Config field; its errors are those of Config."""
+
+  syntactic_help = ''
+
+  def __init__(self, name: str) -> None:
+    super().__init__()
+    self._name = name
+
+  def parse(self, argument: Any) -> Any:
+    """Returns the field's value."""
+    kind = config_lib.FIELDS[self._name].type
+    value: Any = argument
+    try:
+      if kind in (int, float):
+        value = _number(argument)
+      elif kind is not str:
+        value = tuple(_number(entry) for entry in argument.split(','))
+    except ValueError:
+      value = argument  # For check to refuse, in its words.
+    return config_lib.check(self._name, value)
+
+  def flag_type(self) -> str:
+    """Returns the type's name in absl's own listings."""
+    return str(config_lib.FIELDS[self._name].type)
+
+
+def _number(text: str) -> float:
+  try:
+    return int(text)
+  except ValueError:
+    number = float(text)
+  # 1e6 is a whole number to whoever types it.
+  return int(number) if number.is_integer() and 'e' in text.lower() else number
+
+
+def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
+  """Parses; every refusal of absl's becomes one ValueError."""
+  if {'--flagfile=', '-flagfile='} & set(argv):
+    raise ValueError('--flagfile= names no file')
+  try:
+    rest = flag_values(argv)
+  except flags.UnrecognizedFlagError as error:
+    raise ValueError(_unknown(error.flagname, flag_values)) from None
+  except flags.IllegalFlagValueError as error:
+    raise ValueError(_illegal(str(error))) from None
+  except flags.Error as error:
+    message = str(error).replace('ERROR:: Unable to open flagfile: ', '')
+    if isinstance(error, flags.CantOpenFlagFileError):
+      message = f'flagfile cannot be read: {message.split("] ")[-1]}'
+    raise ValueError(message) from None
+  except (UnicodeDecodeError, IsADirectoryError) as error:
+    raise ValueError(f'flagfile cannot be read: {error}') from None
+  except ValueError as error:
+    raise ValueError(str(error)) from None
+  if len(rest) > 1:
+    raise ValueError(
+      f'unexpected argument {rest[1]!r}: flags are --name=value, and comments '
+      'in flagfiles start with # in the first column')
+
+
+def _unknown(name: str, flag_values: flags.FlagValues) -> str:
+  known = list(flag_values)
+  bare = name.removeprefix('no')
+  hint = config_lib.nearest(name, known) or config_lib.nearest(bare, known)
+  return f'unknown flag --{name}' + hint.replace('mean ', 'mean --')
+
+
+def _illegal(message: str) -> str:
+  """Returns absl's "flag --name=value: why" in the words of Config."""
+  flag, _, why = message.partition(': ')
+  name, _, value = flag.removeprefix('flag --').partition('=')
+  if name not in config_lib.FIELDS:
+    return message
+  if why.startswith(f'{name} = '):
+    return why
+  return f'{name} = {value!r} is not {config_lib.allowed(name)}'
+
+
+def _on_purpose(error: Exception) -> bool:
+  """True where a `raise` statement of this project made `error`.
+
+  jax hides its own frames, so that the innermost frame alone would blame a
+  shape error on the line that called it.
+  """
+  frames = list(traceback.walk_tb(error.__traceback__))
+  frame, _ = frames[-1]
+  package = str(frame.f_globals.get('__name__', '')).split('.')[0]
+  ours = ('muzero_jax', 'experiments', 'benchmarks', '__main__')
+  if package not in ours:
+    return False
+  line = traceback.extract_tb(error.__traceback__)[-1].line or ''
+  return line.startswith('raise')
+
+
+def _help(program: str, flag_values: flags.FlagValues) -> str:
+  """Returns the usage: the script's docstring and its flags."""
+  main = sys.modules['__main__']
+  lines = [(main.__doc__ or f'{program} [flags]').strip(), '', 'Flags:']
+  own = {'flagfile', 'preset', 'workdir', *config_lib.FIELDS}
+  module_flags = flag_values.get_key_flags_for_module(main)
+  own |= {flag.name for flag in module_flags}
+  for name in flag_values:
+    if name not in own:
+      continue
+    flag = flag_values[name]
+    lines.append(f'  --{"[no]" if flag.boolean else ""}{name}')
+    default = '' if flag.default is None else f' Default: {flag.default}.'
+    lines += textwrap.wrap(
+      ' '.join((flag.help or '').split()) + default, 78,
+      initial_indent='      ', subsequent_indent='      ')
+  return '\n'.join(lines)
+
+
+def _capital(text: str) -> str:
+  return text[0].upper() + text[1:]

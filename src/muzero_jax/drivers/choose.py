@@ -1,0 +1,70 @@
+"""Which driver a run has: `anakin` or `sebulba`, behind the same functions.
+
+Both have the same `TrainState`, and the fields of `Anakin` but for its step, so
+that `train` need not know which it is.
+"""
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+from muzero_jax.config import Config
+from muzero_jax.drivers import anakin, iteration, sebulba
+from muzero_jax.drivers.anakin import Anakin
+from muzero_jax.drivers.iteration import TrainState
+from muzero_jax.drivers.sebulba import Sebulba
+from muzero_jax.envs import base
+from muzero_jax.types import AnyEnvironment, HostEnvironment
+
+AnyDriver = Anakin | Sebulba
+
+
+def make(
+  config: Config,
+  make_env: Callable[..., AnyEnvironment],
+  probe: AnyEnvironment,
+) -> AnyDriver:
+  """Returns the driver of a run that plays.
+
+  Args:
+    config: of the run.
+    make_env: builds environments, as `envs.make` does.
+    probe: one of them, which says where they are stepped.
+
+  Raises:
+    ValueError: as the drivers do, or if `config.driver` is the other one.
+  """
+  rows_per_env = config.capacity_rows_per_env
+  is_host = isinstance(probe, HostEnvironment)
+  if config.driver == ('anakin' if is_host else 'sebulba'):
+    place = 'the host' if is_host else 'JAX'
+    raise ValueError(
+      f'driver = {config.driver!r} is not for {probe.spec.name}, an '
+      f'environment of {place}; take auto'
+    )
+  if is_host:
+    return sebulba.make_sebulba(
+      config, probe.spec, make_env, rows_per_env=rows_per_env)
+  num_devices = iteration.choose_num_devices(config, probe.restorable)
+  local_envs = config.num_envs // num_devices
+  env = make_env(config, num_envs=local_envs)
+  assert not isinstance(env, HostEnvironment)
+  if env.restorable:
+    base.check_arrays(env, local_envs)
+  return anakin.make_anakin(
+    config, env, num_devices=num_devices, rows_per_env=rows_per_env)
+
+
+def stepping(
+  driver: AnyDriver, state: TrainState, report: Callable[[str], Any]
+) -> contextlib.AbstractContextManager[Any]:
+  """Returns a context that gives the training step, which is compiled here.
+
+  Args:
+    driver: of `make`.
+    state: the step's first argument.
+    report: gets lines about what is not as it should be.
+  """
+  if isinstance(driver, Sebulba):
+    return driver.running(state, report)
+  return contextlib.nullcontext(driver.compile(state))

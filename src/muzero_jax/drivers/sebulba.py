@@ -1,0 +1,331 @@
+"""The second driver: actor threads with host environments, and one learner.
+
+Podracer's Sebulba, with a replay: each thread searches and steps environments
+of its own, and bounded queues take its rollouts to the learner, which adds
+and learns as `anakin` does. Rollout i is always played with the parameters
+after i + 1 - `policy_lag` iterations, so that threads run ahead of the learner
+but never race it: the same seed gives the same run, whatever the lag.
+"""
+
+import contextlib
+import itertools
+import queue
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, SingleDeviceSharding
+
+from muzero_jax.acting import host_actor
+from muzero_jax.acting.host_actor import (
+  Functions,
+  HostActor,
+  Rollout,
+  StoppedError,
+)
+from muzero_jax.acting.host_worker import Worker
+from muzero_jax.config import Config
+from muzero_jax.drivers import build
+from muzero_jax.drivers import iteration as iteration_lib
+from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.learning import learner
+from muzero_jax.replay import ring
+from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
+
+# What a TrainState holds of actors that live in threads.
+_NO_ACTORS: Any = None
+# Tells the keys of actors from all others of a seed.
+_ACTORS = 1
+
+# state -> state, metrics; donates its argument.
+Step = Callable[[TrainState], tuple[TrainState, IterationMetrics]]
+
+
+class Sebulba(NamedTuple):
+  """The driver's functions; a state's actors are None."""
+
+  spec: EnvSpec
+  restorable: bool  # False: host environments start anew.
+  init: Callable[[Any], TrainState]  # rng_key -> state.
+  init_actors: Callable[[Any], Any]  # rng_key -> None.
+  # () -> shapes, types and shardings of a state; allocates nothing.
+  abstract: Callable[[], TrainState]
+  # state, report -> context in which threads play for the step it gives;
+  # compiles at once, starts threads when it is entered. `report` gets a line
+  # about each environment that was made anew.
+  running: Callable[..., contextlib.AbstractContextManager[Step]]
+  mesh: Mesh  # Of one device.
+  samples_per_row: float  # Sequences trained per row played, exactly.
+  searches_per_iteration: int  # By Reanalyse, once it learns.
+
+
+def make_sebulba(
+  config: Config,
+  spec: EnvSpec,
+  make_env: Callable[..., AnyEnvironment],
+  *,
+  rows_per_env: int,
+) -> Sebulba:
+  """Returns the driver's functions, all on the first device.
+
+  Args:
+    config: of the run.
+    spec: of its environments.
+    make_env: (config, *, num_envs) -> host environments, as `envs.make`.
+    rows_per_env: capacity of the replay, a multiple of the rollout length.
+
+  Raises:
+    ValueError: if the network does not fit the environment, or several
+      devices or agents are wanted.
+  """
+  iteration_lib.choose_num_devices(config, restorable=False)
+  if config.num_seeds > 1:
+    raise ValueError(
+      f'num_seeds={config.num_seeds}: host environments train one agent at a '
+      'time'
+    )
+  if config.reanalyse_fraction and config.reanalyse_form == 'stream':
+    raise ValueError(
+      "reanalyse_form='stream': host environments have batch only"
+    )
+  device = jax.devices()[0]
+  # No mesh, which would be part of the types that threads compile for.
+  sharding = SingleDeviceSharding(device)
+  system = build.make_system(config, spec)
+  learn = build.make_learner(config, spec, system)
+  observation = build.example_observation(config, spec)
+
+  def init(rng_key: Any) -> TrainState:
+    learner_key, next_key = jax.random.split(rng_key)
+    return TrainState(
+      learner=learn.init(system.model.init(learner_key, observation)),
+      actor=_NO_ACTORS,
+      replay=ring.init(
+        spec, config.num_envs, rows_per_env, config.num_sampled_actions),
+      rng_key=next_key[None],
+      num_steps=jnp.zeros((), jnp.int32),
+      num_iterations=jnp.zeros((), jnp.int32),
+    )
+
+  def abstract() -> TrainState:
+    return jax.tree.map(
+      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
+      jax.eval_shape(init, jax.random.key(0)))
+
+  functions = host_actor.make_functions(
+    build.make_search(config, spec, system, training=True),
+    spec,
+    num_envs=config.num_envs // config.actor_threads,
+    length=config.rollout_length,
+    temperature=lambda num_steps: build.temperature(config, num_steps),
+    temperature_moves=config.temperature_moves,
+    noise_steps=config.noise_steps,
+    reward_clip=config.reward_clip,
+    stacked_frames=config.stacked_frames,
+    stack_actions=config.stack_actions,
+    num_sampled=config.num_sampled_actions,
+  )
+  rows = config.num_envs * config.rollout_length
+
+  def running(
+    state: TrainState, report: Callable[[str], Any] = print
+  ) -> contextlib.AbstractContextManager[Step]:
+    crew = _Crew(config, make_env, functions, learn, state, report)
+    return crew.running()
+
+  return Sebulba(
+    spec=spec,
+    restorable=False,
+    init=jax.jit(init, out_shardings=sharding),
+    init_actors=lambda rng_key: _NO_ACTORS,
+    abstract=abstract,
+    running=running,
+    mesh=Mesh([device], (iteration_lib.AXIS,)),
+    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
+    searches_per_iteration=build.searches_per_iteration(config, 1),
+  )
+
+
+def _learn(
+  config: Config,
+  learn: learner.Learner,
+  state: TrainState,
+  parts: tuple[Any, ...],
+) -> tuple[TrainState, IterationMetrics]:
+  """Adds the rows of all threads and learns U times.
+
+  Args:
+    config: of the run.
+    learn: the learner.
+    state: without actors.
+    parts: (chunk, stats) of each thread, in their order.
+  """
+  chunks, stats = zip(*parts)
+  chunk = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *chunks)
+  next_key, learn_key = jax.random.split(state.rng_key[0])
+  return iteration_lib.learn_from(
+    config, learn, None, None, state, _NO_ACTORS, chunk,
+    jax.tree.map(lambda *x: sum(x), *stats), next_key, learn_key)
+
+
+class _Parameters:
+  """What the actors play with: the newest parameters, by their iteration."""
+
+  def __init__(self) -> None:
+    self._changed = threading.Condition()
+    self._by_iteration: dict[int, Any] = {}
+    self.is_stopped = False
+
+  def publish(self, iteration: int, value: Any, keep: int) -> None:
+    """Adds what is there before an iteration; forgets all but `keep`."""
+    with self._changed:
+      self._by_iteration[iteration] = value
+      for old in [i for i in self._by_iteration if i <= iteration - keep]:
+        del self._by_iteration[old]
+      self._changed.notify_all()
+
+  def wait(self, iteration: int) -> Any:
+    """Returns what is there before an iteration, once it is.
+
+    Raises:
+      StoppedError: no more is to be played.
+    """
+    with self._changed:
+      self._changed.wait_for(
+        lambda: self.is_stopped or iteration in self._by_iteration)
+      if self.is_stopped:
+        raise StoppedError
+      return self._by_iteration[iteration]
+
+  def stop(self) -> None:
+    """Ends all waiting."""
+    with self._changed:
+      self.is_stopped = True
+      self._changed.notify_all()
+
+
+class _Crew:
+  """The threads of a run from a state on, and the learner's step."""
+
+  def __init__(
+    self,
+    config: Config,
+    make_env: Callable[..., AnyEnvironment],
+    functions: Functions,
+    learn: learner.Learner,
+    state: TrainState,
+    report: Callable[[str], Any],
+  ) -> None:
+    """Compiles."""
+    self._config, self._make_env = config, make_env
+    self._report = report
+    self._start = self._iteration = int(state.num_iterations)
+    self._parameters = _Parameters()
+    # The threads' own pace bounds them; this makes sure of it.
+    self._queues: list[queue.Queue[Rollout | BaseException]] = [
+      queue.Queue(config.policy_lag) for _ in range(config.actor_threads)
+    ]
+    self._copy = jax.jit(lambda x: jax.tree.map(jnp.copy, x))
+    self._drop = jax.jit(ring.drop, donate_argnums=0)
+    self._publish(state)
+    params, num_steps = self._parameters.wait(self._start)
+    # Once, and not in each thread.
+    self._functions, part = host_actor.compiled(functions, params, num_steps)
+    self._learn = jax.jit(
+      lambda state, parts: _learn(config, learn, state, parts),
+      donate_argnums=0,
+    ).lower(state, (part,) * config.actor_threads).compile()
+
+  @contextlib.contextmanager
+  def running(self) -> Iterator[Step]:
+    """Gives the step; ends the threads afterwards, however it went."""
+    threads = [
+      threading.Thread(
+        target=self._play, args=(i,), name=f'actor {i}', daemon=True)
+      for i in range(self._config.actor_threads)
+    ]
+    for thread in threads:
+      thread.start()
+    try:
+      yield self._step
+    finally:
+      self._parameters.stop()
+      for thread in threads:
+        # One call of an environment, and closing it, may each take so long.
+        thread.join(2 * self._config.worker_timeout + 1)
+
+  def _step(
+    self, state: TrainState
+  ) -> tuple[TrainState, IterationMetrics]:
+    """Learns from the next rollout of each thread."""
+    rollouts = [self._take(i) for i in range(len(self._queues))]
+    num_dropped = np.concatenate([r.num_dropped for r in rollouts])
+    if num_dropped.any():
+      state = state._replace(replay=self._drop(state.replay, num_dropped))
+    state, metrics = self._learn(
+      state, tuple((r.chunk, r.stats) for r in rollouts))
+    self._iteration += 1
+    self._publish(state)
+    return state, metrics
+
+  def _publish(self, state: TrainState) -> None:
+    # The step donates its argument, and with it these arrays.
+    self._parameters.publish(
+      self._iteration, self._copy((state.learner.params, state.num_steps)),
+      keep=self._config.policy_lag)
+
+  def _take(self, index: int) -> Rollout:
+    """Returns the next rollout of a thread, or raises what it died of."""
+    found = self._queues[index].get()
+    if isinstance(found, BaseException):
+      raise found
+    for error in found.errors:
+      self._report(
+        f'{error}: its environments were made anew, and the episodes that '
+        'broke off are dropped')
+    return found
+
+  def _play(self, index: int) -> None:
+    """Plays rollouts until it is told to stop; what one thread does."""
+    actor = None
+    try:
+      actor = self._make_actor(index)
+      key = jax.random.fold_in(jax.random.key(self._config.seed), _ACTORS)
+      key = jax.random.fold_in(key, index)
+      for iteration in itertools.count(self._start):
+        lagging = max(iteration + 1 - self._config.policy_lag, self._start)
+        params, num_steps = self._parameters.wait(lagging)
+        self._queues[index].put(actor.rollout(
+          params, num_steps, jax.random.fold_in(key, iteration)))
+    except StoppedError:
+      pass
+    except BaseException as error:  # noqa: B036 - the learner will raise it.
+      self._queues[index].put(error)
+    finally:
+      if actor is not None:
+        actor.close()
+
+  def _make_actor(self, index: int) -> HostActor:
+    config = self._config
+    num_envs = config.num_envs // config.actor_threads
+    # A run that is resumed must not repeat the episodes it has seen.
+    seed = np.random.SeedSequence([config.seed, index, self._start])
+
+    def make() -> HostEnvironment:
+      env = self._make_env(config, num_envs=num_envs)
+      assert isinstance(env, HostEnvironment)
+      return env
+
+    return HostActor(
+      self._functions,
+      lambda: Worker(
+        make, num_envs=num_envs, name=f'actor {index}',
+        timeout=config.worker_timeout),
+      length=config.rollout_length,
+      seed=int(seed.generate_state(1)[0]),
+      restarts=config.on_worker_error == 'restart',
+      is_stopped=lambda: self._parameters.is_stopped,
+    )

@@ -1,0 +1,19 @@
+"""Noise-free play: scores, matches, ratings and diagnoses of trained agents."""
+
+from muzero_jax import _lazy
+
+_MODULES = (
+  'atari_scores',
+  'device_play',
+  'diagnose',
+  'elo',
+  'game_records',
+  'gtp',
+  'host_play',
+  'match',
+  'opponents',
+  'program_match',
+  'report',
+  'tournament',
+)
+__getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -1,0 +1,18 @@
+"""Learning: total loss, targets of a batch and the optimiser's step."""
+
+from muzero_jax import _lazy
+
+_MODULES = (
+  'augment',
+  'consistency',
+  'learner',
+  'learner_state',
+  'optimiser',
+  'sampled_policy',
+  'stochastic',
+  'symmetry',
+  'total_loss',
+  'turn_prediction',
+  'value_prefix',
+)
+__getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -1,0 +1,182 @@
+"""Builds the network of a Config, after a look at what it is to see and do."""
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+
+from muzero_jax import networks
+from muzero_jax.config import Config
+from muzero_jax.networks.distributions import Distribution
+from muzero_jax.types import EnvSpec
+
+# What `networks.LineNetwork` takes actions 0 to 3 for.
+_DIRECTIONS = ('left', 'up', 'right', 'down')
+
+
+def make_network(
+  config: Config,
+  spec: EnvSpec,
+  num_outputs: int,
+  distribution: Distribution | None,
+) -> networks.Network:
+  """Returns the Flax module of h, g and f.
+
+  Args:
+    config: what it is to be like.
+    spec: of the environment.
+    num_outputs: of value and reward heads.
+    distribution: that candidates are drawn from; None in plain MuZero.
+
+  Raises:
+    ValueError: it does not fit the environment.
+  """
+  _check_augmentation(config, spec)
+  _check_actions(config, spec)
+  dtype = jnp.dtype(config.compute_dtype)
+  common: dict[str, Any] = dict(
+    num_actions=spec.num_actions,
+    num_outputs=num_outputs,
+    num_blocks=config.num_blocks,
+    head_hidden=config.head_hidden,
+    projection=config.projection_size if config.consistency_weight else 0,
+    dtype=dtype,
+  )
+  if not spec.alternates and not config.chance_codes:
+    raise ValueError(
+      f'chance_codes=0: players of {spec.name} do not alternate, and only a '
+      'model with chance codes predicts who moves next; use 2 or more'
+    )
+  _check_images(config, spec)
+  if config.network == 'lines':
+    return _make_line_network(config, spec, common)
+  if config.network == 'windows':
+    return _make_window_network(config, spec, common)
+  common.update(
+    prefix_steps=config.prefix_steps, prefix_units=config.prefix_units)
+  if config.network == 'mlp':
+    common.update(
+      width=config.num_channels,
+      stem_channels=config.stem_channels,
+      stem_heads=config.stem_heads,
+      policy_outputs=distribution.num_outputs if distribution else 0,
+      action_low=spec.action_low,
+      action_high=spec.action_high,
+    )
+    if not config.chance_codes:
+      return networks.MLPNetwork(**common)
+    return networks.StochasticMLPNetwork(
+      num_codes=config.chance_codes,
+      predicts_turn=not spec.alternates,
+      **common,
+    )
+  common.update(
+    channels=config.num_channels, head_channels=config.head_channels
+  )
+  if config.network == 'board_resnet':
+    return networks.BoardResNet(**common)
+  first, second, third = config.stage_blocks
+  return networks.AtariResNet(
+    stage_blocks=(first, second, third), **common
+  )
+
+
+def _make_line_network(
+  config: Config, spec: EnvSpec, common: dict[str, Any]
+) -> networks.LineNetwork:
+  """Returns the network of a board that is moved in four directions.
+
+  Raises:
+    ValueError: the environment has other actions, or codes cannot be shared
+      out over its squares.
+  """
+  if spec.action_names != _DIRECTIONS:
+    raise ValueError(
+      f"network='lines': needs the actions {', '.join(_DIRECTIONS)}, but "
+      f"those of {spec.name} are {', '.join(spec.action_names) or 'unnamed'}")
+  common.update(
+    channels=config.num_channels, line_channels=config.line_channels)
+  if not config.chance_codes:
+    return networks.LineNetwork(**common)
+  height, width = spec.observation_shape[:2]
+  if config.chance_codes % (height * width):
+    raise ValueError(
+      f"chance_codes={config.chance_codes}: network='lines' has as many for "
+      f'each square; of {spec.name} allowed are 0 and multiples of '
+      f'{height * width}')
+  return networks.StochasticLineNetwork(
+    num_codes=config.chance_codes, num_squares=height * width, **common)
+
+
+def _make_window_network(
+  config: Config, spec: EnvSpec, common: dict[str, Any]
+) -> networks.WindowNetwork:
+  """Returns the network of a board on which so many in a row count.
+
+  Raises:
+    ValueError: the board has no line of so many squares.
+  """
+  height, width = spec.observation_shape[:2]
+  if config.window_length > max(height, width):
+    raise ValueError(
+      f'window_length={config.window_length}: the board of {spec.name} is '
+      f'{height} by {width}; allowed are 2 to {max(height, width)}')
+  return networks.WindowNetwork(
+    channels=config.num_channels, units=config.line_channels,
+    length=config.window_length, head_channels=config.head_channels,
+    **common)
+
+
+def _check_images(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where observations are not the images that are needed."""
+  wanted = f'network={config.network!r}'
+  if config.network == 'mlp':
+    if not config.stem_channels:
+      return
+    wanted = f'stem_channels={config.stem_channels}'
+  if len(spec.observation_shape) != 3:
+    raise ValueError(
+      f'{wanted}: needs images, but observations of '
+      f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
+      'with stem_channels=0'
+    )
+  height, width = spec.observation_shape[:2]
+  if config.network == 'lines' and height != width:
+    raise ValueError(
+      f'{wanted}: needs square images, but those of {spec.name} are {height} '
+      f'by {width}')
+  if config.network == 'atari_resnet' and min(height, width) < 12:
+    raise ValueError(
+      f"network='atari_resnet': needs frames of at least 12 pixels, but "
+      f'{spec.name} has {spec.observation_shape}'
+    )
+
+
+def _check_augmentation(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where observations cannot be augmented."""
+  if (
+    config.shift_pixels or config.intensity_scale
+  ) and len(spec.observation_shape) != 3:
+    raise ValueError(
+      f'shift_pixels={config.shift_pixels}, '
+      f'intensity_scale={config.intensity_scale}: images are needed, but '
+      f'observations of {spec.name} have shape {spec.observation_shape}'
+    )
+  if config.intensity_scale and spec.observation_dtype == np.bool_:
+    raise ValueError(
+      f'intensity_scale={config.intensity_scale}: observations of {spec.name} '
+      'are true or false, which cannot be brightened; use 0'
+    )
+
+
+def _check_actions(config: Config, spec: EnvSpec) -> None:
+  """Raises ValueError where networks cannot take continuous actions."""
+  if spec.is_continuous and config.network != 'mlp':
+    raise ValueError(
+      f"network = {config.network!r}: the actions of {spec.name} are "
+      "continuous, which network = 'mlp' alone takes (with stem_channels for "
+      'images)')
+  if spec.is_continuous and config.stack_actions:
+    raise ValueError(
+      f'stack_actions = True: the actions of {spec.name} are continuous, and '
+      'only discrete ones can be stacked')

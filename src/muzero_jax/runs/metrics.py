@@ -1,0 +1,96 @@
+"""metrics.jsonl, and metrics of many iterations as one row of it."""
+
+import json
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from muzero_jax.drivers.iteration import IterationMetrics
+
+METRICS_FILE = 'metrics.jsonl'
+# Columns of metrics.jsonl that say how fast, not how well.
+RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
+
+
+class Means:
+  """Metrics between two progress lines."""
+
+  def __init__(self) -> None:
+    self._all: list[IterationMetrics] = []
+
+  def add(self, metrics: IterationMetrics) -> None:
+    """Adds one iteration's."""
+    self._all.append(metrics)
+
+  def take(self) -> dict[str, float]:
+    """Returns means by name, and forgets what they are made of."""
+    taken, self._all = self._all, []
+    if not taken:
+      return {}
+    learnt = [m.learner for m in taken if m.has_learnt.all()]
+    row: dict[str, float] = {}
+    if learnt:
+      for name in learnt[0]._fields:
+        if getattr(learnt[0], name) is None:
+          continue
+        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
+        if mean.ndim:
+          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
+        else:
+          row[name] = float(mean)
+    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
+    if taken[0].rollout is not None:
+      row |= self._of_rollouts([m.rollout for m in taken])
+    return row
+
+  @staticmethod
+  def _of_rollouts(rollouts: list[Any]) -> dict[str, float]:
+    """Returns what was played."""
+    row: dict[str, float] = {}
+    sums = lambda name: np.sum([getattr(one, name) for one in rollouts], 0)
+    total = lambda name: float(sums(name).sum())
+    returns, counts = sums('return_sum'), sums('num_episodes')
+    if len(counts) > 1:
+      row |= {
+        f'return_of_agent/{i}': float(returns[i] / counts[i])
+        for i in np.flatnonzero(counts)
+      }
+    steps, episodes = max(total('num_steps'), 1), total('num_episodes')
+    if episodes:
+      row['episode_length'] = total('length_sum') / episodes
+    row['search_entropy'] = total('policy_entropy_sum') / steps
+    row['search_value'] = total('value_sum') / steps
+    row['search_value_gap'] = total('network_value_gap') / steps
+    return row
+
+
+def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:
+  """Returns the rows of metrics.jsonl, without one that a crash tore."""
+  path = pathlib.Path(workdir) / METRICS_FILE
+  if not path.exists():
+    return []
+  rows = []
+  for line in path.read_bytes().splitlines():
+    try:
+      row = json.loads(line)
+    except ValueError:
+      continue
+    if isinstance(row, dict) and 'step' in row:
+      rows.append(row)
+  return rows
+
+
+def drop_rows_after(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
+  """Rewrites metrics.jsonl without later and torn rows; returns the rest."""
+  rows = [row for row in read_metrics(path.parent) if row['step'] <= step]
+  text = ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
+  if path.exists() and path.read_bytes() != text.encode():
+    temporary = path.with_name(f'.{METRICS_FILE}-{os.getpid()}')
+    with open(temporary, 'w', encoding='utf-8') as file:
+      file.write(text)
+      file.flush()
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+  return rows

@@ -1,0 +1,269 @@
+"""What a run tells its user: lines, metrics.jsonl, TensorBoard, curves.png.
+
+Drivers hand over plain numbers, already on the host; nothing here touches a
+device, and nothing here is needed to resume a run.
+"""
+
+import contextlib
+import importlib.metadata
+import json
+import math
+import os
+import pathlib
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TextIO
+
+from muzero_jax import config as config_lib
+from muzero_jax.config import Config
+from muzero_jax.runs import metrics as metrics_lib
+from muzero_jax.runs import plots
+
+_SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
+
+
+class Progress:
+  """Shows and records one run; steps count from the run's first start."""
+
+  def __init__(
+    self,
+    workdir: str | os.PathLike,
+    *,
+    total_steps: int,
+    start_step: int = 0,
+    start_updates: int = 0,
+    start_simulations: int = 0,
+    log_period: float = 10.0,
+    unit: str = 'steps',
+    tensorboard: bool = True,
+    stream: TextIO | None = None,
+    clock: Callable[[], float] = time.monotonic,
+  ) -> None:
+    """Opens the record of a run.
+
+    Args:
+      workdir: the run directory. Rows of metrics.jsonl beyond `start_step`
+        are dropped: the run is about to repeat them.
+      total_steps: environment steps at which the run ends.
+      start_step: environment steps of the checkpoint that it resumes.
+      start_updates: updates of that checkpoint.
+      start_simulations: simulations of that checkpoint.
+      log_period: seconds between lines.
+      unit: what steps are: environment steps, or 'updates' offline, where
+        there are no others.
+      tensorboard: True to write TensorBoard events, with tensorboardX.
+      stream: where lines go; standard output by default.
+      clock: seconds.
+    """
+    self.workdir = pathlib.Path(workdir)
+    self.workdir.mkdir(parents=True, exist_ok=True)
+    self._total, self._period = total_steps, log_period
+    self._is_offline = unit == 'updates'
+    self._stream, self._clock = stream, clock
+    self._step, self._time = start_step, clock()
+    self._updates, self._simulations = start_updates, start_simulations
+    self._rate: float | None = None
+    self._episodes, self._return_sum = 0, 0.0
+    rows = metrics_lib.drop_rows_after(self.workdir / metrics_lib.METRICS_FILE, start_step)
+    seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
+    self._start = self._time - seconds
+    self._writer = self._open_writer(start_step) if tensorboard else None
+    self._closed = False
+
+  def __enter__(self) -> 'Progress':
+    return self
+
+  def __exit__(self, *exception: Any) -> None:
+    if not self._closed:
+      self.close()
+
+  def note(self, text: str) -> None:
+    """Prints a line at once."""
+    print(text, file=self._stream or sys.stdout, flush=True)
+
+  def header(self, config: Config, notes: Sequence[str] = ()) -> None:
+    """Prints versions, devices and the configuration, own choices first."""
+    import jax
+
+    devices = jax.devices()
+    self.note(
+      f'muzero_jax {_version()}, jax {jax.__version__}, {len(devices)} x '
+      f'{devices[0].platform} ({devices[0].device_kind})')
+    self.note(f'run directory {self.workdir}')
+    for line in notes:
+      self.note(line)
+    chosen = config_lib.diff(config, Config())
+    self.note('configuration:')
+    for name, (value, default) in chosen.items():
+      self.note(f'  {name} = {value}  (default {default})')
+    rest = ', '.join(
+      f'{name} = {getattr(config, name)}'
+      for name in config_lib.FIELDS if name not in chosen)
+    self.note(textwrap.fill(
+      f'at their defaults: {rest}', 80, initial_indent='  ',
+      subsequent_indent='    '))
+
+  @contextlib.contextmanager
+  def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
+    """Prints how long its body took; no rate counts that time."""
+    start = self._clock()
+    print(f'{what} ... ', end='', file=self._stream or sys.stdout, flush=True)
+    yield
+    self._time = self._clock()
+    self.note(f'took {self._time - start:.1f} s')
+
+  def add_episodes(self, num_episodes: int, return_sum: float) -> None:
+    """Counts training episodes that ended, for the next line."""
+    self._episodes += int(num_episodes)
+    self._return_sum += float(return_sum)
+
+  def due(self) -> bool:
+    """Returns True when the next call of `log` would print."""
+    return self._clock() - self._time >= self._period
+
+  def log(
+    self,
+    step: int,
+    metrics: Mapping[str, Any],
+    *,
+    num_updates: int = 0,
+    num_simulations: int = 0,
+    force: bool = False,
+  ) -> bool:
+    """Prints and records a line, if it is due.
+
+    Args:
+      step: environment steps so far.
+      metrics: numbers by name; those that end in "loss" are printed too. What
+        is not finite is recorded as null.
+      num_updates: updates so far.
+      num_simulations: simulations so far.
+      force: True to print although it is not due.
+
+    Returns:
+      True if it was.
+    """
+    if not (force or self.due()):
+      return False
+    row = self._rates(int(step), int(num_updates), int(num_simulations))
+    if self._episodes:
+      row['return'] = self._return_sum / self._episodes
+    if self._is_offline:
+      del row['steps_per_second']
+    else:
+      row['episodes'] = self._episodes
+    row |= {name: _plain(value) for name, value in metrics.items()}
+    self._episodes, self._return_sum = 0, 0.0
+    self.note(self._line(row))
+    self.record(int(step), row)
+    return True
+
+  def record(self, step: int, metrics: Mapping[str, Any]) -> None:
+    """Records a row without printing it, for example of an evaluation."""
+    row: dict[str, Any] = dict(
+      step=int(step), seconds=round(self._clock() - self._start, 3))
+    row |= {name: _plain(value) for name, value in metrics.items()}
+    with open(self.workdir / metrics_lib.METRICS_FILE, 'a', encoding='utf-8') as file:
+      file.write(json.dumps(row, allow_nan=False) + '\n')
+    if self._writer is not None:
+      for name, value in row.items():
+        if isinstance(value, (int, float)) and name != 'step':
+          self._writer.add_scalar(name, value, int(step))
+
+  def close(self) -> pathlib.Path | None:
+    """Ends the record; returns curves.png, drawn anew, if it could be."""
+    self._closed = True
+    if self._writer is not None:
+      self._writer.close()
+      self._writer = None
+    try:
+      return plots.plot_curves(self.workdir)
+    except ImportError:
+      self.note(f'no {plots.CURVES_FILE}: matplotlib is not installed (extra "viz")')
+      return None
+
+  def _open_writer(self, start_step: int) -> Any:
+    try:
+      import tensorboardX
+    except ImportError:
+      self.note('no TensorBoard events: tensorboardX is not installed '
+                '(extra "viz")')
+      return None
+    purge = start_step + 1 if start_step else None
+    return tensorboardX.SummaryWriter(
+      str(self.workdir / 'tensorboard'), purge_step=purge)
+
+  def _rates(
+    self, step: int, updates: int, simulations: int
+  ) -> dict[str, Any]:
+    """Returns the counters and the rates since the last line."""
+    now = self._clock()
+    seconds = max(now - self._time, 1e-9)
+    previous = (self._step, self._simulations, self._updates)
+    rates = [
+      (count - before) / seconds
+      for count, before in zip((step, simulations, updates), previous)
+    ]
+    if step > self._step:
+      self._rate = rates[0] if self._rate is None else (
+        _SMOOTHING * self._rate + (1 - _SMOOTHING) * rates[0])
+    self._step, self._time = step, now
+    self._simulations, self._updates = simulations, updates
+    return dict(zip(metrics_lib.RATES, rates), step=step, updates=updates)
+
+  def _line(self, row: Mapping[str, Any]) -> str:
+    step = row['step']
+    done = f'{100 * step / max(self._total, 1):.0f}%'
+    of = ' updates' if self._is_offline else ''
+    parts = [f'{step:,}/{self._total:,}{of} {done}']
+    parts += [
+      f'{_short(row[name])} {name.removesuffix("_per_second")}/s'
+      for name in metrics_lib.RATES if name in row
+    ]
+    if not self._is_offline:
+      parts.append(
+        f'return {_short(row["return"])} ({row["episodes"]} episodes)'
+        if 'return' in row else 'return - (0 episodes)')
+    parts += [f'{name.replace("_", " ")} {_short(value)}'
+              for name, value in row.items() if name.endswith('loss')]
+    if self._rate:
+      left = max(self._total - step, 0) / self._rate
+      parts.append(f'left {_duration(left)}')
+    return '  '.join(parts)
+
+
+def _plain(value: Any) -> int | float | str | None:
+  """Returns `value` as JSON has it; None where it is not finite."""
+  if isinstance(value, str):
+    return value
+  if hasattr(value, 'item'):
+    value = value.item()
+  if value is None or not math.isfinite(value):
+    return None
+  return int(value) if isinstance(value, (bool, int)) else float(value)
+
+
+def _short(value: float | None) -> str:
+  """Returns a number in at most seven characters, where it can be."""
+  if value is None:
+    return 'not finite'
+  if abs(value) >= 1e6:
+    return f'{value / 1e6:.3g}M'
+  if abs(value) >= 1e4:
+    return f'{value / 1e3:.3g}k'
+  return f'{value:.0f}' if abs(value) >= 1e3 else f'{value:.3g}'
+
+
+def _duration(seconds: float) -> str:
+  minutes, second = divmod(round(seconds), 60)
+  hours, minute = divmod(minutes, 60)
+  return f'{hours}:{minute:02d}:{second:02d}'
+
+
+def _version() -> str:
+  try:
+    return importlib.metadata.version('muzero_jax')
+  except importlib.metadata.PackageNotFoundError:
+    return '(not installed)'

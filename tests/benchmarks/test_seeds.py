@@ -1,0 +1,127 @@
+"""Several agents side by side: what they share, and what they do not."""
+
+import json
+
+import helpers
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tiny_run
+
+from muzero_jax import agent, search, train
+from muzero_jax.drivers import anakin
+from muzero_jax.evaluation import report
+
+NUM_AGENTS, NUM_ROOTS = 3, 4
+
+
+@pytest.mark.parametrize('policy', ['gumbel', 'muzero'])
+def test_a_vmapped_search_is_that_of_each_agent(policy):
+  model = helpers.tiny_model(3)
+  run = search.make_search(
+    model, helpers.TRANSFORM, helpers.TRANSFORM, policy=policy,
+    num_simulations=4, noise=False,
+  )
+  observation = jax.random.normal(
+    jax.random.key(0), (NUM_AGENTS, NUM_ROOTS, 5)
+  )
+  keys = jax.random.split(jax.random.key(1), NUM_AGENTS)
+  params = jax.vmap(
+    lambda key: helpers.random_params(model.init(key, observation[0]), key)
+  )(keys)
+  legal = jnp.ones((NUM_AGENTS, NUM_ROOTS, 3), bool).at[1, 2, 0].set(False)
+  found = jax.jit(jax.vmap(run, in_axes=(0, 0, 0, 0, None)))(
+    params, keys, observation, legal, 0.0
+  )
+  single = jax.jit(run)
+  for i in range(NUM_AGENTS):
+    wanted = single(
+      jax.tree.map(lambda x, i=i: x[i], params), keys[i], observation[i],
+      legal[i], 0.0,
+    )
+    np.testing.assert_array_equal(found.action[i], wanted.action)
+    for one, other in zip(*map(jax.tree.leaves, (found[1:], wanted[1:]))):
+      np.testing.assert_allclose(one[i], other, rtol=1e-5, atol=1e-5)
+  # The agents differ, or nothing would have been tested.
+  assert not np.allclose(found.value[0], found.value[1])
+
+
+def test_noise_differs_between_agents_of_the_same_parameters():
+  model = helpers.tiny_model(8)
+  run = search.make_search(
+    model, helpers.TRANSFORM, helpers.TRANSFORM, num_simulations=2,
+    max_considered_actions=2,
+  )
+  observation = jnp.zeros((2, 64, 5))
+  params = model.init(jax.random.key(0), observation[0])
+  found = jax.vmap(run, in_axes=(None, 0, 0, None))(
+    params, jax.random.split(jax.random.key(1)), observation,
+    jnp.ones((64, 8), bool),
+  )
+  assert (found.action[0] != found.action[1]).mean() > 0.5
+
+
+def test_agents_of_a_driver_learn_apart():
+  config = tiny_run.config(num_seeds=2, reanalyse_fraction=0.5)
+  env = helpers.counting_env(config.num_envs)
+  driver = anakin.make_anakin(
+    config, env, rows_per_env=config.capacity_rows_per_env
+  )
+  state = driver.init(jax.random.key(0))
+  first = jax.tree.map(np.asarray, state.learner.params)
+  while True:
+    state, metrics = driver.step(state)
+    if metrics.has_learnt.all():
+      break
+  assert metrics.num_steps.shape == (2,)
+  assert metrics.learner.value_error_at.shape == (2, config.unroll_steps + 1)
+  assert np.isfinite(metrics.learner.loss).all()
+  kernels = [
+    (np.asarray(new), old) for new, old in zip(
+      jax.tree.leaves(state.learner.params), jax.tree.leaves(first)
+    ) if old.ndim > 2 and old.any()  # Heads start at zero.
+  ]
+  for new, old in kernels:
+    assert not np.array_equal(old[0], old[1])
+    assert not np.array_equal(new[0] - old[0], new[1] - old[1])
+
+
+def test_a_run_of_two_agents(tmp_path, capsys):
+  config = tiny_run.config(
+    num_seeds=2, num_steps=2_000, eval_episodes=4, checkpoint_period=1e9
+  )
+  assert train.run(config, tmp_path) == 0
+  printed = capsys.readouterr().out
+  assert '2 agents side by side' in printed
+  assert '2 agents: mean' in printed
+  rows = [
+    json.loads(line)
+    for line in (tmp_path / 'metrics.jsonl').read_text().splitlines()
+  ]
+  assert any({'return_of_agent/0', 'return_of_agent/1'} <= set(r) for r in rows)
+  result = json.loads((tmp_path / train.EVALUATION_FILE).read_text())
+  assert len(result['agents']) == 2
+  assert result['mean'] == pytest.approx(
+    np.mean([one['mean'] for one in result['agents']])
+  )
+  players = [agent.load(tmp_path, index=i) for i in (0, 1)]
+  pairs = zip(*(jax.tree.leaves(player.params) for player in players))
+  assert any(not np.array_equal(one, other) for one, other in pairs)
+  with pytest.raises(ValueError, match='index=2: the run has 2 agents'):
+    agent.load(tmp_path, index=2)
+
+
+def test_confidence_is_students():
+  found = report.over_agents([dict(mean=x) for x in (1.0, 2.0, 6.0)])
+  assert found['mean'] == 3.0
+  # t(0.975, 2) = 4.3027; the standard error is sqrt(7 / 3).
+  assert found['confidence'] == pytest.approx(4.3027 * (7 / 3) ** 0.5, rel=1e-4)
+
+
+def test_environments_behind_a_pointer_take_one_agent():
+  env = helpers.counting_env(4)._replace(restorable=False)
+  with pytest.raises(ValueError, match='num_seeds=2: .* one agent at a time'):
+    anakin.make_anakin(
+      tiny_run.config(num_seeds=2, num_envs=4), env, rows_per_env=64
+    )
