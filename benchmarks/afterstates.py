@@ -23,6 +23,7 @@ import numpy as np
 from benchmarks import common
 from muzero_jax import agent as agent_lib
 from muzero_jax.agent import Agent, AgentState
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array, Environment, Params, TimeStep
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'afterstates.json'
@@ -206,7 +207,7 @@ def run(
     or config.family == 'gymnasium'
   ):
     # What is cut off has a value beyond its end, which no return holds.
-    raise ValueError(
+    raise UserError(
       f'workdir = {str(workdir)!r}: {config.family} environment {spec.name} '
       f'has {spec.num_players} players, a limit of {spec.max_episode_steps} '
       f'steps and chance_codes = {config.chance_codes}; allowed are 1 player, '

@@ -16,6 +16,7 @@ import pathlib
 import sys
 
 from benchmarks import learning
+from muzero_jax.errors import UserError
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -30,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
   path = args.results / f'{args.name}.json'
   try:
     if path.parent != args.results:
-      raise ValueError(f'--name={args.name}: must be a name, without folders')
+      raise UserError(f'--name={args.name}: must be a name, without folders')
     runs = [learning.read_run(workdir) for workdir in args.workdir]
     record = learning.make_record(runs, note=args.note)
     ladders = [

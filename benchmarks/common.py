@@ -17,6 +17,7 @@ from muzero_jax import envs
 from muzero_jax.config import Config
 from muzero_jax.drivers import anakin
 from muzero_jax.drivers import iteration as iteration_lib
+from muzero_jax.errors import UserError
 from muzero_jax.types import HostEnvironment
 
 PACKAGES = ('jax', 'jaxlib', 'flax', 'mctx', 'optax', 'numpy')
@@ -84,7 +85,7 @@ def iteration(config: Config) -> Iteration:
   env: Any = envs.make(config)
   if isinstance(env, HostEnvironment):
     env.close()
-    raise ValueError(
+    raise UserError(
       f'env_id: {env.spec.name} is stepped by the host; allowed are '
       'environments that run in JAX')
   driver = anakin.make_anakin(

@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from muzero_jax.errors import UserError
+
 COLUMNS, ROWS = 7, 6
 _HEIGHT = ROWS + 1
 _COLUMN = [((1 << ROWS) - 1) << (_HEIGHT * c) for c in range(COLUMNS)]
@@ -46,10 +48,10 @@ def from_moves(columns: Sequence[int]) -> Position:
   position = Position(0, 0)
   for i, column in enumerate(columns):
     if _has_won(position.mine ^ position.mask):
-      raise ValueError(f'move {i}: the game is over before it')
+      raise UserError(f'move {i}: the game is over before it')
     if not (0 <= column < COLUMNS and position.mask & _COLUMN[column]
             != _COLUMN[column]):
-      raise ValueError(f'move {i}: column {column} is full or does not exist')
+      raise UserError(f'move {i}: column {column} is full or does not exist')
     position = play(position, column)
   return position
 
@@ -65,7 +67,7 @@ def from_observation(observation: np.ndarray) -> Position:
   """
   stones = np.asarray(observation, bool)
   if stones.shape != (ROWS, COLUMNS, 2):
-    raise ValueError(
+    raise UserError(
       f'observation has shape {stones.shape}: must be (6, 7, 2)'
     )
   mine, theirs = (
@@ -81,7 +83,7 @@ def from_observation(observation: np.ndarray) -> Position:
   if mine & theirs or floating or (
     theirs.bit_count() - mine.bit_count() not in (0, 1)
   ):
-    raise ValueError('observation: stones float, overlap or are too many')
+    raise UserError('observation: stones float, overlap or are too many')
   return Position(mine, mask)
 
 
@@ -142,7 +144,7 @@ class Solver:
       ('max_entries', max_entries), ('max_nodes', max_nodes)
     ):
       if number is not None and number < 1:
-        raise ValueError(f'{name} = {number}: must be at least 1')
+        raise UserError(f'{name} = {number}: must be at least 1')
     self.num_nodes = 0
     self._max_entries = max_entries
     self._max_nodes = max_nodes

@@ -34,6 +34,7 @@ from benchmarks import common
 from muzero_jax import config as config_lib
 from muzero_jax import envs
 from muzero_jax.drivers import anakin, iteration
+from muzero_jax.errors import RunError
 from muzero_jax.runs import checkpoint
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -158,7 +159,7 @@ def _live_and_die(
     process.wait()
   text = log.read_text(encoding='utf-8')
   if ended:
-    raise RuntimeError(f'the run ended before it was killed:\n{text}')
+    raise RunError(f'the run ended before it was killed:\n{text}')
   return text
 
 

@@ -41,6 +41,7 @@ from benchmarks import common
 from muzero_jax import config as config_lib
 from muzero_jax import train
 from muzero_jax.config import Config, command_line, presets
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import tournament
 from muzero_jax.runs import metrics, run_dir
 
@@ -121,7 +122,7 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
   config = run_dir.read_config(workdir)
   path = workdir / train.EVALUATION_FILE
   if not path.exists():
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir} has no {path.name}: the run must come to its end, '
       'with eval_episodes of at least 1'
     )
@@ -134,11 +135,11 @@ def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
   except (
     OSError, ValueError, TypeError, LookupError, AttributeError
   ) as error:
-    raise ValueError(
+    raise UserError(
       f'{path}: not what an evaluation writes ({error!r})') from error
   log = [row for row in metrics.read_metrics(workdir) if 'updates' in row]
   if not log or log[-1]['step'] != step:
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir}: {path.name} is of step {step:,}, but '
       f'the run went to step {log[-1]["step"] if log else 0:,}'
     )
@@ -184,14 +185,14 @@ def read_ladder(
     complete = all(name in found for name in (
       'anchor', 'matches', 'num_simulations'))
   except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
-    raise ValueError(
+    raise UserError(
       f'{path}: not what experiments.ladder writes ({error!r})') from error
   if not complete or told != environment:
-    raise ValueError(
+    raise UserError(
       f'{path}: a ladder of {told}, not a whole one of {environment}')
   end = list(metrics.read_metrics(workdir))[-1]['step']
   if last != end:
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir}: {path.name} goes to step {last:,}, the run to step '
       f'{end:,}: run experiments.ladder again')
   return dict(command=' '.join(words), **found)
@@ -232,7 +233,7 @@ def make_record(
       if name != 'seed' and name not in _BOOKKEEPING
     ]
     if names:
-      raise ValueError(
+      raise UserError(
         'the runs are of different configuration: ' + ', '.join(
           f'{name} is {getattr(first, name)!r} and {getattr(config, name)!r}'
           for name in names
@@ -240,7 +241,7 @@ def make_record(
       )
   chosen = [config.seed for config, _ in runs]
   if len(set(chosen)) < len(chosen):
-    raise ValueError(
+    raise UserError(
       f'seeds {", ".join(map(str, chosen))}: every run needs another seed'
     )
   rows = [row for _, agents in runs for row in agents]
@@ -272,7 +273,7 @@ def store(path: pathlib.Path, record: dict[str, Any]) -> None:
   if path.exists():
     there = json.loads(path.read_text(encoding='utf-8')).get('environment')
     if there != record['environment']:
-      raise ValueError(
+      raise UserError(
         f'{path.name} holds {there or "something else"}, not '
         f'{record["environment"]}: choose another --name'
       )
@@ -280,7 +281,7 @@ def store(path: pathlib.Path, record: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(record, indent=1) + '\n', encoding='utf-8')
   except OSError as error:
-    raise ValueError(f'{path} cannot be written: {error.strerror}') from None
+    raise UserError(f'{path} cannot be written: {error.strerror}') from None
 
 
 def fingerprint(config: Config) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 from absl import flags as absl_flags
 
 from muzero_jax.config import Config, command_line
+from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'scaling.json'
@@ -30,10 +31,10 @@ _LARGEST = absl_flags.DEFINE_integer(
 def main(arguments: command_line.Arguments) -> int:
   base = run_dir.resolve(*arguments)
   if base.num_seeds > 1:
-    raise ValueError(
+    raise UserError(
       f'num_seeds={base.num_seeds}: one agent is timed; allowed is 1')
   if base.num_devices > 1:
-    raise ValueError(
+    raise UserError(
       f'num_devices={base.num_devices}: one device is timed; allowed are 0 and '
       '1')
   # Imported late: a mistake in the flags is told before jax is loaded.

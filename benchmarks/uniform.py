@@ -12,6 +12,7 @@ import pathlib
 from typing import Any
 
 from muzero_jax.config import command_line
+from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'uniform.json'
@@ -47,11 +48,11 @@ def check(env: Any) -> None:
   spec = env.spec
   if isinstance(env, HostEnvironment):
     env.close()
-    raise ValueError(
+    raise UserError(
       f'env_id: {spec.name} is stepped by the host; allowed are environments '
       'that run in JAX')
   if spec.num_players != 1 or not spec.max_episode_steps:
-    raise ValueError(
+    raise UserError(
       f'env_id: {spec.name} has {spec.num_players} players and a limit of '
       f'{spec.max_episode_steps} steps; allowed are 1 player and a limit above '
       '0')

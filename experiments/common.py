@@ -3,6 +3,7 @@
 import os
 
 from muzero_jax.config import command_line
+from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
 
 
@@ -18,7 +19,7 @@ def main(families: tuple[str, ...], preset: str) -> None:
   def train(arguments: command_line.Arguments) -> int:
     config = run_dir.resolve(*arguments)
     if config.family not in families:
-      raise ValueError(
+      raise UserError(
         f'family = {config.family!r} is not one of {", ".join(families)}, '
         'which this script is for'
       )

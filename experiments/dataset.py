@@ -6,6 +6,7 @@ python -m experiments.dataset --workdir=runs/x --output=runs/x_data
 from absl import flags as absl_flags
 
 from muzero_jax.config import command_line
+from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
 
 _OUTPUT = absl_flags.DEFINE_string(
@@ -16,13 +17,14 @@ _INDEX = absl_flags.DEFINE_integer(
 
 def main(arguments: command_line.Arguments) -> int:
   if not _OUTPUT.value:
-    raise ValueError('--output is needed: the directory of the dataset')
+    raise UserError('--output is needed: the directory of the dataset')
   run_dir.read_config(arguments.workdir)
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax.replay import dataset
   from muzero_jax.runs import dataset_export
 
-  data = dataset_export.export(arguments.workdir, _OUTPUT.value, index=_INDEX.value)
+  data = dataset_export.export(
+    arguments.workdir, _OUTPUT.value, index=_INDEX.value)
   print(f'wrote {_OUTPUT.value}: {dataset.describe(data)}')
   return 0
 

@@ -12,6 +12,7 @@ __all__ = [
   'targets',
   'losses',
   'files',
+  'errors',
   'config',
   'envs',
   'networks',

@@ -15,6 +15,7 @@ import numpy as np
 from muzero_jax import envs
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
+from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 from muzero_jax.search import Search
@@ -151,14 +152,14 @@ class Agent:
       where actions are continuous, in the environment's units.
 
     Raises:
-      ValueError: if a shape or a value does not fit the environment's.
+      UserError: if a shape or a value does not fit the environment's.
     """
     observation = _observation(observation, self.spec)
     single = observation.shape == tuple(self.spec.observation_shape)
     if single:
       observation = observation[None]
     if observation.shape[1:] != tuple(self.spec.observation_shape):
-      raise ValueError(
+      raise UserError(
         f'observation has shape {observation.shape}: must be '
         f'{self.spec.observation_shape} or that behind a batch axis'
       )
@@ -167,12 +168,12 @@ class Agent:
       'legal_actions', legal_actions, (num_envs, self.spec.num_actions), True
     )
     if not legal.any(axis=-1).all():
-      raise ValueError('legal_actions leaves an episode no action')
+      raise UserError('legal_actions leaves an episode no action')
     opens = self._batch('is_first', is_first, (num_envs,), self._state is None)
     if self._state is None:
       self._state = self.init_state(num_envs)
     elif self._state.action.shape[0] != num_envs:
-      raise ValueError(
+      raise UserError(
         f'observation holds {num_envs} episodes: the agent is playing '
         f'{self._state.action.shape[0]}; call reset() first'
       )
@@ -191,7 +192,7 @@ class Agent:
       return np.full(shape, default)
     value = np.asarray(value, bool)
     if value.shape != shape and (1, *value.shape) != shape:
-      raise ValueError(f'{name} has shape {value.shape}: must be {shape}')
+      raise UserError(f'{name} has shape {value.shape}: must be {shape}')
     return value.reshape(shape)
 
 
@@ -199,18 +200,18 @@ def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
   """Returns an observation in the environment's dtype.
 
   Raises:
-    ValueError: if that would change it, or it is not finite.
+    UserError: if that would change it, or it is not finite.
   """
   given = np.asarray(observation)
   dtype = np.dtype(spec.observation_dtype)
   if np.issubdtype(dtype, np.floating):
     if not np.isfinite(given).all():
-      raise ValueError('observation holds numbers that are not finite')
+      raise UserError('observation holds numbers that are not finite')
     return given.astype(dtype)
   # Frames scaled to [0, 1] would become black without a word.
   converted = given.astype(dtype)
   if given.dtype != dtype and not np.array_equal(converted, given):
-    raise ValueError(
+    raise UserError(
       f'observation of {given.dtype} holds numbers that are no {dtype}, which '
       f'is what {spec.name} observes'
     )
@@ -233,18 +234,18 @@ def load(
     make_env: as it was given to `train.run`.
 
   Raises:
-    ValueError: if the directory holds no run, no checkpoint, no such snapshot
+    UserError: if the directory holds no run, no checkpoint, no such snapshot
       or no such agent.
   """
   config = run_dir.read_config(workdir)
   if not 0 <= index < config.num_seeds:
-    raise ValueError(
+    raise UserError(
       f'index={index}: the run has {config.num_seeds} agents, from 0 on'
     )
   # Told before anything is built: some environments take half a minute.
   nothing = f'workdir {workdir} has no checkpoint yet'
   if snapshot is None and not checkpoint.steps(workdir):
-    raise ValueError(nothing)
+    raise UserError(nothing)
   spec = make_env(config, num_envs=1, evaluation=True).spec
   system = build.make_system(config, spec)
   abstract = jax.eval_shape(
@@ -262,7 +263,7 @@ def load(
     part = 'average_params' if config.average_decay else 'params'
     found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
     if found is None:
-      raise ValueError(nothing)
+      raise UserError(nothing)
     step, params = found
   else:
     step = snapshot

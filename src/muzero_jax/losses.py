@@ -12,6 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, ModelOutput, Target
 
@@ -57,10 +58,10 @@ def unroll_weights(unroll_steps: int) -> Array:
     [K+1] weights.
 
   Raises:
-    ValueError: `unroll_steps` is below 1.
+    UserError: `unroll_steps` is below 1.
   """
   if unroll_steps < 1:
-    raise ValueError(
+    raise UserError(
       f'unroll_steps={unroll_steps}: allowed are integers >= 1.')
   return jnp.full(unroll_steps + 1, 1.0 / unroll_steps).at[0].set(1.0)
 

@@ -13,6 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array, Sequence, Target
 
 _VALUE_TARGETS = ('n_step', 'td_lambda', 'monte_carlo')
@@ -221,7 +222,7 @@ def make_targets(
     A `Target`; every masked entry is finite (0).
 
   Raises:
-    ValueError: an argument is outside its range, or L is not K + 1 + n.
+    UserError: an argument is outside its range, or L is not K + 1 + n.
   """
   num_rows = sequence.reward.shape[0]
   _check_arguments(
@@ -371,17 +372,17 @@ def _check_arguments(
   value_target: str,
   td_lambda: float,
 ) -> None:
-  """Raises ValueError if an argument of `make_targets` is out of range."""
+  """Raises UserError if an argument of `make_targets` is out of range."""
   for name, number in (('unroll_steps', unroll_steps), ('td_steps', td_steps)):
     if number < 1:
-      raise ValueError(f'{name}={number}: allowed are integers >= 1.')
+      raise UserError(f'{name}={number}: allowed are integers >= 1.')
   if num_rows != unroll_steps + 1 + td_steps:
-    raise ValueError(
+    raise UserError(
       f'sequence has {num_rows} rows: allowed is unroll_steps + 1 + td_steps '
       f'= {unroll_steps + 1 + td_steps}.')
   for name, share in (('discount', discount), ('td_lambda', td_lambda)):
     if not 0.0 <= share <= 1.0:
-      raise ValueError(f'{name}={share}: allowed are values in [0, 1].')
+      raise UserError(f'{name}={share}: allowed are values in [0, 1].')
   if value_target not in _VALUE_TARGETS:
-    raise ValueError(
+    raise UserError(
       f'value_target={value_target!r}: allowed are {_VALUE_TARGETS}.')

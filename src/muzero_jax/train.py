@@ -18,6 +18,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build, choose, iteration, memory_check, offline
 from muzero_jax.drivers.choose import AnyDriver
 from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.errors import NotFiniteError, RunError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
 from muzero_jax.replay import dataset, ring
@@ -68,10 +69,10 @@ def run(
     The exit status: 0, or 128 + the signal that stopped the run.
 
   Raises:
-    ValueError: if sizes do not fit together or into memory, or the directory
+    UserError: if sizes do not fit together or into memory, or the directory
       is in use or belongs to another configuration; nothing was written then.
-    FloatingPointError: if losses, observations or rewards are not finite.
-    RuntimeError: if a checkpoint cannot be written, or environments of the
+    NotFiniteError: if losses, observations or rewards are not finite.
+    RunError: if a checkpoint cannot be written, or environments of the
       host fail.
   """
   if config.dataset:
@@ -340,14 +341,14 @@ def _check_finite(metrics: IterationMetrics) -> None:
   if metrics.rollout is not None and metrics.rollout.num_bad.any():
     _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
   if (metrics.skips_in_a_row >= learner_state.MAX_SKIPS).any():
-    raise FloatingPointError(
+    raise NotFiniteError(
       f'step {step}: {learner_state.MAX_SKIPS} updates in a row had a loss or '
       'gradient that is not finite; the last checkpoint is untouched'
     )
 
 
 def _refuse_rows(step: int, num_bad: int) -> None:
-  raise FloatingPointError(
+  raise NotFiniteError(
     f'step {step}: {num_bad} rows of the environment hold observations or '
     'rewards that are not finite; the last checkpoint is untouched'
   )
@@ -363,9 +364,9 @@ def _save(
   """Saves all that can be restored, and says so when it is done.
 
   Raises:
-    FloatingPointError: the rows that the actors stand at are not finite; the
+    NotFiniteError: the rows that the actors stand at are not finite; the
       iteration has not looked at them yet.
-    RuntimeError: the disk refuses.
+    RunError: the disk refuses.
   """
   start = time.monotonic()
   step = _least(state.num_steps)
@@ -377,7 +378,7 @@ def _save(
   try:
     checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
   except OSError as error:
-    raise RuntimeError(
+    raise RunError(
       f'step {step}: the checkpoint cannot be written: {error}'
     ) from error
   progress.note(
@@ -402,13 +403,13 @@ def _save_snapshot(
   """Saves the parameters to play with.
 
   Raises:
-    RuntimeError: the disk refuses.
+    RunError: the disk refuses.
   """
   try:
     params = learner_state.final_params(state.learner)
     is_new = policy_checkpoints.save(workdir, step, params)
   except OSError as error:
-    raise RuntimeError(
+    raise RunError(
       f'step {step}: the snapshot cannot be written: {error}'
     ) from error
   if is_new:

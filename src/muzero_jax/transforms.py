@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import rlax
 
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array
 
 
@@ -103,15 +104,15 @@ def categorical(
     A `Transform` with D = num_bins.
 
   Raises:
-    ValueError: an argument is outside its range.
+    UserError: an argument is outside its range.
   """
   if num_bins < 3 or num_bins % 2 == 0:
-    raise ValueError(f'num_bins={num_bins}: allowed are odd numbers >= 3.')
+    raise UserError(f'num_bins={num_bins}: allowed are odd numbers >= 3.')
   if not 0.0 < max_value < float('inf'):
-    raise ValueError(f'max_value={max_value}: allowed are finite values > 0.')
+    raise UserError(f'max_value={max_value}: allowed are finite values > 0.')
   _check_epsilon(epsilon)
   if mean_of not in ('transformed', 'scalar'):
-    raise ValueError(
+    raise UserError(
       f"mean_of={mean_of!r}: allowed are 'transformed' and 'scalar'.")
   half = num_bins // 2
   bins: dict[str, Any] = dict(
@@ -144,7 +145,7 @@ def scalar(epsilon: float = 1e-3, transformed: bool = True) -> Transform:
     A `Transform` with D = 1.
 
   Raises:
-    ValueError: an argument is outside its range.
+    UserError: an argument is outside its range.
   """
   _check_epsilon(epsilon)
   return Transform(
@@ -162,7 +163,7 @@ def scalar(epsilon: float = 1e-3, transformed: bool = True) -> Transform:
 
 def _check_epsilon(epsilon: float) -> None:
   if not 0.0 <= epsilon <= 1.0:
-    raise ValueError(f'epsilon={epsilon}: allowed are values in [0, 1].')
+    raise UserError(f'epsilon={epsilon}: allowed are values in [0, 1].')
 
 
 def _two_hot(

@@ -102,7 +102,8 @@ def test_an_environment_that_hangs_while_it_is_made():
     released.wait(30)
     return env.host()
 
-  with pytest.raises(host_worker.WorkerError, match='making it has not come back'):
+  with pytest.raises(
+      host_worker.WorkerError, match='making it has not come back'):
     host_worker.Worker(make, num_envs=2, name='actor 7', timeout=0.1)
   released.set()
   wait_for(lambda: env.is_closed and num_threads() == 0)
@@ -111,6 +112,7 @@ def test_an_environment_that_hangs_while_it_is_made():
 def test_environments_of_another_number():
   _, guard = worker()
   guard._num_envs = 3
-  with pytest.raises(host_worker.WorkerError, match=r'\[2, 3\], expected .*\[3, 3'):
+  with pytest.raises(
+      host_worker.WorkerError, match=r'\[2, 3\], expected .*\[3, 3'):
     guard.reset(0)
   guard.close()

@@ -43,7 +43,8 @@ def test_the_command_of_a_record_trains_what_was_recorded(name, monkeypatch):
   values = absl_flags.FlagValues()
   command_line.define(flag_values=values)
   words = RESULTS[name]['command'].split()[3:]
-  arguments = command_line.parse(['', *words, '--workdir=x'], flag_values=values)
+  arguments = command_line.parse(
+    ['', *words, '--workdir=x'], flag_values=values)
   config = dataclasses.replace(arguments.base, **arguments.given)
   assert learning.fingerprint(config) == RESULTS[name]['fingerprint']
 

@@ -147,8 +147,9 @@ def test_commands_name_what_exists(words, monkeypatch):
 def test_flags_are_named_as_they_are():
   for name in _DOCUMENTS:
     for flag in re.findall(r'`--([a-z_]+)', _read(name)):
-      assert flag in {*command_line.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
-                      'help', 'opening_moves'}, f'{name}: --{flag}'
+      assert flag in {
+        *command_line.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
+        'help', 'opening_moves'}, f'{name}: --{flag}'
 
 
 def test_make_targets_and_extras_exist():

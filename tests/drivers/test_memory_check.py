@@ -41,9 +41,11 @@ def test_the_second_ring_counts_too(monkeypatch):
   second = reanalyse_buffer.num_bytes(CARTPOLE, plan, 1)
   assert second > 100 * ROW_BYTES
   needed = 1024 * ROW_BYTES + 4 + second
-  monkeypatch.setattr(memory_check, 'free_bytes', lambda: int(needed / 0.8) + 10)
+  monkeypatch.setattr(
+    memory_check, 'free_bytes', lambda: int(needed / 0.8) + 10)
   memory_check.check_replay(config, CARTPOLE)
-  monkeypatch.setattr(memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
+  monkeypatch.setattr(
+    memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
   with pytest.raises(ValueError, match='replay_capacity = 1024'):
     memory_check.check_replay(config, CARTPOLE)
 
@@ -54,11 +56,13 @@ def test_a_dataset_is_counted(monkeypatch):
   config = tiny_run.config(dataset='d', num_seeds=2)
   # One more action than CartPole has; the priorities of two agents.
   needed = 40 * 8 * (ROW_BYTES + 4 + 1 + 4)
-  monkeypatch.setattr(memory_check, 'free_bytes', lambda: int(needed / 0.8) + 10)
+  monkeypatch.setattr(
+    memory_check, 'free_bytes', lambda: int(needed / 0.8) + 10)
   assert re.fullmatch(
     'the dataset takes 0.00 GB of 0.00 GB free',
     memory_check.check_dataset(config, data))
-  monkeypatch.setattr(memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
+  monkeypatch.setattr(
+    memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
   with pytest.raises(ValueError, match="dataset = 'd': its rows would take"):
     memory_check.check_dataset(config, data)
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: None)

@@ -72,7 +72,8 @@ def test_an_evaluation_is_reported_as_of_any_environment():
 
 def test_a_hang_or_an_error_ends_it():
   made, player = make_agent([(3, 'raise')])
-  with pytest.raises(host_worker.WorkerError, match='evaluation: step raised Key'):
+  with pytest.raises(
+      host_worker.WorkerError, match='evaluation: step raised Key'):
     report_lib.report(player, num_episodes=4)
   assert made.made[0].is_closed
 

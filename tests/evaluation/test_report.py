@@ -145,7 +145,8 @@ def test_two_players_meet_every_opponent_with_both_colours():
     report_lib.report(player, num_episodes=7)
   # All are looked at before the first is played.
   with pytest.raises(ValueError, match="opponent = 'mcts:x': simulations"):
-    report_lib.report(player, num_episodes=2, opponent_names=['random', 'mcts:x'])
+    report_lib.report(
+      player, num_episodes=2, opponent_names=['random', 'mcts:x'])
   with pytest.raises(ValueError, match='random,one_ply: .* has one player'):
     report_lib.report(
       _like_atari('pong'), num_episodes=3, opponent_names=['random', 'one_ply'])

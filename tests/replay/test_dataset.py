@@ -31,7 +31,8 @@ def change_facts(directory, **changes):
 
 def test_what_is_saved_is_loaded(saved):
   directory, rows = saved
-  names = {f'{name}.npy' for name in dataset_validation.COLUMNS} | {'dataset.json'}
+  columns = dataset_validation.COLUMNS
+  names = {f'{name}.npy' for name in columns} | {'dataset.json'}
   assert {path.name for path in directory.iterdir()} == names
   assert [path.name for path in directory.parent.iterdir()] == ['data']
   loaded = dataset.load(directory)

@@ -45,7 +45,8 @@ def plan_of(rows_per_env, **changes):
   (dict(group_rows=1, capacity=1000), (6, 1, 20, 2, 3, 4, 8)),
 ])
 def test_plans(changes, expected):
-  assert plan_of(**{'rows_per_env': 16, **changes}) == reanalyse_buffer.Plan(*expected)
+  plan = plan_of(**{'rows_per_env': 16, **changes})
+  assert plan == reanalyse_buffer.Plan(*expected)
 
 
 def fake_search(params, rng_key, observation, legal_actions):

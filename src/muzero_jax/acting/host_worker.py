@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from muzero_jax.envs import base
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.types import HostEnvironment, TimeStep
 
 
-class WorkerError(RuntimeError):
+class WorkerError(RunError):
   """An environment raised, hung or returned what is no row; says which."""
 
 
@@ -140,15 +141,15 @@ def _serve(requests: Any, answers: Any) -> None:
 def _check(
   env: HostEnvironment, row: Any, num_envs: int, was_last: Any
 ) -> None:
-  """Raises ValueError unless a row [B] keeps the contract."""
+  """Raises UserError unless a row [B] keeps the contract."""
   name = env.spec.name
   base.check_shapes(env.spec, row, (num_envs,))
   if (row.is_first != was_last).any():
-    raise ValueError(f'{name}: is_first must follow is_last and nothing else')
+    raise UserError(f'{name}: is_first must follow is_last and nothing else')
   if (~row.is_last[row.discount == 0]).any():
-    raise ValueError(f'{name}: discount 0 must come with is_last')
+    raise UserError(f'{name}: discount 0 must come with is_last')
   numbers = [row.reward]
   if np.issubdtype(row.observation.dtype, np.floating):
     numbers.append(row.observation)
   if not all(np.isfinite(x).all() for x in numbers):
-    raise ValueError(f'{name}: an observation or a reward is not finite')
+    raise UserError(f'{name}: an observation or a reward is not finite')

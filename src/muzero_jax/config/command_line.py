@@ -7,7 +7,6 @@ it, and whatever else is slow, inside their `main`.
 
 import sys
 import textwrap
-import traceback
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -15,7 +14,9 @@ from typing import Any, NamedTuple
 from absl import flags
 
 from muzero_jax import config as config_lib
+from muzero_jax import errors
 from muzero_jax.config import Config, presets
+from muzero_jax.errors import UserError
 
 _bases: weakref.WeakKeyDictionary[flags.FlagValues, Config] = (
   weakref.WeakKeyDictionary())
@@ -85,7 +86,7 @@ def parse(
     flag_values: where `define` or `define_workdir` put the flags.
 
   Raises:
-    ValueError: one line that names the flag, its value and what is allowed.
+    UserError: one line that names the flag, its value and what is allowed.
   """
   argv = list(sys.argv if argv is None else argv)
   _read(argv, flag_values)
@@ -100,7 +101,7 @@ def parse(
       base = config_lib.from_preset(preset)
   workdir = flag_values['workdir'].value
   if not workdir:
-    raise ValueError('--workdir is needed: the directory of the run')
+    raise UserError('--workdir is needed: the directory of the run')
   return Arguments(workdir, given, base, preset)
 
 
@@ -112,11 +113,9 @@ def run(
 ) -> None:
   """Parses, calls `main` and exits with what it returns.
 
-  A ValueError that this project raised on purpose, while parsing or in
-  `main`, becomes one line on stderr and exit status 2; so does a
-  RuntimeError or FloatingPointError, which end a run that was started
-  rightly, with status 1, and an ImportError, which says what to install. Any
-  other exception keeps its traceback: it is a defect, not a user's mistake.
+  An `errors.Error`, while parsing or in `main`, becomes one line on stderr and
+  its own exit status. Every other exception keeps its traceback: it is a
+  defect, not a user's mistake.
   """
   argv = list(sys.argv if argv is None else argv)
   try:
@@ -125,13 +124,9 @@ def run(
       sys.exit(0)
     arguments = parse(argv, flag_values=flag_values)
     status = main(arguments)
-  except (
-    ValueError, RuntimeError, FloatingPointError, ImportError
-  ) as error:
-    if not _on_purpose(error):
-      raise
+  except errors.Error as error:
     print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
-    sys.exit(2 if isinstance(error, ValueError) else 1)
+    sys.exit(error.exit_status)
   sys.exit(status)
 
 
@@ -174,24 +169,24 @@ def _number(text: str) -> float:
 def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
   """Parses; every refusal of absl's becomes one ValueError."""
   if {'--flagfile=', '-flagfile='} & set(argv):
-    raise ValueError('--flagfile= names no file')
+    raise UserError('--flagfile= names no file')
   try:
     rest = flag_values(argv)
   except flags.UnrecognizedFlagError as error:
-    raise ValueError(_unknown(error.flagname, flag_values)) from None
+    raise UserError(_unknown(error.flagname, flag_values)) from None
   except flags.IllegalFlagValueError as error:
-    raise ValueError(_illegal(str(error))) from None
+    raise UserError(_illegal(str(error))) from None
   except flags.Error as error:
     message = str(error).replace('ERROR:: Unable to open flagfile: ', '')
     if isinstance(error, flags.CantOpenFlagFileError):
       message = f'flagfile cannot be read: {message.split("] ")[-1]}'
-    raise ValueError(message) from None
+    raise UserError(message) from None
   except (UnicodeDecodeError, IsADirectoryError) as error:
-    raise ValueError(f'flagfile cannot be read: {error}') from None
+    raise UserError(f'flagfile cannot be read: {error}') from None
   except ValueError as error:
-    raise ValueError(str(error)) from None
+    raise UserError(str(error)) from None
   if len(rest) > 1:
-    raise ValueError(
+    raise UserError(
       f'unexpected argument {rest[1]!r}: flags are --name=value, and comments '
       'in flagfiles start with # in the first column')
 
@@ -212,22 +207,6 @@ def _illegal(message: str) -> str:
   if why.startswith(f'{name} = '):
     return why
   return f'{name} = {value!r} is not {config_lib.allowed(name)}'
-
-
-def _on_purpose(error: Exception) -> bool:
-  """True where a `raise` statement of this project made `error`.
-
-  jax hides its own frames, so that the innermost frame alone would blame a
-  shape error on the line that called it.
-  """
-  frames = list(traceback.walk_tb(error.__traceback__))
-  frame, _ = frames[-1]
-  package = str(frame.f_globals.get('__name__', '')).split('.')[0]
-  ours = ('muzero_jax', 'experiments', 'benchmarks', '__main__')
-  if package not in ours:
-    return False
-  line = traceback.extract_tb(error.__traceback__)[-1].line or ''
-  return line.startswith('raise')
 
 
 def _help(program: str, flag_values: flags.FlagValues) -> str:

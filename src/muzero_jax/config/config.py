@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from muzero_jax.config import presets, validation
+from muzero_jax.errors import UserError
 
 
 def _field(
@@ -42,7 +43,7 @@ class Config:
   tuples are converted.
 
   Raises:
-    ValueError: names the field, its value and what is allowed.
+    UserError: names the field, its value and what is allowed.
   """
 
   # Environment.
@@ -419,7 +420,7 @@ def check(name: str, value: Any) -> Any:
   """Returns `value` in the type of field `name`.
 
   Raises:
-    ValueError: names the field, its value and what is allowed.
+    UserError: names the field, its value and what is allowed.
   """
   field = FIELDS[name]
   try:
@@ -450,10 +451,10 @@ def from_preset(name: str, **overrides: Any) -> Config:
   """Returns the Config of a preset, with some of its fields replaced.
 
   Raises:
-    ValueError: no such preset or field, or a value that is not allowed.
+    UserError: no such preset or field, or a value that is not allowed.
   """
   if name not in presets.PRESETS:
-    raise ValueError(
+    raise UserError(
       f'preset = {name!r} is not one of {", ".join(presets.PRESETS)}'
       + nearest(name, presets.PRESETS))
   return from_fields({**presets.PRESETS[name], **overrides})
@@ -463,11 +464,11 @@ def from_fields(fields: Mapping[str, Any]) -> Config:
   """Returns a Config with these fields, the others at their defaults.
 
   Raises:
-    ValueError: an unknown field, with the nearest name, or a bad value.
+    UserError: an unknown field, with the nearest name, or a bad value.
   """
   for name in fields:
     if name not in FIELDS:
-      raise ValueError(f'there is no field {name!r}' + nearest(name, FIELDS))
+      raise UserError(f'there is no field {name!r}' + nearest(name, FIELDS))
   return Config(**fields)
 
 
@@ -480,14 +481,14 @@ def from_json(text: str) -> Config:
   """Returns the Config that `to_json` wrote; absent fields take defaults.
 
   Raises:
-    ValueError: not a JSON object, an unknown field or a bad value.
+    UserError: not a JSON object, an unknown field or a bad value.
   """
   try:
     fields = json.loads(text)
   except ValueError as error:
-    raise ValueError(f'not a configuration: {error}') from None
+    raise UserError(f'not a configuration: {error}') from None
   if not isinstance(fields, dict):
-    raise ValueError('not a configuration: a JSON object is needed')
+    raise UserError('not a configuration: a JSON object is needed')
   return from_fields(fields)
 
 
@@ -530,7 +531,7 @@ def _number(value: float) -> str:
   return str(int(value)) if value == int(value) else str(value)
 
 
-def _refusal(name: str, value: Any) -> ValueError:
+def _refusal(name: str, value: Any) -> UserError:
   known = FIELDS[name].metadata['choices']
   hint = nearest(value, known) if known and isinstance(value, str) else ''
-  return ValueError(f'{name} = {value!r} is not {allowed(name)}{hint}')
+  return UserError(f'{name} = {value!r} is not {allowed(name)}{hint}')

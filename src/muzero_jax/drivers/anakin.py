@@ -17,6 +17,7 @@ from muzero_jax.acting.actor import ActorState
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration
 from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.replay import ring
@@ -59,12 +60,12 @@ def make_anakin(
     rows_per_env: capacity of the replay, a multiple of the rollout length.
 
   Raises:
-    ValueError: if the network does not fit the environment, or several seeds
+    UserError: if the network does not fit the environment, or several seeds
       are wanted of an environment that only one program can drive.
   """
   many = config.num_seeds > 1
   if many and not env.restorable:
-    raise ValueError(
+    raise UserError(
       f'num_seeds={config.num_seeds}: family {config.family!r} trains one '
       'agent at a time'
     )
@@ -140,7 +141,8 @@ def make_anakin(
     ))
 
   def abstract() -> TrainState:
-    return iteration.abstract_like(shardings, jax.eval_shape(init, jax.random.key(0)))
+    shapes = jax.eval_shape(init, jax.random.key(0))
+    return iteration.abstract_like(shardings, shapes)
 
   rows = config.num_envs * config.rollout_length
   jitted = jax.jit(step, donate_argnums=0)

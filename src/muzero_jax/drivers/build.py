@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from muzero_jax import search, transforms
 from muzero_jax.config import Config
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, optimiser, symmetry, total_loss
 from muzero_jax.networks import build, distributions, model
 from muzero_jax.networks.distributions import Distribution
@@ -34,7 +35,7 @@ def make_system(config: Config, spec: EnvSpec) -> System:
   """Returns model and transforms for an environment.
 
   Raises:
-    ValueError: if the network does not fit the environment.
+    UserError: if the network does not fit the environment.
   """
   transform = _make_transform(config)
   distribution = _make_distribution(config, spec)
@@ -49,12 +50,12 @@ def _make_distribution(config: Config, spec: EnvSpec) -> Distribution | None:
   """Returns what candidates are drawn from; None in plain MuZero.
 
   Raises:
-    ValueError: continuous actions without candidates, or a policy head that
+    UserError: continuous actions without candidates, or a policy head that
       does not fit.
   """
   if not config.num_sampled_actions:
     if spec.is_continuous:
-      raise ValueError(
+      raise UserError(
         f'num_sampled_actions = 0: the actions of {spec.name} are continuous, '
         'and are searched over as samples alone; give 2 or more')
     return None
@@ -168,11 +169,11 @@ def make_learner(
   """Returns the learner of one device's share of each batch.
 
   Raises:
-    ValueError: values would never be mixed.
+    UserError: values would never be mixed.
   """
   last = total_updates(config)
   if config.mixed_value_age and config.mixed_value_start >= last:
-    raise ValueError(
+    raise UserError(
       f'mixed_value_start = {config.mixed_value_start}: the run ends after '
       f'{last} updates, before mixed_value_age can count; use less')
   rule = optimiser.make(

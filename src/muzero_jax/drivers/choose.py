@@ -14,6 +14,7 @@ from muzero_jax.drivers.anakin import Anakin
 from muzero_jax.drivers.iteration import TrainState
 from muzero_jax.drivers.sebulba import Sebulba
 from muzero_jax.envs import base
+from muzero_jax.errors import UserError
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 AnyDriver = Anakin | Sebulba
@@ -32,13 +33,13 @@ def make(
     probe: one of them, which says where they are stepped.
 
   Raises:
-    ValueError: as the drivers do, or if `config.driver` is the other one.
+    UserError: as the drivers do, or if `config.driver` is the other one.
   """
   rows_per_env = config.capacity_rows_per_env
   is_host = isinstance(probe, HostEnvironment)
   if config.driver == ('anakin' if is_host else 'sebulba'):
     place = 'the host' if is_host else 'JAX'
-    raise ValueError(
+    raise UserError(
       f'driver = {config.driver!r} is not for {probe.spec.name}, an '
       f'environment of {place}; take auto'
     )

@@ -12,6 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.config import Config
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.replay import mixture, ring
@@ -62,17 +63,17 @@ def choose_num_devices(
     num_envs: B where it is not the configuration's; 0 where it is.
 
   Raises:
-    ValueError: if a stated number is not available or does not divide.
+    UserError: if a stated number is not available or does not divide.
   """
   num_envs = num_envs or config.num_envs
   available = len(jax.devices())
   wanted = config.num_devices
   if not restorable and wanted > 1:
-    raise ValueError(
+    raise UserError(
       f'num_devices={wanted}: family {config.family!r} runs on 1 device'
     )
   if wanted > available:
-    raise ValueError(
+    raise UserError(
       f'num_devices={wanted}: this machine has {available}'
     )
 
@@ -80,7 +81,7 @@ def choose_num_devices(
     return num_envs % count == 0 and config.batch_size % count == 0
 
   if wanted and not fits(wanted):
-    raise ValueError(
+    raise UserError(
       f'num_devices={wanted}: must divide num_envs={num_envs} and '
       f'batch_size={config.batch_size}'
     )
@@ -249,7 +250,8 @@ def learn_iteration(
     state.params, stream_key, buffer, stream, state.num_updates, can_learn
   )
   state, (priority, second), metrics = _learn(
-    learn, num_updates, state, mixture.both(buffer, stream), learn_key, can_learn
+    learn, num_updates, state, mixture.both(buffer, stream), learn_key,
+    can_learn,
   )
   stream = stream._replace(ring=stream.ring._replace(priority=second))
   return state, priority, stream, metrics

@@ -7,6 +7,7 @@ import jax
 
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
+from muzero_jax.errors import UserError
 from muzero_jax.replay import reanalyse_buffer, ring
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.types import EnvSpec
@@ -24,7 +25,7 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
     spec: of its environment.
 
   Raises:
-    ValueError: if it cannot fit; nothing was allocated.
+    UserError: if it cannot fit; nothing was allocated.
   """
   needed = config.num_seeds * (
     ring.num_bytes(
@@ -42,7 +43,7 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
   if free is None:
     return line
   if needed > _SHARE * free:
-    raise ValueError(
+    raise UserError(
       f'replay_capacity = {config.replay_capacity}: the replay would take '
       f'{_gigabytes(needed)}, but {_gigabytes(free)} are free, of which it may '
       f'take {_SHARE:.0%}: at most '
@@ -59,7 +60,7 @@ def check_dataset(config: Config, data: Dataset) -> str:
     data: its dataset, not in memory yet.
 
   Raises:
-    ValueError: if it cannot fit; nothing was allocated.
+    UserError: if it cannot fit; nothing was allocated.
   """
   priorities = 4 * config.num_seeds * data.rows.reward.size
   needed = sum(x.nbytes for x in jax.tree.leaves(data.rows)) + priorities
@@ -71,7 +72,7 @@ def check_dataset(config: Config, data: Dataset) -> str:
   if free is None:
     return line
   if needed > _SHARE * free:
-    raise ValueError(
+    raise UserError(
       f'dataset = {config.dataset!r}: its rows would take '
       f'{_gigabytes(needed)}, but {_gigabytes(free)} are free, of which they '
       f'may take {_SHARE:.0%}'

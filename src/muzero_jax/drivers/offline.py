@@ -21,6 +21,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration
 from muzero_jax.drivers.anakin import Anakin
 from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
@@ -46,7 +47,7 @@ def make_offline(
     num_devices: the first so many of `jax.devices()`.
 
   Raises:
-    ValueError: if the network does not fit the data.
+    UserError: if the network does not fit the data.
   """
   many = config.num_seeds > 1
   over: Callable[..., Any] = jax.vmap if many else lambda function: function
@@ -142,12 +143,12 @@ def opening_rows(rows: Trajectory, stacked_frames: int) -> np.ndarray:
 
 
 def check_same_data(workdir: str | os.PathLike, data: Dataset) -> None:
-  """Raises ValueError where a run directory has learnt from other data."""
+  """Raises UserError where a run directory has learnt from other data."""
   if (pathlib.Path(workdir) / dataset.FACTS_FILE).exists():
     facts = dataset.read_facts(workdir)
     for name, column in facts['columns'].items():
       if column['sha256'] != data.facts['columns'][name]['sha256']:
-        raise ValueError(
+        raise UserError(
           f'workdir {workdir} belongs to a run with another dataset: {name} '
           'is not the same; choose another --workdir')
 

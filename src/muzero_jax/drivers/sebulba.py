@@ -31,6 +31,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers import iteration as iteration_lib
 from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner
 from muzero_jax.replay import ring
 from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
@@ -78,17 +79,17 @@ def make_sebulba(
     rows_per_env: capacity of the replay, a multiple of the rollout length.
 
   Raises:
-    ValueError: if the network does not fit the environment, or several
+    UserError: if the network does not fit the environment, or several
       devices or agents are wanted.
   """
   iteration_lib.choose_num_devices(config, restorable=False)
   if config.num_seeds > 1:
-    raise ValueError(
+    raise UserError(
       f'num_seeds={config.num_seeds}: host environments train one agent at a '
       'time'
     )
   if config.reanalyse_fraction and config.reanalyse_form == 'stream':
-    raise ValueError(
+    raise UserError(
       "reanalyse_form='stream': host environments have batch only"
     )
   device = jax.devices()[0]

@@ -10,6 +10,7 @@ from types import ModuleType
 from muzero_jax import config as config_lib
 from muzero_jax import types
 from muzero_jax.envs import base
+from muzero_jax.errors import MissingPackageError, UserError
 
 # Family -> module, what it needs, and the extra that installs that.
 _FAMILIES = {
@@ -28,14 +29,14 @@ _FAMILIES = {
 def _module(family: str) -> ModuleType:
   """Returns the module of a family."""
   if family not in _FAMILIES:
-    raise ValueError(
+    raise UserError(
       f'family: {family!r} is not one of {", ".join(_FAMILIES)}'
     )
   module, package, extra = _FAMILIES[family]
   try:
     return importlib.import_module(f'muzero_jax.envs.{module}')
   except ImportError as error:
-    raise ImportError(
+    raise MissingPackageError(
       f'family {family!r} needs {package}: '
       f'pip install "muzero_jax[{extra}]" ({error})'
     ) from error
@@ -45,8 +46,8 @@ def names(family: str) -> tuple[str, ...]:
   """Returns the environments of a family.
 
   Raises:
-    ImportError: its package is missing; says what to install.
-    ValueError: no such family.
+    MissingPackageError: its package is missing; says what to install.
+    UserError: no such family.
   """
   module = _module(family)
   if family == 'board':
@@ -64,8 +65,8 @@ def check_env_id(family: str, env_id: str) -> str:
   """Returns the family's own spelling of `env_id`, building nothing.
 
   Raises:
-    ImportError: the family's package is missing; says what to install.
-    ValueError: no such family or environment; names the nearest.
+    MissingPackageError: the family's package is missing; says what to install.
+    UserError: no such family or environment; names the nearest.
   """
   if family == 'gymnasium':
     # Here versions are part of the name.
@@ -91,8 +92,8 @@ def make(
       their keys alone.
 
   Raises:
-    ImportError: the family's package is missing; says what to install.
-    ValueError: names the field, its value and what is allowed.
+    MissingPackageError: the family's package is missing; says what to install.
+    UserError: names the field, its value and what is allowed.
   """
   env_id = check_env_id(config.family, config.env_id)
   num_envs = config.num_envs if num_envs is None else num_envs
@@ -136,7 +137,7 @@ def has_rules(env_name: str) -> bool:
   """Returns whether `make_rules` knows an environment.
 
   Raises:
-    ImportError: its package is missing; says what to install.
+    MissingPackageError: its package is missing; says what to install.
   """
   family, _, env_id = env_name.partition('/')
   return family == 'board' and env_id in names(family)
@@ -149,12 +150,12 @@ def make_rules(env_name: str) -> base.Rules:
     env_name: as `EnvSpec.name` has it, for example 'board/connect_four'.
 
   Raises:
-    ImportError: its package is missing; says what to install.
-    ValueError: no such game.
+    MissingPackageError: its package is missing; says what to install.
+    UserError: no such game.
   """
   family, _, env_id = env_name.partition('/')
   if family != 'board':
-    raise ValueError(f'{env_name}: only board games have rules to play by')
+    raise UserError(f'{env_name}: only board games have rules to play by')
   return _module(family).make_rules(env_id)
 
 
@@ -165,7 +166,7 @@ def go_rules(env_name: str) -> base.GoRules | None:
     env_name: as `EnvSpec.name` has it, for example 'board/go_9x9'.
 
   Raises:
-    ImportError: its package is missing; says what to install.
+    MissingPackageError: its package is missing; says what to install.
   """
   family, _, env_id = env_name.partition('/')
   if family != 'board' or env_id not in _module(family).GO_GAMES:

@@ -31,6 +31,7 @@ from ale_py.vector_env import AtariVectorEnv
 
 from muzero_jax import types
 from muzero_jax.envs import base
+from muzero_jax.errors import UserError
 
 # ALE has no single-player mode for these; loading them ends the process.
 _TWO_PLAYER_ONLY = frozenset(('combat', 'joust', 'maze_craze', 'warlords'))
@@ -100,11 +101,11 @@ def make(
       functions; `reset(n)` gives the rows of `init(jax.random.key(n))`.
 
   Raises:
-    ValueError: no such game, naming the nearest; or num_envs is below 1.
+    UserError: no such game, naming the nearest; or num_envs is below 1.
   """
   game = base.resolve_name('atari', game, names())
   if num_envs < 1:
-    raise ValueError(f'num_envs: {num_envs} is not at least 1')
+    raise UserError(f'num_envs: {num_envs} is not at least 1')
   vector = AtariVectorEnv(
     game,
     num_envs,

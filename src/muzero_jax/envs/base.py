@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import types
+from muzero_jax.errors import UserError
 
 Array = jax.Array
 
@@ -102,15 +103,15 @@ def make_environment(
     to_play: state -> [] i32, the player to move; None with one player.
 
   Raises:
-    ValueError: an argument is out of range, or the functions' arrays are not
+    UserError: an argument is out of range, or the functions' arrays are not
       those of `spec`.
   """
   if num_envs < 1:
-    raise ValueError(f'num_envs: {num_envs} is not at least 1')
+    raise UserError(f'num_envs: {num_envs} is not at least 1')
   if spec.num_players not in (1, 2):
-    raise ValueError(f'num_players: {spec.num_players} is not 1 or 2')
+    raise UserError(f'num_players: {spec.num_players} is not 1 or 2')
   if spec.num_players == 1 and not spec.alternates:
-    raise ValueError('alternates: False needs num_players = 2, not 1')
+    raise UserError('alternates: False needs num_players = 2, not 1')
   check_bounds(spec)
   functions = Functions(reset, step, observe, legal_actions, to_play)
   environment = types.Environment(
@@ -123,7 +124,7 @@ def make_environment(
 
 
 def check_bounds(spec: types.EnvSpec) -> None:
-  """Raises ValueError where bounds are not those of A continuous actions."""
+  """Raises UserError where bounds are not those of A continuous actions."""
   low, high = np.array(spec.action_low), np.array(spec.action_high)
   if not low.size and not high.size:
     return
@@ -131,7 +132,7 @@ def check_bounds(spec: types.EnvSpec) -> None:
   if low.shape != shape or high.shape != shape or not (
     np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
   ):
-    raise ValueError(
+    raise UserError(
       f'{spec.name}: action_low = {spec.action_low} and action_high = '
       f'{spec.action_high} must be num_actions = {spec.num_actions} finite '
       'numbers each, low below high')
@@ -224,7 +225,7 @@ def _where(mask: Array, x: Any, y: Any, like: Array) -> Array:
 
 
 def check_arrays(environment: types.Environment, num_envs: int) -> None:
-  """Raises ValueError if the traced arrays are not those of the spec.
+  """Raises UserError if the traced arrays are not those of the spec.
 
   Runs nothing; `make_environment` does it by itself.
 
@@ -243,7 +244,7 @@ def check_arrays(environment: types.Environment, num_envs: int) -> None:
   leaves = jax.tree_util.tree_leaves_with_path(state)
   for (path, x), y in zip(leaves, jax.tree.leaves(next_state)):
     if x.shape != y.shape:
-      raise ValueError(
+      raise UserError(
         f'{spec.name}: state{jax.tree_util.keystr(path)} has shape '
         f'{x.shape} after reset and {y.shape} after step'
       )
@@ -252,7 +253,7 @@ def check_arrays(environment: types.Environment, num_envs: int) -> None:
 def check_shapes(
   spec: types.EnvSpec, row: types.TimeStep, batch_shape: tuple[int, ...]
 ) -> None:
-  """Raises ValueError if a row's shapes and dtypes are not the spec's.
+  """Raises UserError if a row's shapes and dtypes are not the spec's.
 
   Args:
     spec: of its environment.
@@ -272,7 +273,7 @@ def check_shapes(
     value = getattr(row, name)
     want = (*batch_shape, *shape)
     if value.shape != want or value.dtype != np.dtype(dtype):
-      raise ValueError(
+      raise UserError(
         f'{spec.name}: {name} is {value.dtype}{list(value.shape)}, '
         f'expected {np.dtype(dtype)}{list(want)}'
       )
@@ -373,7 +374,7 @@ def check_environment(
     T + 1 rows and T actions, as NumPy arrays.
 
   Raises:
-    ValueError: says which part of the contract is broken.
+    UserError: says which part of the contract is broken.
   """
   init_key, play_key = jax.random.split(rng_key)
   state, row = environment.init(init_key)
@@ -387,7 +388,7 @@ def check_environment(
 
 
 def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
-  """Raises ValueError unless consecutive rows [T+1, B] keep the contract."""
+  """Raises UserError unless consecutive rows [T+1, B] keep the contract."""
   check_shapes(spec, rows, np.shape(rows.is_last))
   first, last = rows.is_first, rows.is_last
   mid_episode = ~last[:-1]
@@ -420,7 +421,7 @@ def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
   }
   for rule, is_broken in broken.items():
     if is_broken:
-      raise ValueError(f'{spec.name}: {rule}')
+      raise UserError(f'{spec.name}: {rule}')
 
 
 def _plain(name: str) -> str:
@@ -438,7 +439,7 @@ def resolve_name(family: str, name: str, names: Iterable[str]) -> str:
   "ALE/MsPacman-v5" is "ms_pacman".
 
   Raises:
-    ValueError: there is none; the message gives the nearest.
+    UserError: there is none; the message gives the nearest.
   """
   names = sorted(names)
   plain = {_plain(known): known for known in names}
@@ -450,4 +451,4 @@ def resolve_name(family: str, name: str, names: Iterable[str]) -> str:
     if near
     else 'known: ' + ', '.join(names)
   )
-  raise ValueError(f'env_id: no {family} environment {name!r}; {hint}')
+  raise UserError(f'env_id: no {family} environment {name!r}; {hint}')

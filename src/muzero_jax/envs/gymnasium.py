@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 
 from muzero_jax import types
 from muzero_jax.envs import base
+from muzero_jax.errors import MissingPackageError, UserError
 
 # How many a message lists of the environments that there are.
 _MOST_NAMED = 3
@@ -25,14 +26,14 @@ def check_env_id(env_id: str) -> str:
 
   Raises:
     ImportError: the package cannot be imported.
-    ValueError: no such environment or version; names the nearest.
+    UserError: no such environment or version; names the nearest.
   """
   package, _, name = env_id.rpartition(':')
   if package:
     try:
       importlib.import_module(package)
     except ImportError as error:
-      raise ImportError(
+      raise MissingPackageError(
         f'env_id {env_id!r}: {package!r} cannot be imported: {error}'
       ) from error
   try:
@@ -41,7 +42,7 @@ def check_env_id(env_id: str) -> str:
     near = difflib.get_close_matches(
       name, list(gymnasium.registry), n=_MOST_NAMED, cutoff=0.5)
     hint = f'; nearest: {", ".join(near)}' if near else ''
-    raise ValueError(
+    raise UserError(
       f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'
     ) from None
   return env_id
@@ -75,7 +76,7 @@ def make(
 
   Raises:
     ImportError: a package is missing that the environment needs.
-    ValueError: no such environment, spaces that do not fit, or a vector
+    UserError: no such environment, spaces that do not fit, or a vector
       environment that resets at another time.
   """
   check_env_id(env_id)
@@ -84,12 +85,12 @@ def make(
   try:
     one = _make_vector(env_id, 1, mode)
   except gymnasium.error.DependencyNotInstalled as error:
-    raise ImportError(
+    raise MissingPackageError(
       f'env_id = {env_id!r} needs a package that is missing: pip install '
       f'"muzero_jax[gymnasium]" ({error})'
     ) from error
   except gymnasium.error.Error as error:
-    raise ValueError(
+    raise UserError(
       f'vectorisation = {vectorisation!r}: {env_id} cannot be made so: {error}'
     ) from None
   try:
@@ -183,7 +184,7 @@ def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
   """Returns what the arrays look like.
 
   Raises:
-    ValueError: as `make` does.
+    UserError: as `make` does.
   """
   space = env.single_observation_space
   actions = _actions(env_id, env.single_action_space)
@@ -193,13 +194,13 @@ def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
   elif isinstance(space, gymnasium.spaces.Box):
     shape = space.shape or (1,)
   else:
-    raise ValueError(
+    raise UserError(
       f'env_id = {env_id!r} has observations {space}: only those of a Box or '
       'a Discrete space can be learnt from; register the environment behind '
       'a wrapper such as gymnasium.wrappers.FlattenObservation')
   mode = env.metadata.get('autoreset_mode')
   if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
-    raise ValueError(
+    raise UserError(
       f'env_id = {env_id!r}: its own vector environment has autoreset_mode '
       f'{mode}, but only {AutoresetMode.NEXT_STEP} is allowed; take '
       "vectorisation = 'sync' or 'async'")
@@ -219,7 +220,7 @@ def _actions(env_id: str, space: Any) -> dict[str, Any]:
   """Returns the fields of a spec that say what actions are.
 
   Raises:
-    ValueError: they are neither of a Discrete space nor of a Box with bounds.
+    UserError: they are neither of a Discrete space nor of a Box with bounds.
   """
   if isinstance(space, gymnasium.spaces.Discrete):
     return dict(num_actions=int(space.n))
@@ -227,7 +228,7 @@ def _actions(env_id: str, space: Any) -> dict[str, Any]:
   if not is_box or not np.issubdtype(space.dtype, np.floating) or not (
     space.is_bounded()
   ):
-    raise ValueError(
+    raise UserError(
       f'env_id = {env_id!r} has actions {space}: only those of a Discrete '
       'space, or of a Box of floats with bounds, can be searched')
   low, high = (

@@ -17,6 +17,7 @@ import numpy as np
 
 from muzero_jax import types
 from muzero_jax.envs import base
+from muzero_jax.errors import UserError
 
 
 class GymnaxState(NamedTuple):
@@ -42,7 +43,7 @@ def make(
     family: 'gymnax' or 'continuous'.
 
   Raises:
-    ValueError: no such environment, naming the nearest; or its actions are
+    UserError: no such environment, naming the nearest; or its actions are
       of the other family, or its observation is not one array.
   """
   name = base.resolve_name(family, name, names())
@@ -52,7 +53,7 @@ def make(
     environment.reset_env, jax.random.key(0), params
   )
   if not hasattr(observation, 'shape'):
-    raise ValueError(
+    raise UserError(
       f'env_id: the observation of gymnax {name!r} is not one array'
     )
   spec = types.EnvSpec(
@@ -75,14 +76,14 @@ def _actions(family: str, name: str, space: Any) -> dict[str, Any]:
   """Returns the fields of a spec that say what actions are.
 
   Raises:
-    ValueError: they are not those of the family, or have no bounds.
+    UserError: they are not those of the family, or have no bounds.
   """
   is_discrete = hasattr(space, 'n')
   if is_discrete != (family == 'gymnax'):
     kind, other = 'discrete', 'gymnax'
     if not is_discrete:
       kind, other = 'continuous', 'continuous'
-    raise ValueError(
+    raise UserError(
       f'env_id: the actions of gymnax {name!r} are {kind}; take family = '
       f'{other!r}'
     )
@@ -90,7 +91,7 @@ def _actions(family: str, name: str, space: Any) -> dict[str, Any]:
     return dict(num_actions=int(space.n))
   shape = space.shape or (1,)
   if len(shape) != 1:
-    raise ValueError(
+    raise UserError(
       f'env_id: the actions of gymnax {name!r} are no vectors'
     )
   bounds = (

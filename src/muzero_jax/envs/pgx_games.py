@@ -15,6 +15,7 @@ import pgx
 
 from muzero_jax import types
 from muzero_jax.envs import backgammon, base
+from muzero_jax.errors import UserError
 
 # Two players, no chance, and a pass (where there is one) is an action, so that
 # turns alternate.
@@ -49,7 +50,7 @@ def make_board(name: str, num_envs: int) -> types.Environment:
     num_envs: B.
 
   Raises:
-    ValueError: no such game; names the nearest.
+    UserError: no such game; names the nearest.
   """
   name = base.resolve_name('board', name, BOARD_GAMES)
   return _make(f'board/{name}', pgx.make(name), num_envs)
@@ -62,7 +63,7 @@ def make_rules(name: str) -> base.Rules:
     name: one of BOARD_GAMES.
 
   Raises:
-    ValueError: no such game; names the nearest.
+    UserError: no such game; names the nearest.
   """
   name = base.resolve_name('board', name, BOARD_GAMES)
   return base.Rules(
@@ -103,7 +104,7 @@ def make_stochastic(name: str, num_envs: int) -> types.Environment:
     num_envs: B.
 
   Raises:
-    ValueError: no such game; names the nearest.
+    UserError: no such game; names the nearest.
   """
   name = base.resolve_name('stochastic', name, STOCHASTIC_GAMES)
   if name == 'backgammon':
@@ -134,11 +135,11 @@ def make_minatar(
       after 2500 steps).
 
   Raises:
-    ValueError: no such game, naming the nearest; or no probability.
+    UserError: no such game, naming the nearest; or no probability.
   """
   name = base.resolve_name('minatar', name, MINATAR_GAMES)
   if not 0 <= repeat_action_probability <= 1:
-    raise ValueError(
+    raise UserError(
       f'repeat_action_probability: {repeat_action_probability} is not in '
       '[0, 1]'
     )

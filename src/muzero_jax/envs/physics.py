@@ -36,7 +36,7 @@ def make(
     backend: of the physics; Brax's default.
 
   Raises:
-    ValueError: no such environment, naming the nearest.
+    UserError: no such environment, naming the nearest.
   """
   name = base.resolve_name('physics', name, names())
   environment = brax_envs.get_environment(name, backend=backend)

@@ -24,7 +24,7 @@ def random_human(game: str) -> tuple[float, float]:
     game: any spelling that `envs.atari.make` accepts.
 
   Raises:
-    ValueError: the table lacks the game; names the nearest it has.
+    UserError: the table lacks the game; names the nearest it has.
   """
   scores = _table()['random_human']
   random, human = scores[base.resolve_name('atari', game, scores)]

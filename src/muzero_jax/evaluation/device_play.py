@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.agent import Agent, AgentState
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation.opponents import base
 from muzero_jax.evaluation.opponents.base import Opponent
 from muzero_jax.replay import frame_stack
@@ -91,10 +92,10 @@ def make(
       environments e and e + B / 2 are the same, as long as these are.
 
   Raises:
-    ValueError: if the episodes cannot be shared out evenly.
+    UserError: if the episodes cannot be shared out evenly.
   """
   if num_episodes < 1 or num_episodes % num_envs:
-    raise ValueError(
+    raise UserError(
       f'num_episodes={num_episodes}: must be a multiple of num_envs='
       f'{num_envs}, so that every environment plays as many'
     )

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from muzero_jax.errors import RunError, UserError
+
 _SCALE = 400 / np.log(10)  # Elo points of a unit of log odds.
 _NORMAL_95 = 1.959964  # Standard deviations of a 95 % interval.
 _MAX_ITERATIONS = 1000
@@ -61,14 +63,14 @@ def rate(
     anchor_elo: in Elo.
 
   Raises:
-    ValueError: on counts below 0, a player against itself, an unknown anchor,
+    UserError: on counts below 0, a player against itself, an unknown anchor,
       players that no chain of games connects, or, without a prior, ratings
       that are not finite.
   """
   _check(matches, prior_games)
   names = list(dict.fromkeys(n for m in matches for n in m[:2]))
   if anchor is not None and anchor not in names:
-    raise ValueError(f'anchor = {anchor!r} is not one of {", ".join(names)}')
+    raise UserError(f'anchor = {anchor!r} is not one of {", ".join(names)}')
   points, games = _table(matches, names)
   prior = prior_games * (games > 0)
   total = games + prior
@@ -110,16 +112,16 @@ def table(ladder: Ladder) -> str:
 
 def _check(matches: Sequence[Match], prior_games: float) -> None:
   if not (prior_games >= 0 and np.isfinite(prior_games)):
-    raise ValueError(
+    raise UserError(
       f'prior_games = {prior_games}: must be at least 0, and finite'
     )
   if not matches:
-    raise ValueError('matches: there is none to rate by')
+    raise UserError('matches: there is none to rate by')
   for match in matches:
     if match.player == match.opponent:
-      raise ValueError(f'{match}: a player has no rating against itself')
+      raise UserError(f'{match}: a player has no rating against itself')
     if min(match[2:]) < 0 or not sum(match[2:]):
-      raise ValueError(f'{match}: must count at least one game, none below 0')
+      raise UserError(f'{match}: must count at least one game, none below 0')
 
 
 def _table(
@@ -150,21 +152,21 @@ def _check_connected(games: np.ndarray, names: list[str]) -> None:
   reached = _reached(games > 0)
   if not reached.all():
     apart = names[int(np.argmin(reached))]
-    raise ValueError(
+    raise UserError(
       f'{apart!r} and {names[0]!r} cannot be compared: no chain of games '
       'connects them'
     )
 
 
 def _check_finite(points: np.ndarray, names: list[str]) -> None:
-  """Raises ValueError unless everyone has points off everyone, by a chain.
+  """Raises UserError unless everyone has points off everyone, by a chain.
 
   That is when the maximum exists (Hunter 2004, assumption 1).
   """
   for edges in (points > 0, points.T > 0):
     reached = _reached(edges)
     if not reached.all():
-      raise ValueError(
+      raise UserError(
         'prior_games = 0: the ratings are not finite, for '
         f'{names[int(np.argmin(reached))]!r} has won or lost all against '
         'some; give it a prior'
@@ -202,4 +204,4 @@ def _fit(points: np.ndarray, games: np.ndarray) -> np.ndarray:
     log_odds = log_odds + step
     if np.abs(step).max() < 1e-8 * max(1.0, np.abs(log_odds).max()):
       return log_odds
-  raise RuntimeError('the ratings did not converge')
+  raise RunError('the ratings did not converge')

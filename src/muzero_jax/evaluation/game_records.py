@@ -23,6 +23,8 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from muzero_jax.errors import UserError
+
 VERSION = 1
 BROKEN = 'broken'
 _SGF_COLUMNS = 'abcdefghijklmnopqrstuvwxyz'
@@ -51,7 +53,7 @@ def write(path: str | os.PathLike, games: Sequence[GameRecord]) -> None:
   """Writes games as JSON lines.
 
   Raises:
-    ValueError: the file is there already, or cannot be written.
+    UserError: the file is there already, or cannot be written.
   """
   _write(path, ''.join(_line(game) + '\n' for game in games))
 
@@ -60,19 +62,19 @@ def read(path: str | os.PathLike) -> list[GameRecord]:
   """Returns the games of a file that `write` wrote.
 
   Raises:
-    ValueError: the file cannot be read, or a line is no game: names the file,
+    UserError: the file cannot be read, or a line is no game: names the file,
       the line and the field.
   """
   try:
     lines = pathlib.Path(path).read_text(encoding='utf-8').splitlines()
   except (OSError, UnicodeDecodeError) as error:
-    raise ValueError(f'{path} cannot be read: {error}') from None
+    raise UserError(f'{path} cannot be read: {error}') from None
   games = []
   for number, line in enumerate(lines, 1):
     try:
       fields = json.loads(line)
     except ValueError:
-      raise ValueError(f'{path}, line {number}: is not JSON') from None
+      raise UserError(f'{path}, line {number}: is not JSON') from None
     games.append(_game(fields, f'{path}, line {number}'))
   return games
 
@@ -90,7 +92,7 @@ def write_sgf(
     komi: of White.
 
   Raises:
-    ValueError: the file is there already, or cannot be written.
+    UserError: the file is there already, or cannot be written.
   """
   _write(path, ''.join(to_sgf(game, size, komi) + '\n' for game in games))
 
@@ -121,13 +123,13 @@ def _line(game: GameRecord) -> str:
 
 def _write(path: str | os.PathLike, text: str) -> None:
   if os.path.exists(path):
-    raise ValueError(f'{path} is there already: choose another place')
+    raise UserError(f'{path} is there already: choose another place')
   try:
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'x', encoding='utf-8') as file:
       file.write(text)
   except OSError as error:
-    raise ValueError(f'{path} cannot be written: {error.strerror}') from None
+    raise UserError(f'{path} cannot be written: {error.strerror}') from None
 
 
 def _is_count(value: Any) -> bool:
@@ -161,20 +163,20 @@ def _game(fields: Any, where: str) -> GameRecord:
   """Returns the game of one line.
 
   Raises:
-    ValueError: names the field that is missing, unknown or not allowed.
+    UserError: names the field that is missing, unknown or not allowed.
   """
   if not isinstance(fields, dict):
-    raise ValueError(f'{where}: is not an object')
+    raise UserError(f'{where}: is not an object')
   fields = {'reason': '', **fields}
   # The version first: another one may have other fields.
   for name, (is_allowed, words) in _ALLOWED.items():
     if name not in fields:
-      raise ValueError(f'{where}: field {name!r} is missing')
+      raise UserError(f'{where}: field {name!r} is missing')
     if not is_allowed(fields[name]):
-      raise ValueError(
+      raise UserError(
         f'{where}: {name} = {fields[name]!r:.60} is not {words}')
   if unknown := set(fields) - set(_ALLOWED):
-    raise ValueError(f'{where}: field {min(unknown)!r} is unknown')
+    raise UserError(f'{where}: field {min(unknown)!r} is unknown')
   del fields['version']
   return GameRecord(**{**fields, 'moves': tuple(fields['moves'])})
 

@@ -14,6 +14,8 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from muzero_jax.errors import RunError, UserError
+
 RESIGN = -1  # What `to_action` makes of "resign".
 _COLUMNS = 'ABCDEFGHJKLMNOPQRSTUVWXYZ'  # GTP has no letter I.
 _MAX_RESPONSE = 1 << 16  # Bytes; the longest that is asked for is a few dozen.
@@ -21,7 +23,7 @@ _MAX_RESPONSE = 1 << 16  # Bytes; the longest that is asked for is a few dozen.
 _MORE_PLACES = ('/usr/games', '/usr/local/games')
 
 
-class EngineError(RuntimeError):
+class EngineError(RunError):
   """An engine is missing, died, timed out, refused or answered rubbish."""
 
 
@@ -151,10 +153,10 @@ def to_vertex(action: int, size: int) -> str:
     size: of the board, at most 25.
 
   Raises:
-    ValueError: no such action.
+    UserError: no such action.
   """
   if not 0 <= action <= size * size:
-    raise ValueError(f'action = {action}: must be from 0 to {size * size}')
+    raise UserError(f'action = {action}: must be from 0 to {size * size}')
   if action == size * size:
     return 'pass'
   row, column = divmod(action, size)

@@ -7,6 +7,7 @@ import numpy as np
 
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.agent import Agent
+from muzero_jax.errors import UserError
 from muzero_jax.types import HostEnvironment
 
 # Gymnasium has environments without a time limit, in which a greedy agent may
@@ -34,11 +35,11 @@ def play(
     seed: of environments and searches.
 
   Raises:
-    ValueError: if the episodes cannot be shared out evenly.
+    UserError: if the episodes cannot be shared out evenly.
     WorkerError: the environments raised, hung or returned no rows.
   """
   if num_episodes < 1 or num_episodes % num_envs:
-    raise ValueError(
+    raise UserError(
       f'num_episodes={num_episodes}: must be a multiple of num_envs='
       f'{num_envs}, so that every environment plays as many'
     )

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from muzero_jax import envs
 from muzero_jax.agent import Agent
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import device_play, game_records, program_match
 from muzero_jax.evaluation.game_records import GameRecord
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
@@ -59,7 +60,7 @@ def play_match(
     opponent_name: in the records of the games.
 
   Raises:
-    ValueError: on a one-player game or numbers that do not fit.
+    UserError: on a one-player game or numbers that do not fit.
   """
   match = make_match(
     agent, env, opponent, num_envs=num_envs, num_games=num_games,
@@ -82,9 +83,9 @@ def make_match(
   opponent is an agent, likewise.
   """
   if env.spec.num_players != 2:
-    raise ValueError(f'{env.spec.name} has one player: there is no match')
+    raise UserError(f'{env.spec.name} has one player: there is no match')
   if num_envs % 2:
-    raise ValueError(f'num_envs={num_envs}: must be even')
+    raise UserError(f'num_envs={num_envs}: must be even')
   sizes = dict(
     num_envs=num_envs, num_episodes=num_games, opening_moves=opening_moves)
   if isinstance(opponent, Program):

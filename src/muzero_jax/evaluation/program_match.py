@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.agent import Agent
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import device_play, game_records, gtp
 from muzero_jax.evaluation.device_play import Game
 from muzero_jax.evaluation.opponents import Program
@@ -142,10 +143,10 @@ def make(
     opening_moves: drawn at random; games e and e + B / 2 have the same.
 
   Raises:
-    ValueError: if the games cannot be shared out evenly.
+    UserError: if the games cannot be shared out evenly.
   """
   if num_episodes < 1 or num_episodes % num_envs:
-    raise ValueError(
+    raise UserError(
       f'num_episodes={num_episodes}: must be a multiple of num_envs={num_envs}'
     )
   functions = (

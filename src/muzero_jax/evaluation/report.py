@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from muzero_jax.agent import Agent
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
   atari_scores,
   device_play,
@@ -76,7 +77,7 @@ def evaluate(
     seed: of environments and searches.
 
   Raises:
-    ValueError: if the episodes cannot be shared out evenly.
+    UserError: if the episodes cannot be shared out evenly.
   """
   if isinstance(env, HostEnvironment):
     returns, lengths = host_play.play(
@@ -119,16 +120,16 @@ def report(
     records_folder: where to write the games of each match; None for nowhere.
 
   Raises:
-    ValueError: if the episodes cannot be played evenly, an opponent does not
+    UserError: if the episodes cannot be played evenly, an opponent does not
       exist, or there are records already.
-    RuntimeError: if no game of any match came to its end.
+    RunError: if no game of any match came to its end.
   """
   config, spec = agent.config, agent.spec
   players = _opponents(agent, opponent_names, workdir, index)
   paths = _record_paths(agent, players, records_folder)
   two_players = spec.num_players == 2
   if opening_moves and not two_players:
-    raise ValueError(
+    raise UserError(
       f'opening_moves = {opening_moves}: {spec.name} has one player')
   num_envs = num_envs_of(agent, num_episodes)
   env = agent.make_env(
@@ -160,7 +161,7 @@ def report(
     if result[name]['mean'] is not None:
       result['mean'] = result[name]['mean']
   if 'mean' not in result:
-    raise RuntimeError(
+    raise RunError(
       f'opponent {name}: all of {match.broken} games are broken, the first: '
       f'{result[name]["reason"]}')
   return result
@@ -170,11 +171,11 @@ def num_envs_of(agent: Agent, num_episodes: int) -> int:
   """Returns how many environments play so many episodes.
 
   Raises:
-    ValueError: if a game of two players cannot share them out evenly.
+    UserError: if a game of two players cannot share them out evenly.
   """
   pairs = agent.spec.num_players
   if num_episodes % pairs:
-    raise ValueError(
+    raise UserError(
       f'num_episodes = {num_episodes}: must be even, so that both colours '
       'play as many games'
     )
@@ -198,13 +199,13 @@ def _record_paths(
   """Returns where the games against each opponent go; {} for nowhere.
 
   Raises:
-    ValueError: if there are such files already, no games of two, or no
+    UserError: if there are such files already, no games of two, or no
       folder can be made there.
   """
   if folder is None:
     return {}
   if not players:
-    raise ValueError(
+    raise UserError(
       f'records = {folder}: {agent.spec.name} has one player, and only games '
       'of two are recorded')
   paths = {
@@ -212,21 +213,21 @@ def _record_paths(
     for name in players
   }
   if len(set(paths.values())) < len(paths):
-    raise ValueError(
+    raise UserError(
       f'records = {folder}: two opponents would share a file there; play them '
       'one by one')
   try:
     os.makedirs(folder, exist_ok=True)
   except OSError as error:
-    raise ValueError(
+    raise UserError(
       f'records = {folder}: cannot be made a folder: {error.strerror}'
     ) from None
   if not os.access(folder, os.W_OK):
-    raise ValueError(f'records = {folder}: cannot be written to')
+    raise UserError(f'records = {folder}: cannot be written to')
   for path in paths.values():
     for there in (path, path.with_suffix('.sgf')):
       if there.exists():
-        raise ValueError(
+        raise UserError(
           f'records = {folder}: {there} is there already; choose another '
           'folder')
   return paths
@@ -278,7 +279,7 @@ def _opponents(
   if spec.num_players == 2:
     names = names or opponents.defaults(spec.name)
   elif names:
-    raise ValueError(
+    raise UserError(
       f'opponent = {",".join(names)}: {spec.name} has one player'
     )
   return {

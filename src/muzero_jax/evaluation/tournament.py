@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from muzero_jax import agent as agent_lib
 from muzero_jax import envs
 from muzero_jax.agent import Agent, MakeEnv
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
   elo as elo_lib,
 )
@@ -81,11 +82,11 @@ def run(
 
   Raises:
     EngineError: no opponent is installed; nothing was played then.
-    ValueError: the run has no snapshots or no such opponents; likewise.
-    RuntimeError: all games against who is rated 0 are broken.
+    UserError: the run has no snapshots or no such opponents; likewise.
+    RunError: all games against who is rated 0 are broken.
   """
   if num_games < 2 or num_games % 2:
-    raise ValueError(
+    raise UserError(
       f'num_games = {num_games}: must be even, so that both colours play as '
       'many games')
   players = _load(workdir, opponent_names, index, make_env, report)
@@ -116,7 +117,7 @@ def run(
     counted = [match for match in played if sum(match[2:])]
     if group[0][1] == anchor and not any(
         match.opponent == anchor for match in counted):
-      raise RuntimeError(f'opponent {anchor}: all games against it are broken')
+      raise RunError(f'opponent {anchor}: all games against it are broken')
   return Tournament(
     matches=tuple(played),
     broken=tuple(broken),
@@ -222,10 +223,10 @@ def _load(
   and left out.
   """
   if not opponent_names:
-    raise ValueError('opponent: at least one is needed, to compare with')
+    raise UserError('opponent: at least one is needed, to compare with')
   newest = agent_lib.load(workdir, index=index, make_env=make_env)
   if newest.spec.num_players != 2:
-    raise ValueError(
+    raise UserError(
       f'{newest.spec.name} has one player: there is no ladder')
   others: dict[str, AnyOpponent] = {}
   missing: list[gtp.NotInstalledError] = []
@@ -241,7 +242,7 @@ def _load(
     raise missing[0]
   steps = policy_checkpoints.steps(workdir)
   if not steps:
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir} has no snapshots: train with --snapshot_period')
   agents = {}
   for step in steps:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from muzero_jax import targets
+from muzero_jax.errors import UserError
 from muzero_jax.learning import augment, learner_state, symmetry
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.learning.symmetry import Symmetries
@@ -106,13 +107,13 @@ def make_learner(
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    ValueError: if a fraction above 0 comes without a search or a value
+    UserError: if a fraction above 0 comes without a search or a value
       function, symmetries with actions in the observations, mixed values
       with rows that are not searched afresh, or Monte Carlo returns with what
       changes where others bootstrap.
   """
   if symmetries is not None and stack_actions:
-    raise ValueError(
+    raise UserError(
       'symmetries: action planes of an observation cannot be turned; use '
       'stack_actions=False'
     )
@@ -126,7 +127,7 @@ def make_learner(
   refresh_fn = None
   if num_fresh and not streamed:
     if reanalyse_search is None or value_fn is None:
-      raise ValueError(
+      raise UserError(
         f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search '
         'and a value_fn'
       )
@@ -234,7 +235,7 @@ def _check_bootstraps(
     all_fresh: all of each batch is reanalysed within the update.
   """
   if mixed_value_age and not all_fresh:
-    raise ValueError(
+    raise UserError(
       f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
       "within the update; allowed are reanalyse_fraction=1 and "
       "reanalyse_form='batch'"
@@ -243,7 +244,7 @@ def _check_bootstraps(
     'mixed_value_age': mixed_value_age, 'td_correction': td_correction}
   for name, given in bootstraps.items():
     if value_target == 'monte_carlo' and given:
-      raise ValueError(
+      raise UserError(
         f"{name}={given}: value_target='monte_carlo' never bootstraps; allowed "
         'is 0'
       )

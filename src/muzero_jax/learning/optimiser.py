@@ -5,6 +5,8 @@ import functools
 import jax
 import optax
 
+from muzero_jax.errors import UserError
+
 
 def make(
   *,
@@ -33,7 +35,7 @@ def make(
     max_grad_norm: gradients are clipped to this global norm; 0 for no clip.
 
   Raises:
-    ValueError: on an unknown optimiser or schedule.
+    UserError: on an unknown optimiser or schedule.
   """
   after = max(num_updates - warmup_updates, 1)
   schedules = {
@@ -46,7 +48,7 @@ def make(
     ),
   }
   if schedule not in schedules:
-    raise ValueError(
+    raise UserError(
       f'schedule={schedule!r}: must be one of {tuple(schedules)}'
     )
   rate = schedules[schedule]()
@@ -64,7 +66,7 @@ def make(
       optax.sgd(rate, momentum=momentum),
     )
   else:
-    raise ValueError(
+    raise UserError(
       f"optimiser={optimiser!r}: must be one of ('adamw', 'sgd')"
     )
   if max_grad_norm:

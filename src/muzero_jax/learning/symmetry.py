@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array, EnvSpec, Sequence
 
 # Which of (turns by 90 degrees, mirrored left to right) map the rules of a
@@ -70,10 +71,10 @@ def make(spec: EnvSpec) -> Symmetries:
   """Returns the symmetries of an environment.
 
   Raises:
-    ValueError: they are not known, or its actions are not those of the game.
+    UserError: they are not known, or its actions are not those of the game.
   """
   if spec.name not in _GROUPS:
-    raise ValueError(
+    raise UserError(
       f'augment_symmetry = True: the symmetries of {spec.name} are not known; '
       f'allowed are {", ".join(_GROUPS)}'
     )
@@ -82,7 +83,7 @@ def make(spec: EnvSpec) -> Symmetries:
     # Data from elsewhere need not name them.
     given = tuple(spec.action_names) or directions
     if given != directions or spec.num_actions != len(directions):
-      raise ValueError(
+      raise UserError(
         f'augment_symmetry = True: {spec.name} has {spec.num_actions} actions '
         f'{given}; allowed are {directions}'
       )

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from muzero_jax import losses
+from muzero_jax.errors import UserError
 from muzero_jax.learning import (
   consistency,
   sampled_policy,
@@ -121,14 +122,14 @@ def make_objective(
     entropy_weight: of the policy's entropy, in Sampled MuZero.
 
   Raises:
-    ValueError: a weight is of something that there is none of.
+    UserError: a weight is of something that there is none of.
   """
   if consistency_weight and model.project is None:
-    raise ValueError(
+    raise UserError(
       f'consistency_weight={consistency_weight}: needs a model with a '
       'projection; allowed is 0')
   if entropy_weight and distribution is None:
-    raise ValueError(
+    raise UserError(
       f'entropy_weight={entropy_weight}: needs a distribution; allowed is 0')
   policy_loss_fn = None
   entropy_fn: Callable[[Array], Array] = softmax_entropy

@@ -7,6 +7,7 @@ import numpy as np
 
 from muzero_jax import networks
 from muzero_jax.config import Config
+from muzero_jax.errors import UserError
 from muzero_jax.networks.distributions import Distribution
 from muzero_jax.types import EnvSpec
 
@@ -29,7 +30,7 @@ def make_network(
     distribution: that candidates are drawn from; None in plain MuZero.
 
   Raises:
-    ValueError: it does not fit the environment.
+    UserError: it does not fit the environment.
   """
   _check_augmentation(config, spec)
   _check_actions(config, spec)
@@ -43,7 +44,7 @@ def make_network(
     dtype=dtype,
   )
   if not spec.alternates and not config.chance_codes:
-    raise ValueError(
+    raise UserError(
       f'chance_codes=0: players of {spec.name} do not alternate, and only a '
       'model with chance codes predicts who moves next; use 2 or more'
     )
@@ -87,11 +88,11 @@ def _make_line_network(
   """Returns the network of a board that is moved in four directions.
 
   Raises:
-    ValueError: the environment has other actions, or codes cannot be shared
+    UserError: the environment has other actions, or codes cannot be shared
       out over its squares.
   """
   if spec.action_names != _DIRECTIONS:
-    raise ValueError(
+    raise UserError(
       f"network='lines': needs the actions {', '.join(_DIRECTIONS)}, but "
       f"those of {spec.name} are {', '.join(spec.action_names) or 'unnamed'}")
   common.update(
@@ -100,7 +101,7 @@ def _make_line_network(
     return networks.LineNetwork(**common)
   height, width = spec.observation_shape[:2]
   if config.chance_codes % (height * width):
-    raise ValueError(
+    raise UserError(
       f"chance_codes={config.chance_codes}: network='lines' has as many for "
       f'each square; of {spec.name} allowed are 0 and multiples of '
       f'{height * width}')
@@ -114,11 +115,11 @@ def _make_window_network(
   """Returns the network of a board on which so many in a row count.
 
   Raises:
-    ValueError: the board has no line of so many squares.
+    UserError: the board has no line of so many squares.
   """
   height, width = spec.observation_shape[:2]
   if config.window_length > max(height, width):
-    raise ValueError(
+    raise UserError(
       f'window_length={config.window_length}: the board of {spec.name} is '
       f'{height} by {width}; allowed are 2 to {max(height, width)}')
   return networks.WindowNetwork(
@@ -128,55 +129,55 @@ def _make_window_network(
 
 
 def _check_images(config: Config, spec: EnvSpec) -> None:
-  """Raises ValueError where observations are not the images that are needed."""
+  """Raises UserError where observations are not the images that are needed."""
   wanted = f'network={config.network!r}'
   if config.network == 'mlp':
     if not config.stem_channels:
       return
     wanted = f'stem_channels={config.stem_channels}'
   if len(spec.observation_shape) != 3:
-    raise ValueError(
+    raise UserError(
       f'{wanted}: needs images, but observations of '
       f"{spec.name} have shape {spec.observation_shape}; use network='mlp' "
       'with stem_channels=0'
     )
   height, width = spec.observation_shape[:2]
   if config.network == 'lines' and height != width:
-    raise ValueError(
+    raise UserError(
       f'{wanted}: needs square images, but those of {spec.name} are {height} '
       f'by {width}')
   if config.network == 'atari_resnet' and min(height, width) < 12:
-    raise ValueError(
+    raise UserError(
       f"network='atari_resnet': needs frames of at least 12 pixels, but "
       f'{spec.name} has {spec.observation_shape}'
     )
 
 
 def _check_augmentation(config: Config, spec: EnvSpec) -> None:
-  """Raises ValueError where observations cannot be augmented."""
+  """Raises UserError where observations cannot be augmented."""
   if (
     config.shift_pixels or config.intensity_scale
   ) and len(spec.observation_shape) != 3:
-    raise ValueError(
+    raise UserError(
       f'shift_pixels={config.shift_pixels}, '
       f'intensity_scale={config.intensity_scale}: images are needed, but '
       f'observations of {spec.name} have shape {spec.observation_shape}'
     )
   if config.intensity_scale and spec.observation_dtype == np.bool_:
-    raise ValueError(
+    raise UserError(
       f'intensity_scale={config.intensity_scale}: observations of {spec.name} '
       'are true or false, which cannot be brightened; use 0'
     )
 
 
 def _check_actions(config: Config, spec: EnvSpec) -> None:
-  """Raises ValueError where networks cannot take continuous actions."""
+  """Raises UserError where networks cannot take continuous actions."""
   if spec.is_continuous and config.network != 'mlp':
-    raise ValueError(
+    raise UserError(
       f"network = {config.network!r}: the actions of {spec.name} are "
       "continuous, which network = 'mlp' alone takes (with stem_channels for "
       'images)')
   if spec.is_continuous and config.stack_actions:
-    raise ValueError(
+    raise UserError(
       f'stack_actions = True: the actions of {spec.name} are continuous, and '
       'only discrete ones can be stacked')

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array, EnvSpec
 
 HEADS = ('categorical', 'tanh_gaussian', 'factored_categorical')
@@ -53,11 +54,11 @@ def make(head: str, spec: EnvSpec, *, num_bins: int = 7) -> Distribution:
     num_bins: of 'factored_categorical', for each component.
 
   Raises:
-    ValueError: the head does not fit the environment's actions.
+    UserError: the head does not fit the environment's actions.
   """
   if (head == 'categorical') == spec.is_continuous:
     fits = HEADS[1:] if spec.is_continuous else HEADS[:1]
-    raise ValueError(
+    raise UserError(
       f'policy_head = {head!r}: the actions of {spec.name} are '
       f'{"continuous" if spec.is_continuous else "discrete"}; allowed: '
       + ', '.join(fits))
@@ -68,7 +69,7 @@ def make(head: str, spec: EnvSpec, *, num_bins: int = 7) -> Distribution:
     return tanh_gaussian(low, high)
   if head == 'factored_categorical':
     return factored_categorical(low, high, num_bins=num_bins)
-  raise ValueError(f'policy_head = {head!r}: allowed are {", ".join(HEADS)}')
+  raise UserError(f'policy_head = {head!r}: allowed are {", ".join(HEADS)}')
 
 
 # --- One of A actions ---

@@ -6,6 +6,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.networks import heads, projection, resnet
 from muzero_jax.types import Array, ModelOutput
 
@@ -41,7 +42,7 @@ def gather(parts: Sequence[Array]) -> tuple[Array, ...]:
     has room: so many windows go down and across it.
 
   Raises:
-    ValueError: it has room for none.
+    UserError: it has room for none.
   """
   height, width = parts[0].shape[1:3]
   windows: list[Any] = []
@@ -50,7 +51,7 @@ def gather(parts: Sequence[Array]) -> tuple[Array, ...]:
       part[:, y:y + down, x:x + across]
       for part, (y, x) in zip(parts, begins, strict=True)))
   if not windows:
-    raise ValueError(
+    raise UserError(
       f'length={len(parts)}: a board of {height} by {width} has no such line; '
       f'allowed are 1 to {max(height, width)}')
   return tuple(windows)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.networks import (
   attention_pooling,
   conv,
@@ -83,7 +84,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     if self.stem_heads:
       if not self.stem_channels:
-        raise ValueError(
+        raise UserError(
           f'stem_heads={self.stem_heads}: needs stem_channels of at least 1')
       self.stem_pool = attention_pooling.AttentionPool(
         self.stem_heads, 2 * self.stem_channels, self.dtype)

@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.networks import chance, heads, projection
 from muzero_jax.types import AfterstateOutput, Array, ModelOutput
 
@@ -119,7 +120,7 @@ class LineNetwork(projection.Projecting, nn.Module):
 
   def setup(self) -> None:
     if self.num_actions != NUM_DIRECTIONS:
-      raise ValueError(
+      raise UserError(
         f'num_actions={self.num_actions}: lines are moved in '
         f'{NUM_DIRECTIONS} directions')
     if self.projection:
@@ -221,7 +222,7 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
   def setup(self) -> None:
     super().setup()
     if not self.num_codes or self.num_codes % self.num_squares:
-      raise ValueError(
+      raise UserError(
         f'num_codes={self.num_codes}: each of {self.num_squares} squares has '
         f'as many; allowed are multiples of {self.num_squares}')
     dense = lambda units: nn.Dense(units, dtype=self.dtype)
@@ -242,7 +243,7 @@ class StochasticLineNetwork(chance.Chancing, LineNetwork):
     """Returns phi(s, a) [B, n, n, C]."""
     squares = state.shape[1] * state.shape[2]
     if squares != self.num_squares:
-      raise ValueError(
+      raise UserError(
         f'num_squares={self.num_squares}: the board has {squares}')
     x = self.move(state, action)
     for block in self.afterstate_blocks:

@@ -19,6 +19,7 @@ import jax
 import numpy as np
 
 from muzero_jax import files
+from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset_validation
 from muzero_jax.replay.ring import ReplayState
 from muzero_jax.types import EnvSpec, Trajectory
@@ -65,7 +66,7 @@ def save(
     The dataset, as it would be loaded.
 
   Raises:
-    ValueError: the directory is there already, or the rows are not those of
+    UserError: the directory is there already, or the rows are not those of
       the spec or break its rules; nothing was written then.
     OSError: it cannot be written.
   """
@@ -121,7 +122,7 @@ def load(
     spec: of the environment that it should be of; None for any.
 
   Raises:
-    ValueError: what is not as it must be, by name of the field.
+    UserError: what is not as it must be, by name of the field.
   """
   directory = pathlib.Path(directory)
   facts = read_facts(directory)
@@ -129,7 +130,7 @@ def load(
   rows = _open_columns(directory)
   dataset_validation.check_arrays(directory, found, rows)
   if len(rows.reward) < window:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: {len(rows.reward)} rows of each environment are '
       f'too few: a training window takes {window} (unroll_steps + td_steps + '
       'stacked_frames + 1)')
@@ -139,7 +140,7 @@ def load(
     with open(directory / f'{name}.npy', 'rb') as file:
       digest = hashlib.file_digest(file, 'sha256').hexdigest()
     if digest != column['sha256']:
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name}.npy has changed since it was saved')
   dataset_validation.check_values(directory, found, rows)
   return Dataset(found, rows, facts)
@@ -149,40 +150,40 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
   """Returns what dataset.json says, without looking at the columns.
 
   Raises:
-    ValueError: there is none, of a version or of a form that is not known.
+    UserError: there is none, of a version or of a form that is not known.
   """
   path = pathlib.Path(directory) / FACTS_FILE
   try:
     facts = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory} is no dataset: it has no {FACTS_FILE}') from None
   except OSError as error:
-    raise ValueError(f'{path} cannot be read: {error.strerror}') from None
+    raise UserError(f'{path} cannot be read: {error.strerror}') from None
   except ValueError as error:
-    raise ValueError(f'{path} is not JSON: {error}') from None
+    raise UserError(f'{path} is not JSON: {error}') from None
   if not isinstance(facts, dict) or facts.get('format') != FORMAT:
     found = facts.get('format') if isinstance(facts, dict) else facts
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: format is {found!r}, known is {FORMAT}')
   count, mean = facts.get('num_episodes'), facts.get('mean_return')
   if not isinstance(count, int) or count < 0:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: num_episodes = {count!r} is not a whole number, '
       'at least 0')
   if count and not isinstance(mean, (int, float)):
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: mean_return = {mean!r} is not a number')
   columns = facts.get('columns')
   if not isinstance(columns, dict) or set(columns) != {
     *dataset_validation.COLUMNS
   }:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: columns must be '
       f'{", ".join(dataset_validation.COLUMNS)}')
   for name, column in columns.items():
     if not isinstance(column, dict) or 'sha256' not in column:
-      raise ValueError(f'dataset {directory}: column {name} has no sha256')
+      raise UserError(f'dataset {directory}: column {name} has no sha256')
   return facts
 
 
@@ -241,7 +242,7 @@ def episode_returns(rows: Trajectory) -> tuple[float | None, int]:
 
 def refuse_existing(directory: str | os.PathLike) -> None:
   if os.path.lexists(directory):
-    raise ValueError(
+    raise UserError(
       f'output = {os.fspath(directory)}: it is there already, and nothing is '
       'overwritten; choose another directory')
 
@@ -250,7 +251,7 @@ def _open_columns(directory: pathlib.Path) -> Trajectory:
   """Returns the columns as memory maps.
 
   Raises:
-    ValueError: one is missing, or no plain array; nothing is unpickled.
+    UserError: one is missing, or no plain array; nothing is unpickled.
   """
   columns: dict[str, Any] = {}
   for name in dataset_validation.COLUMNS:
@@ -258,10 +259,10 @@ def _open_columns(directory: pathlib.Path) -> Trajectory:
     try:
       columns[name] = np.lib.format.open_memmap(path, mode='r')
     except FileNotFoundError:
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name}.npy is missing') from None
     except (OSError, ValueError) as error:
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name}.npy is no plain array: {error}'
       ) from None
   return Trajectory(**columns)

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from muzero_jax.errors import UserError
 from muzero_jax.replay import ring
 from muzero_jax.types import EnvSpec, Trajectory
 
@@ -35,14 +36,14 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
     facts: what dataset.json says.
 
   Raises:
-    ValueError: a field is missing, unknown or not of its kind.
+    UserError: a field is missing, unknown or not of its kind.
   """
   stated = facts.get('spec')
   # Datasets from before there were games of other turns do not say it.
   if isinstance(stated, dict):
     stated = {'alternates': True, **stated}
   if not isinstance(stated, dict) or set(stated) != {*SPEC_FIELDS}:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: spec must hold {", ".join(SPEC_FIELDS)}')
   kinds: dict[str, Callable[[Any], Any]] = {
     'name': _text,
@@ -59,14 +60,14 @@ def read_spec(directory: _Path, facts: dict[str, Any]) -> EnvSpec:
     try:
       fields[name] = convert(stated[name])
     except (TypeError, ValueError):
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name} = {stated[name]!r} is none that a spec '
         'can have') from None
   return EnvSpec(**fields)
 
 
 def check_arrays(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
-  """Raises ValueError where shapes or dtypes are not those of the spec.
+  """Raises UserError where shapes or dtypes are not those of the spec.
 
   Or where a dataset cannot hold such rows.
 
@@ -76,11 +77,11 @@ def check_arrays(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
     rows: [T, B, ...]
   """
   if spec.is_continuous or rows.candidates is not None:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: actions of {spec.name} are continuous, or '
       'sampled; datasets hold discrete ones, all of them searched over')
   if rows.reward.ndim != 2 or 0 in rows.reward.shape:
-    raise ValueError(
+    raise UserError(
       f'dataset {directory}: reward has shape {list(rows.reward.shape)}, '
       'expected [rows, environments]')
   num_rows, num_envs = rows.reward.shape
@@ -88,13 +89,13 @@ def check_arrays(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
   for name in COLUMNS:
     here, there = getattr(expected, name), getattr(rows, name)
     if (here.shape, here.dtype) != (there.shape, there.dtype):
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name} is {there.dtype}{list(there.shape)}, '
         f'expected {here.dtype}{list(here.shape)}')
 
 
 def check_values(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
-  """Raises ValueError where a value cannot be one of the environment's.
+  """Raises UserError where a value cannot be one of the environment's.
 
   Args:
     directory: of the dataset.
@@ -133,7 +134,7 @@ def check_values(directory: _Path, spec: EnvSpec, rows: Trajectory) -> None:
 
 
 def _check_choices(directory: _Path, rows: Trajectory) -> None:
-  """Raises ValueError where actions or policies cannot be what was played."""
+  """Raises UserError where actions or policies cannot be what was played."""
   for start, policy in _blocks(rows.policy):
     here = slice(start, start + len(policy))
     legal = np.asarray(rows.legal_actions[here])
@@ -153,7 +154,7 @@ def _check_choices(directory: _Path, rows: Trajectory) -> None:
 def refuse_other_spec(
   directory: _Path, found: EnvSpec, wanted: EnvSpec
 ) -> None:
-  """Raises ValueError where the data are of another environment.
+  """Raises UserError where the data are of another environment.
 
   Args:
     directory: of the dataset.
@@ -167,7 +168,7 @@ def refuse_other_spec(
     if name == 'observation_shape':
       there, here = tuple(there), tuple(here)
     if there != here:
-      raise ValueError(
+      raise UserError(
         f'dataset {directory}: {name} is {there} there and {here} in the '
         f'environment {wanted.name}')
 
@@ -205,7 +206,7 @@ def _look_through(
   column: Any,
   is_broken: Callable[[Any], Any],
 ) -> None:
-  """Raises ValueError with the first row of a column that breaks a rule."""
+  """Raises UserError with the first row of a column that breaks a rule."""
   for start, block in _blocks(column):
     _refuse_first(directory, rule, is_broken(block), start=start)
 
@@ -213,11 +214,11 @@ def _look_through(
 def _refuse_first(
   directory: _Path, rule: str, broken: np.ndarray, *, start: int = 0
 ) -> None:
-  """Raises ValueError if any of [T, B, ...] is True; row 0 is row `start`."""
+  """Raises UserError if any of [T, B, ...] is True; row 0 is row `start`."""
   if not broken.any():
     return
   row, env = np.argwhere(broken.reshape(*broken.shape[:2], -1).any(-1))[0]
-  raise ValueError(
+  raise UserError(
     f'dataset {directory}: {rule}, first in row {start + row} of environment '
     f'{env}')
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.types import Array, EnvSpec, Sequence, Trajectory
 
@@ -86,12 +87,12 @@ def add(state: ReplayState, chunk: Trajectory) -> ReplayState:
     chunk: [T', B, ...] rows that follow the newest ones.
 
   Raises:
-    ValueError: if the chunk does not divide the capacity.
+    UserError: if the chunk does not divide the capacity.
   """
   capacity = state.priority.shape[0]
   length = chunk.reward.shape[0]
   if capacity % length:
-    raise ValueError(
+    raise UserError(
       f'a chunk of {length} rows does not divide the capacity {capacity}'
     )
   start = state.num_added % capacity

@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import files
+from muzero_jax.errors import UserError
 from muzero_jax.runs import manifest as manifest_lib
 
 CHECKPOINTS = 'checkpoints'  # The folder of a run directory.
@@ -103,7 +104,7 @@ def restore(
     report: called with one line for each damaged checkpoint.
 
   Raises:
-    ValueError: no intact checkpoint is left, or the newest intact one holds
+    UserError: no intact checkpoint is left, or the newest intact one holds
       other leaves, shapes or dtypes: nothing is set aside then.
   """
   root = pathlib.Path(workdir) / CHECKPOINTS
@@ -142,7 +143,7 @@ def restore_subtree(
     report: called with one line for each damaged checkpoint.
 
   Raises:
-    ValueError: as `restore`.
+    UserError: as `restore`.
   """
   root = pathlib.Path(workdir) / CHECKPOINTS
   tried: set[int] = set()
@@ -159,7 +160,7 @@ def restore_subtree(
       if directory.exists():
         report(f'checkpoint {directory} is damaged ({damage}): passed over')
   if tried:
-    raise ValueError(f'no checkpoint in {root} is intact')
+    raise UserError(f'no checkpoint in {root} is intact')
   _refuse_if_all_damaged(root)
   return None
 
@@ -180,13 +181,13 @@ def restore_step(
     folder: of the run directory, where the checkpoints are.
 
   Raises:
-    ValueError: it is not there, is damaged, or holds another state.
+    UserError: it is not there, is damaged, or holds another state.
   """
   directory = _directory(pathlib.Path(workdir) / folder, step)
   try:
     manifest = manifest_lib.verify(directory)
   except manifest_lib.DamageError as damage:
-    raise ValueError(f'{directory} is damaged: {damage}') from None
+    raise UserError(f'{directory} is damaged: {damage}') from None
   return _read(directory, manifest, abstract_state, '')
 
 
@@ -221,7 +222,7 @@ def _flatten(tree: Any, prefix: str = '') -> _Leaves:
     ]
     name = '/'.join(([prefix] if prefix else []) + parts) or 'value'
     if name in leaves:
-      raise ValueError(f'two leaves of the state are called {name!r}')
+      raise UserError(f'two leaves of the state are called {name!r}')
     leaves[name] = leaf
   return leaves
 
@@ -353,20 +354,20 @@ def _refuse_other_leaves(
   saved: dict[str, Any],
   prefix: str,
 ) -> None:
-  """Raises ValueError at the first leaf that is not as expected."""
+  """Raises UserError at the first leaf that is not as expected."""
   why = 'another version or other settings made it'
   for name, leaf in wanted.items():
     if name not in saved:
-      raise ValueError(f'checkpoint {directory} has no {name!r}: {why}')
+      raise UserError(f'checkpoint {directory} has no {name!r}: {why}')
     here, there = _text(_describe(leaf)), _text(saved[name])
     if here != there:
-      raise ValueError(
+      raise UserError(
         f'checkpoint {directory} does not fit: {name!r} is {there} there and '
         f'{here} here; {why}')
   start = f'{prefix}/' if prefix else ''
   for name in saved:
     if name.startswith(start) and name not in wanted and name != prefix:
-      raise ValueError(
+      raise UserError(
         f'checkpoint {directory} has {name!r}, which is not expected: {why}')
 
 
@@ -387,11 +388,11 @@ def _set_aside(directory: pathlib.Path) -> pathlib.Path:
 
 
 def _refuse_if_all_damaged(root: pathlib.Path) -> None:
-  """Raises ValueError where there were checkpoints, but all are damaged."""
+  """Raises UserError where there were checkpoints, but all are damaged."""
   damaged = sorted(root.glob(f'{_DAMAGED}*')) if root.is_dir() else []
   if damaged:
     names = ', '.join(path.name for path in damaged)
-    raise ValueError(
+    raise UserError(
       f'no checkpoint in {root} is intact: set aside were {names}; to start '
       'anew, choose another workdir')
 

@@ -7,6 +7,8 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from muzero_jax.errors import UserError
+
 LOCK_FILE = '.lock'
 _HELD = (errno.EACCES, errno.EAGAIN)
 
@@ -19,14 +21,14 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
   stays behind means nothing by itself.
 
   Raises:
-    ValueError: another process holds it, or the directory cannot be written.
+    UserError: another process holds it, or the directory cannot be written.
   """
   path = pathlib.Path(workdir) / LOCK_FILE
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = open(path, 'a', encoding='utf-8')
   except OSError as error:
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir} cannot be written: {error.strerror}'
     ) from None
   with file:
@@ -35,11 +37,11 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
     except OSError as error:
       if error.errno not in _HELD:
         # Some network file systems have none.
-        raise ValueError(
+        raise UserError(
           f'workdir {workdir} cannot be locked: {error.strerror}; choose one '
           'on a local disk'
         ) from None
-      raise ValueError(
+      raise UserError(
         f'workdir {workdir} is in use: another process is training there'
       ) from None
     yield

@@ -5,7 +5,6 @@
 
 import hashlib
 import json
-import os
 import pathlib
 from typing import Any
 

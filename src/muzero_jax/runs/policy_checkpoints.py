@@ -7,6 +7,7 @@ are, but small, and kept for good: they are what a rating curve is made of.
 import os
 from typing import Any
 
+from muzero_jax.errors import UserError
 from muzero_jax.runs import checkpoint
 from muzero_jax.types import Params
 
@@ -43,16 +44,16 @@ def restore(workdir: str | os.PathLike, step: int, abstract: Any) -> Params:
     abstract: the parameters, or `jax.eval_shape` of them.
 
   Raises:
-    ValueError: there is no such snapshot, or it is damaged.
+    UserError: there is no such snapshot, or it is damaged.
   """
   there = steps(workdir)
   if not there:
-    raise ValueError(
+    raise UserError(
       f'workdir {workdir} has no snapshots: its snapshot_period is 0, or it '
       'has not come so far')
   if step not in there:
     nearest = min(there, key=lambda other: abs(other - step))
-    raise ValueError(
+    raise UserError(
       f'snapshot = {step}: workdir {workdir} has none of that step; the '
       f'nearest of its {len(there)} is {nearest}')
   return checkpoint.restore_step(

@@ -66,7 +66,8 @@ class Progress:
     self._updates, self._simulations = start_updates, start_simulations
     self._rate: float | None = None
     self._episodes, self._return_sum = 0, 0.0
-    rows = metrics_lib.drop_rows_after(self.workdir / metrics_lib.METRICS_FILE, start_step)
+    self._path = self.workdir / metrics_lib.METRICS_FILE
+    rows = metrics_lib.drop_rows_after(self._path, start_step)
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
     self._writer = self._open_writer(start_step) if tensorboard else None
@@ -165,7 +166,7 @@ class Progress:
     row: dict[str, Any] = dict(
       step=int(step), seconds=round(self._clock() - self._start, 3))
     row |= {name: _plain(value) for name, value in metrics.items()}
-    with open(self.workdir / metrics_lib.METRICS_FILE, 'a', encoding='utf-8') as file:
+    with open(self._path, 'a', encoding='utf-8') as file:
       file.write(json.dumps(row, allow_nan=False) + '\n')
     if self._writer is not None:
       for name, value in row.items():
@@ -181,7 +182,8 @@ class Progress:
     try:
       return plots.plot_curves(self.workdir)
     except ImportError:
-      self.note(f'no {plots.CURVES_FILE}: matplotlib is not installed (extra "viz")')
+      self.note(
+        f'no {plots.CURVES_FILE}: matplotlib is not installed (extra "viz")')
       return None
 
   def _open_writer(self, start_step: int) -> Any:

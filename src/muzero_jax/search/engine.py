@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax.errors import UserError
 from muzero_jax.search import first_round, selection, trees
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
@@ -94,7 +95,7 @@ def search(
     `mctx.Tree` of S + 1 nodes, of the size that `num_bytes` tells.
 
   Raises:
-    ValueError: if `num_simulations` or `max_depth` is below 1, or
+    UserError: if `num_simulations` or `max_depth` is below 1, or
       `interior_masks` is not as the model's outputs are.
   """
   tree, _ = search_with_root(
@@ -138,7 +139,7 @@ def search_with_root(
     ('num_simulations', num_simulations), ('max_depth', max_depth)
   ):
     if number is not None and number < 1:
-      raise ValueError(f'{name}={number}: must be at least 1')
+      raise UserError(f'{name}={number}: must be at least 1')
   chex.assert_rank([root.prior_logits, root.value], [2, 1])
   if invalid_actions is None:
     invalid_actions = jnp.zeros_like(root.prior_logits)

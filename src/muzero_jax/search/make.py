@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax.errors import UserError
 from muzero_jax.search import batch_agents, policies, selection, stochastic
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, PrefixState, SearchOutput
@@ -113,13 +114,13 @@ def make_search(
     greedy at 0. Both policies returned are training targets.
 
   Raises:
-    ValueError: if an argument is not among the allowed values.
+    UserError: if an argument is not among the allowed values.
   """
   _check('policy', policy, POLICIES)
   _check('q_normalisation', q_normalisation, Q_NORMALISATIONS)
   _check('num_players', num_players, (1, 2))
   if num_simulations < 1:
-    raise ValueError(
+    raise UserError(
       f'num_simulations={num_simulations}: must be at least 1'
     )
   sign = -1.0 if num_players == 2 and model.turn is None else 1.0
@@ -179,7 +180,7 @@ def make_search(
 
 def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
   if value not in allowed:
-    raise ValueError(f'{name}={value!r}: must be one of {allowed}')
+    raise UserError(f'{name}={value!r}: must be one of {allowed}')
 
 
 def _checked(

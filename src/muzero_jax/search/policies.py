@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax.errors import UserError
 from muzero_jax.search import selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.selection import Nodes
@@ -67,7 +68,7 @@ def muzero_policy(
     interior_masks: as for `search`.
 
   Raises:
-    ValueError: on an unknown `tie_break`.
+    UserError: on an unknown `tie_break`.
   """
   action_key, noise_key, search_key = jax.random.split(rng_key, 3)
   root = noisy_root(
@@ -287,10 +288,10 @@ def tie_break_noise(
   """Returns the noise [B, A] of a search, or None to draw it at each node.
 
   Raises:
-    ValueError: if `kind` is not among `TIE_BREAKS`.
+    UserError: if `kind` is not among `TIE_BREAKS`.
   """
   if kind not in TIE_BREAKS:
-    raise ValueError(f'tie_break={kind!r}: must be one of {TIE_BREAKS}')
+    raise UserError(f'tie_break={kind!r}: must be one of {TIE_BREAKS}')
   if kind == 'node':
     return None
   # Of the search's key, which is split, never folded, for everything else.

@@ -90,7 +90,7 @@ def stochastic_muzero_policy(
     As `muzero_policy`; the tree holds the actions, not the outcomes.
 
   Raises:
-    ValueError: on an unknown `tie_break`.
+    UserError: on an unknown `tie_break`.
   """
   batch_size, num_actions = root.prior_logits.shape
   action_key, noise_key, search_key = jax.random.split(rng_key, 3)

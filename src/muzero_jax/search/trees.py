@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax.errors import UserError
 from muzero_jax.types import Array
 
 ROOT = mctx.Tree.ROOT_INDEX
@@ -114,11 +115,11 @@ def checked_mask(step: Any, state: State) -> Array | None:
   """Returns a model's mask of illegal actions, or None if trees have none.
 
   Raises:
-    ValueError: if one of the two has masks and the other has not.
+    UserError: if one of the two has masks and the other has not.
   """
   mask = getattr(step, 'invalid_actions', None)
   if (mask is None) != (state.invalid_actions is None):
-    raise ValueError(
+    raise UserError(
       f'interior_masks={mask is None}: recurrent_fn returns '
       f'{"no" if mask is None else "an"} invalid_actions'
     )

@@ -11,6 +11,7 @@ import os
 
 from muzero_jax import agent, envs
 from muzero_jax.agent import Agent, MakeEnv
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation.opponents import backgammon, mcts, one_ply, programs
 from muzero_jax.evaluation.opponents.base import Opponent, random
 from muzero_jax.evaluation.opponents.programs import Program
@@ -56,7 +57,7 @@ def make(
   Raises:
     EngineError: the program is not installed.
     ImportError: the game's package is missing; says what to install.
-    ValueError: if there is no such opponent for that environment.
+    UserError: if there is no such opponent for that environment.
   """
   if name == 'random':
     return random
@@ -66,7 +67,7 @@ def make(
     return _make_agent(name, env_name, workdir, index, make_env)
   if kind not in known or (colon and kind not in _SPELLINGS):
     allowed = ', '.join(_SPELLINGS.get(n, n) for n in known)
-    raise ValueError(
+    raise UserError(
       f'opponent = {name!r} is not one of {allowed} for {env_name}, nor '
       'snapshot:STEP or run:PATH'
     )
@@ -115,7 +116,7 @@ def _number(
   is_number = text.isascii() and text.isdecimal() and int(text) > 0
   if not is_number or (most is not None and int(text) > most):
     bounds = 'of at least 1' if most is None else f'from 1 to {most}'
-    raise ValueError(
+    raise UserError(
       f'opponent = {name!r}: {what} must be a whole number {bounds}, as in '
       f'{kind}:{default}'
     )
@@ -132,21 +133,21 @@ def _make_agent(
   """Returns a trained agent by name.
 
   Raises:
-    ValueError: if it is not there, or plays another game.
+    UserError: if it is not there, or plays another game.
   """
   kind, _, what = name.partition(':')
   if kind == 'run':
     if not what:
-      raise ValueError(f'opponent = {name!r}: the run directory is missing')
+      raise UserError(f'opponent = {name!r}: the run directory is missing')
     found = agent.load(what, make_env=make_env)
     if found.spec.name != env_name:
-      raise ValueError(
+      raise UserError(
         f'opponent = {name!r} plays {found.spec.name}, not {env_name}')
     return found
   if workdir is None:
-    raise ValueError(f'opponent = {name!r} needs the run directory')
+    raise UserError(f'opponent = {name!r} needs the run directory')
   if not (what.isascii() and what.isdecimal()):
-    raise ValueError(
+    raise UserError(
       f'opponent = {name!r}: the step must be a whole number, as in '
       'snapshot:1000')
   return agent.load(

@@ -1,0 +1,16 @@
+"""A run directory: configuration, lock, checkpoints, metrics and curves."""
+
+from muzero_jax import _lazy
+
+_MODULES = (
+  'checkpoint',
+  'dataset_export',
+  'lock',
+  'manifest',
+  'metrics',
+  'plots',
+  'policy_checkpoints',
+  'progress',
+  'run_dir',
+)
+__getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -1,0 +1,161 @@
+"""The configuration in a run directory: stored, read, and held against flags.
+
+Nothing here imports jax: a mistake is told before anything slow starts.
+"""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+from muzero_jax import config as config_lib
+from muzero_jax.config import Config, presets
+from muzero_jax.errors import UserError
+
+CONFIG_FILE = 'config.json'
+_RUN_FILES = ('checkpoints', 'metrics.jsonl')
+
+
+def resolve(
+  workdir: str | os.PathLike,
+  given: dict[str, Any],
+  base: Config,
+  preset: str = '',
+) -> Config:
+  """Returns the Config of a run directory, new or resumed; writes nothing.
+
+  A new directory gets `base` with the `given` fields. In one that has a
+  configuration, that one holds; only RESUMABLE_FIELDS may be given anew.
+
+  Raises:
+    UserError: a bad value, or a directory that belongs to another
+      configuration, naming each field that differs.
+  """
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  stored = read_config(workdir) if _exists(path) else None
+  _refuse_unwritable(path.parent)
+  if stored is None:
+    config = dataclasses.replace(base, **given)
+    for name in _RUN_FILES:
+      if _exists(path.parent / name):
+        raise UserError(
+          f'workdir {workdir} holds {name} but no {CONFIG_FILE}: it may be '
+          'another run; choose another --workdir')
+  else:
+    _refuse_other_run(workdir, stored, given, base, preset)
+    changes = {
+      name: value for name, value in given.items()
+      if name in config_lib.RESUMABLE_FIELDS
+    }
+    config = dataclasses.replace(stored, **changes)
+  return config
+
+
+def check_same_run(workdir: str | os.PathLike, config: Config) -> None:
+  """Raises UserError where a run directory holds another configuration.
+
+  RESUMABLE_FIELDS may differ.
+  """
+  if not _exists(pathlib.Path(workdir) / CONFIG_FILE):
+    return
+  _refuse_other_run(
+    workdir, read_config(workdir), dataclasses.asdict(config), config, '')
+
+
+def store(workdir: str | os.PathLike, config: Config) -> None:
+  """Stores a Config in a run directory, which is made if need be.
+
+  Not part of `resolve`: a configuration that turns out not to fit the
+  environment or the machine must leave nothing behind.
+
+  Raises:
+    UserError: the directory cannot be written.
+  """
+  _write_config(pathlib.Path(workdir) / CONFIG_FILE, config)
+
+
+def read_config(workdir: str | os.PathLike) -> Config:
+  """Returns the Config stored in a run directory.
+
+  Raises:
+    UserError: there is none, or it is damaged.
+  """
+  path = pathlib.Path(workdir) / CONFIG_FILE
+  try:
+    return config_lib.from_json(path.read_text(encoding='utf-8'))
+  except FileNotFoundError:
+    raise UserError(
+      f'workdir {workdir} is not a run directory: it has no {CONFIG_FILE}'
+    ) from None
+  except OSError as error:
+    raise UserError(f'{path} cannot be read: {error.strerror}') from None
+  except ValueError as error:
+    raise UserError(f'{path}: {error}') from None
+
+
+def _refuse_other_run(
+  workdir: str | os.PathLike,
+  stored: Config,
+  given: dict[str, Any],
+  base: Config,
+  preset: str,
+) -> None:
+  """Raises UserError where flags ask for another run than the stored one."""
+  asked = {name: getattr(base, name)
+           for name in presets.PRESETS.get(preset, ())}
+  for name, value in given.items():
+    asked[name] = config_lib.check(name, value)
+  differing = [
+    f'{name} is {config_lib.text(getattr(stored, name))} there and '
+    f'{config_lib.text(value)} here'
+    for name, value in asked.items()
+    if name not in config_lib.RESUMABLE_FIELDS
+    and value != getattr(stored, name)
+  ]
+  if differing:
+    raise UserError(
+      f'workdir {workdir} belongs to a run with another configuration: '
+      f'{", ".join(differing)}. Leave these flags out to resume it, or choose '
+      'another --workdir')
+
+
+def _exists(path: pathlib.Path) -> bool:
+  try:
+    return path.exists()
+  except OSError as error:
+    raise UserError(
+      f'workdir {path.parent} cannot be read: {error.strerror}') from None
+
+
+def _refuse_unwritable(workdir: pathlib.Path) -> None:
+  """Raises UserError where it is plain that nothing can be written.
+
+  Only writing shows the rest, but by then jax has been loaded.
+  """
+  there = workdir.absolute()
+  while not there.exists():
+    there = there.parent
+  if not there.is_dir():
+    raise UserError(
+      f'workdir {workdir} cannot be written: {there} is not a directory')
+  if not os.access(there, os.W_OK | os.X_OK):
+    raise UserError(
+      f'workdir {workdir} cannot be written: permission denied for {there}')
+
+
+def _write_config(path: pathlib.Path, config: Config) -> None:
+  """Writes config.json so that no reader ever sees half of it."""
+  temporary = path.with_name(f'.{CONFIG_FILE}-{os.getpid()}')
+  try:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+      with open(temporary, 'w', encoding='utf-8') as file:
+        file.write(config_lib.to_json(config))
+        file.flush()
+        os.fsync(file.fileno())
+      os.replace(temporary, path)
+    finally:
+      temporary.unlink(missing_ok=True)
+  except OSError as error:
+    raise UserError(
+      f'workdir {path.parent} cannot be written: {error.strerror}') from None
