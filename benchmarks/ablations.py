@@ -168,7 +168,7 @@ def _done(
   stored = _read(path).get('variants', {})
   return {
     name: stored[name] for name, config in wanted.items()
-    if stored.get(name, {}).get('fingerprint') == learning.fingerprint(config)
+    if learning.is_of(stored.get(name, {}), config)
   }
 
 

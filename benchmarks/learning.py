@@ -5,8 +5,7 @@
   environment  as evaluations name it, "classic/cartpole"
   command      trains it again
   note         what no figure says: what ran beside it, where it was stopped
-  settings     {"preset", "changes": {field: value}}, changes against the preset
-  fingerprint  of the whole configuration, the seed and log settings apart
+  configuration  every field but the seed and log settings, as it was then
   hardware, versions  as `common.machine` has them
   seeds        one row for each agent:
     seed, agent, num_agents  the run's seed; which of how many agents that were
@@ -253,8 +252,7 @@ def make_record(
     environment=environment,
     command=command,
     **({'note': note} if note else {}),
-    settings=settings(first),
-    fingerprint=fingerprint(first),
+    configuration=configuration(first),
     hardware=common.hardware(),
     versions=common.versions(packages),
     seeds=[
@@ -284,30 +282,35 @@ def store(path: pathlib.Path, record: dict[str, Any]) -> None:
     raise UserError(f'{path} cannot be written: {error.strerror}') from None
 
 
-def fingerprint(config: Config) -> str:
-  """Returns a short digest of all that decides what a run learns and scores,
-  but the seed.
+def configuration(config: Config) -> dict[str, Any]:
+  """Return all that decides what a run learns and scores, but the seed.
 
-  Of what differs from the defaults: a field that is added later changes the
-  digest of no configuration that does not use it.
+  As JSON has it, so that it equals what was stored.
   """
-  fields = {
-    name: ours for name, (ours, _) in
-    config_lib.diff(config, Config()).items()
+  fields = json.loads(config_lib.to_json(config))
+  return {
+    name: value for name, value in fields.items()
     if name not in ('seed', *_BOOKKEEPING)
   }
-  text = json.dumps(fields, sort_keys=True)
+
+
+def is_of(record: dict[str, Any], config: Config) -> bool:
+  """Return whether a record is of a configuration, seed apart.
+
+  Fields that were added or renamed since the record was made count as they
+  would if it were a run that is resumed.
+  """
+  try:
+    stored = config_lib.from_fields(record['configuration'])
+  except (KeyError, UserError):
+    return False
+  return configuration(stored) == configuration(config)
+
+
+def fingerprint(config: Config) -> str:
+  """Return a short digest of a configuration, for names of folders."""
+  text = json.dumps(configuration(config), sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def settings(config: Config) -> dict[str, Any]:
-  """Returns the preset nearest to a configuration, and the changes to it."""
-  changes = {
-    name: _changes(config, config_lib.from_preset(name))
-    for name in presets.PRESETS
-  }
-  name = min(changes, key=lambda name: len(changes[name]))
-  return dict(preset=name, changes=changes[name])
 
 
 def training_command(config: Config, *, tell_seed: bool) -> str:

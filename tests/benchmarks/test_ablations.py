@@ -60,6 +60,6 @@ def test_interrupted_and_gone_on(tmp_path, monkeypatch):
 
 def test_other_settings_start_anew(tmp_path, monkeypatch):
   path = tmp_path / 'ablation_tiny.json'
-  path.write_text(json.dumps(dict(variants={'two': dict(fingerprint='-')})))
+  path.write_text(json.dumps(dict(variants={'two': dict(configuration={})})))
   monkeypatch.setattr(train, 'run', lambda config, workdir: 130)
   assert ablations.run(_TINY, path, tmp_path, command='x') == 130

@@ -31,7 +31,8 @@ def test_seeds_that_were_run_apart(tmp_path):
   assert record['environment'] == 'classic/cartpole'
   assert record['command'] == (
     'python -m experiments.classic --preset=cartpole')
-  assert record['settings'] == dict(preset='cartpole', changes={})
+  assert record['configuration'] == learning.configuration(
+    config_lib.from_preset('cartpole'))
   assert record['note'] == 'alone'
   assert record['hardware']['cores'] and record['versions']['jax']
   first, second = record['seeds']
