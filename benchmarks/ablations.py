@@ -63,7 +63,7 @@ ABLATIONS = {
     'What do fresh targets gain over those that were stored, at equal '
     'environment steps and updates?', 'pendulum',
     dict(num_steps=50_000, batch_size=128, target_period=32,
-         average_decay=0.99, eval_episodes=128, eval_envs=128),
+         ema_decay=0.99, eval_episodes=128, eval_envs=128),
     {
       **{
         f'{fraction:.0%} reanalysed': dict(reanalyse_fraction=fraction)

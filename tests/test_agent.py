@@ -66,7 +66,7 @@ def test_reset_forgets_and_the_first_call_opens_episodes():
 
 
 def test_load_takes_the_newest_parameters(tmp_path):
-  plain = tiny_run.config(average_decay=0.0)
+  plain = tiny_run.config(ema_decay=0.0)
   params = tiny_run.store(tmp_path, plain, steps=(64, 128))
   before = tiny_run.snapshot(tmp_path)
   loaded = agent.load(tmp_path)
@@ -80,7 +80,7 @@ def test_load_takes_the_newest_parameters(tmp_path):
 
 
 def test_load_takes_the_running_mean_where_one_is_kept(tmp_path):
-  decayed = tiny_run.config(average_decay=0.9)
+  decayed = tiny_run.config(ema_decay=0.9)
   tiny_run.store(tmp_path, decayed, steps=(64,))
   driver = anakin.make_anakin(
     decayed, envs.make(decayed), rows_per_env=decayed.capacity_rows_per_env

@@ -15,6 +15,7 @@ import numpy as np
 from muzero_jax import envs
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
+from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
@@ -91,6 +92,7 @@ class Agent:
     params: of its network.
     step: environment steps it was trained for; updates, if offline.
     make_env: builds its environments, as `envs.make` does.
+    system: model and transforms.
   """
 
   def __init__(
@@ -101,14 +103,15 @@ class Agent:
     step: int = 0,
     *,
     make_env: MakeEnv = envs.make,
+    extensions: Extensions = build.NONE,
   ) -> None:
     self.config = config
     self.spec = spec
     self.params = params
     self.step = step
     self.make_env = make_env
-    system = build.make_system(config, spec)
-    search = build.make_search(config, spec, system, training=False)
+    self.system = build.make_system(config, spec, extensions)
+    search = build.make_search(config, spec, self.system, 'evaluation')
     # Pure: (params, state, rng_key, observation, legal_actions, is_first).
     self.act_fn = functools.partial(
       act, search, spec.num_actions, config.stack_actions
@@ -224,6 +227,8 @@ def load(
   index: int = 0,
   snapshot: int | None = None,
   make_env: MakeEnv = envs.make,
+  make_network: Callable[..., Any] | None = None,
+  make_search: Callable[..., Any] | None = None,
 ) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
 
@@ -231,7 +236,7 @@ def load(
     workdir: the run directory.
     index: which of `num_seeds` agents.
     snapshot: the step of one of the run's snapshots, to load that instead.
-    make_env: as it was given to `train.run`.
+    make_env, make_network, make_search: as they were given to `train.run`.
 
   Raises:
     UserError: if the directory holds no run, no checkpoint, no such snapshot
@@ -246,8 +251,9 @@ def load(
   nothing = f'workdir {workdir} has no checkpoint yet'
   if snapshot is None and not checkpoint.steps(workdir):
     raise UserError(nothing)
-  spec = make_env(config, num_envs=1, evaluation=True).spec
-  system = build.make_system(config, spec)
+  extensions = Extensions(make_network, make_search)
+  spec = envs.spec_of(config, make_env)
+  system = build.make_system(config, spec, extensions)
   abstract = jax.eval_shape(
     lambda key: system.model.init(
       key, build.example_observation(config, spec)
@@ -260,7 +266,7 @@ def load(
       abstract,
     )
   if snapshot is None:
-    part = 'average_params' if config.average_decay else 'params'
+    part = 'average_params' if config.ema_decay else 'params'
     found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
     if found is None:
       raise UserError(nothing)
@@ -270,4 +276,5 @@ def load(
     params = policy_checkpoints.restore(workdir, step, abstract)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
-  return Agent(config, spec, params, step, make_env=make_env)
+  return Agent(
+    config, spec, params, step, make_env=make_env, extensions=extensions)

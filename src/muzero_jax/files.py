@@ -1,6 +1,7 @@
-"""Files that are on disk when a function returns: hashes and flushes."""
+"""Files that are written whole or not at all: hashes, flushes, JSON."""
 
 import hashlib
+import json
 import os
 import pathlib
 from typing import Any
@@ -29,3 +30,26 @@ def flush_directory(directory: pathlib.Path) -> None:
     os.fsync(descriptor)
   finally:
     os.close(descriptor)
+
+
+def write_json(path: pathlib.Path, value: Any) -> None:
+  """Write a value as JSON, in place of an older file, whole or not at all.
+
+  Raises:
+    OSError: it cannot be written; an older file is untouched.
+  """
+  write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
+
+
+def write_whole(path: pathlib.Path, data: bytes) -> None:
+  """Write a file so that no reader ever sees half of it.
+
+  Raises:
+    OSError: it cannot be written; an older file is untouched.
+  """
+  temporary = path.with_name(f'.{path.name}-{os.getpid()}')
+  try:
+    write_flushed(temporary, data)
+    os.replace(temporary, path)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -1,55 +1,60 @@
 """The host's side of a run: build, resume, iterate, save, evaluate, report."""
 
-import contextlib
-import json
 import os
 import pathlib
 import signal
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from muzero_jax import envs
+from muzero_jax import envs, files
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
-from muzero_jax.drivers import build, choose, iteration, memory_check, offline
-from muzero_jax.drivers.choose import AnyDriver
-from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.drivers import (
+  build,
+  choose,
+  iteration,
+  memory_check,
+  offline,
+)
+from muzero_jax.drivers.build import Extensions
+from muzero_jax.drivers.iteration import Driver, IterationMetrics, TrainState
 from muzero_jax.errors import NotFiniteError, RunError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
 from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
-from muzero_jax.runs import checkpoint, lock, policy_checkpoints, run_dir
-from muzero_jax.runs.metrics import Means
-from muzero_jax.runs.progress import Progress
-from muzero_jax.types import EnvSpec
+from muzero_jax.runs import (
+  checkpoint,
+  lock,
+  policy_checkpoints,
+  run_dir,
+  signals,
+)
+from muzero_jax.runs.metrics import MetricAverager
+from muzero_jax.runs.progress import Counts, Progress
+from muzero_jax.runs.signals import Stop, StoppedError
+from muzero_jax.runs.writers import Writer
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
 EVALUATION_FILE = 'evaluation.json'
 
 
-class _StoppedError(Exception):
-  """SIGTERM or Ctrl-C ended the run; all that can be saved is saved."""
+class _Run(NamedTuple):
+  """A run and what it is made of."""
 
-
-class _Stop:
-  """Ends the run on SIGTERM or Ctrl-C."""
-
-  signum: int = 0
-  # True while there is something to save first: who sets it looks at signum.
-  deferred: bool = False
-
-  def __call__(self, signum: int, frame: Any) -> None:
-    self.signum = signum
-    # The second one ends the process at once.
-    signal.signal(signum, signal.SIG_DFL)
-    if not self.deferred:
-      raise _StoppedError
+  config: Config
+  workdir: str | os.PathLike
+  make_env: MakeEnv
+  extensions: Extensions
+  driver: Driver
+  data: Dataset | None  # Of an offline run.
+  progress: Progress
+  stop: Stop
 
 
 def run(
@@ -57,13 +62,26 @@ def run(
   workdir: str | os.PathLike,
   *,
   make_env: MakeEnv = envs.make,
+  make_network: Callable[..., Any] | None = None,
+  make_search: Callable[..., Any] | None = None,
+  make_terms: Callable[..., Any] | None = None,
+  writers: Sequence[Writer] | None = None,
 ) -> int:
-  """Trains, or goes on training, in a run directory, then evaluates.
+  """Train, or go on training, in a run directory, then evaluate.
+
+  docs/extending.md has an example of each of one's own parts.
 
   Args:
     config: of the run; stored in the directory, if it is not there yet.
     workdir: the run directory.
     make_env: called as `envs.make` is; for environments of one's own.
+    make_network: (config, spec, sizes) -> a Flax module as
+      `networks.make_model` takes it, or a `types.Model`; see
+      `drivers.build.Extensions`. None for the one that the Config names.
+    make_search: (config, spec, system, purpose) -> search; likewise.
+    make_terms: (config, system) -> terms that are added to the loss; likewise.
+    writers: what gets each row of metrics besides metrics.jsonl; None for
+      TensorBoard, if tensorboardX is installed.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
@@ -72,18 +90,37 @@ def run(
     UserError: if sizes do not fit together or into memory, or the directory
       is in use or belongs to another configuration; nothing was written then.
     NotFiniteError: if losses, observations or rewards are not finite.
-    RunError: if a checkpoint cannot be written, or environments of the
-      host fail.
+    RunError: if a checkpoint cannot be written, or environments of the host
+      fail.
   """
+  extensions = Extensions(make_network, make_search, make_terms)
   if config.dataset:
-    driver, data, lines = _make_offline(config, make_env)
+    driver, data, lines = _make_offline(config, make_env, extensions)
   else:
-    driver, lines = _make_playing(config, make_env)
+    driver, lines = _make_playing(config, make_env, extensions)
     data = None
-  with lock.hold(workdir), _stop_on_signals() as stop:
+  with lock.hold(workdir), signals.stop_on_signals() as stop:
     try:
-      _run(config, workdir, make_env, driver, data, lines, stop)
-    except _StoppedError:
+      run_dir.check_same_run(workdir, config)
+      if data is not None:
+        offline.check_same_data(workdir, data)
+      state, resumed = _start(config, workdir, driver)
+      run_dir.store(workdir, config)
+      if data is not None:
+        dataset.write_facts(workdir, data.facts)
+      with Progress(
+        workdir,
+        total_steps=config.total_steps,
+        unit='updates' if config.dataset else 'steps',
+        start=_counts(config, driver, state),
+        log_period=config.log_period,
+        writers=writers,
+      ) as progress:
+        progress.header(config, [*lines, *resumed])
+        _train(_Run(
+          config, workdir, make_env, extensions, driver, data, progress,
+          stop), state)
+    except StoppedError:
       name = signal.Signals(stop.signum).name
       print(f'stopped by {name}; the same command resumes the run', flush=True)
       return 128 + stop.signum
@@ -91,17 +128,17 @@ def run(
 
 
 def _make_playing(
-  config: Config, make_env: MakeEnv
-) -> tuple[AnyDriver, list[str]]:
-  """Returns the driver of a run that plays, and lines on it."""
+  config: Config, make_env: MakeEnv, extensions: Extensions
+) -> tuple[Driver, list[str]]:
+  """Make the driver of a run that plays, and lines on it."""
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
   needed = memory_check.check_replay(config, probe.spec)
-  build.make_system(config, probe.spec)
-  driver = choose.make(config, make_env, probe)
+  build.make_system(config, probe.spec, extensions)
+  driver = choose.make_driver(config, make_env, probe, extensions)
   return driver, [
     f'{config.num_envs} environments and batches of {config.batch_size} '
-    f'over {_devices(driver.mesh.devices.size)}',
+    f'over {_devices(driver.num_devices)}',
     *_agents(config),
     needed,
     f'{driver.samples_per_row:g} sequences trained per row played',
@@ -110,17 +147,18 @@ def _make_playing(
 
 
 def _make_offline(
-  config: Config, make_env: MakeEnv
-) -> tuple[AnyDriver, Dataset, list[str]]:
-  """Returns the driver of a run that plays nothing, its data and lines."""
+  config: Config, make_env: MakeEnv, extensions: Extensions
+) -> tuple[Driver, Dataset, list[str]]:
+  """Make the driver of a run that plays nothing, its data and lines."""
   spec = None
   if config.eval_episodes:
-    spec = make_env(config, num_envs=1, evaluation=True).spec
+    spec = envs.spec_of(config, make_env)
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
   needed = memory_check.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
   num_devices = iteration.choose_num_devices(config, num_envs=num_envs)
-  driver = offline.make_offline(config, data, num_devices=num_devices)
+  driver = offline.make_offline(
+    config, data, num_devices=num_devices, extensions=extensions)
   return driver, data, [
     f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
     *_agents(config),
@@ -130,70 +168,30 @@ def _make_offline(
   ]
 
 
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[_Stop]:
-  """Turns SIGTERM and Ctrl-C into a request to stop."""
-  stop = _Stop()
-  try:
-    old = {
-      s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)
-    }
-  except ValueError:  # Not the main thread, as in some notebooks.
-    old = {}
-  try:
-    yield stop
-  finally:
-    for signum, handler in old.items():
-      signal.signal(signum, handler)
-
-
-def _run(
-  config: Config,
-  workdir: str | os.PathLike,
-  make_env: MakeEnv,
-  driver: AnyDriver,
-  data: Dataset | None,
-  lines: list[str],
-  stop: _Stop,
-) -> None:
-  run_dir.check_same_run(workdir, config)
-  if data is not None:
-    offline.check_same_data(workdir, data)
-  state, resumed = _start(config, workdir, driver)
-  run_dir.store(workdir, config)
-  if data is not None:
-    dataset.write_facts(workdir, data.facts)
-  with Progress(
-    workdir,
-    total_steps=config.total_steps,
-    unit='updates' if config.dataset else 'steps',
-    start_step=_least(state.num_steps),
-    start_updates=_least(state.learner.num_updates),
-    start_simulations=_num_simulations(config, driver, state),
-    log_period=config.log_period,
-  ) as progress:
-    progress.header(config, [*lines, *resumed])
-    if _least(state.num_steps) < config.total_steps:
-      with progress.timed():
-        stepping = choose.stepping(driver, state, progress.note)
-      with stepping as step:
-        state = _iterate(config, workdir, driver, step, state, progress, stop)
-    if config.eval_episodes:
-      _evaluate(config, workdir, make_env, driver.spec, state, progress)
-    curves = progress.close()
-    files = ['config.json', 'checkpoints/', 'metrics.jsonl']
-    files += ['snapshots/'] if policy_checkpoints.steps(workdir) else []
-    files += [curves.name] if curves else []
-    files += [EVALUATION_FILE] if config.eval_episodes else []
-    progress.note(f'all of the run is in {workdir}: {", ".join(files)}')
+def _train(run: _Run, state: TrainState) -> None:
+  """Iterate to the last step, evaluate, and say where everything is."""
+  config, progress = run.config, run.progress
+  if _least(state.num_steps) < config.total_steps:
+    with progress.timed():
+      session = run.driver.session(state, progress.note)
+    with session as step:
+      state = _iterate(run, step, state)
+  if config.eval_episodes:
+    _evaluate(run, state)
+  curves = progress.close()
+  parts = ['config.json', 'checkpoints/', 'metrics.jsonl']
+  parts += ['snapshots/'] if policy_checkpoints.steps(run.workdir) else []
+  parts += [curves.name] if curves else []
+  parts += [EVALUATION_FILE] if config.eval_episodes else []
+  progress.note(f'all of the run is in {run.workdir}: {", ".join(parts)}')
 
 
 def _start(
   config: Config,
   workdir: str | os.PathLike,
-  driver: AnyDriver,
+  driver: Driver,
 ) -> tuple[TrainState, list[str]]:
-  """Returns the state to go on from, and lines that say which that is."""
+  """Return the state to go on from, and lines that say which that is."""
   rng_key = jax.random.key(config.seed)
   lines: list[str] = []
   abstract = driver.abstract()
@@ -216,39 +214,26 @@ def _start(
   return state, lines
 
 
-def _iterate(
-  config: Config,
-  workdir: str | os.PathLike,
-  driver: AnyDriver,
-  step_fn: Any,
-  state: TrainState,
-  progress: Progress,
-  stop: _Stop,
-) -> TrainState:
-  """Iterates until all steps are made.
+def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
+  """Iterate until all steps are made.
 
   Raises:
-    _StoppedError: on a signal, once the state is saved.
+    StoppedError: on a signal, once the state is saved.
   """
-  means = Means()
+  config, progress, stop = run.config, run.progress, run.stop
+  averager = MetricAverager()
   last_save = time.monotonic()
   next_snapshot = _next_snapshot(config, _least(state.num_steps))
   stop.deferred = True
   # Whoever compiled meanwhile may have swallowed the exception of a signal.
-  if stop.signum:
-    raise _StoppedError
+  stop.check()
   done = False
   while not done:
     state, device_metrics = step_fn(state)
-    metrics: Any = jax.device_get(device_metrics)
-    # [agents, ...] from here on.
-    metrics = jax.tree.map(
-      lambda x: x.reshape(config.num_seeds, *x.shape[config.num_seeds > 1:]),
-      metrics,
-    )
+    metrics = _per_agent(config, jax.device_get(device_metrics))
     num_steps = _least(metrics.num_steps)
     _check_finite(metrics)
-    means.add(metrics)
+    averager.add(metrics)
     if metrics.rollout is not None:
       progress.add_episodes(
         metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
@@ -257,47 +242,55 @@ def _iterate(
     done = num_steps >= config.total_steps or bool(stop.signum)
     if progress.due() or done:
       progress.log(
-        num_steps,
-        {**_reanalysed(config, driver), **means.take()},
-        num_updates=_least(metrics.num_updates),
-        num_simulations=_num_simulations(config, driver, state),
+        _counts(config, run.driver, state),
+        {**_reanalysed(config, run.driver), **averager.take()},
         force=done,
       )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
     # After a skipped update it may be the parameters that are beyond help.
     is_sound = not metrics.skips_in_a_row.any()
     if num_steps >= next_snapshot and is_sound:
-      _save_snapshot(workdir, num_steps, state, progress)
+      _save_snapshot(run, num_steps, state)
       next_snapshot = _next_snapshot(config, num_steps)
     if done or is_due and is_sound:
-      _save(config, workdir, driver, state, progress)
+      _save(run, state)
       last_save = time.monotonic()
   stop.deferred = False
-  if stop.signum:
-    raise _StoppedError
+  stop.check()
   return state
 
 
-def _num_simulations(
-  config: Config, driver: AnyDriver, state: TrainState
-) -> int:
-  """Returns the simulations of acting so far, of one agent; offline, those of
-  Reanalyse."""
-  iterations = _least(state.num_iterations)
+def _per_agent(config: Config, metrics: Any) -> Any:
+  """Return metrics [agents, ...], whether there are one or several."""
+  return jax.tree.map(
+    lambda x: x.reshape(config.num_seeds, *x.shape[config.num_seeds > 1:]),
+    metrics,
+  )
+
+
+def _counts(config: Config, driver: Driver, state: TrainState) -> Counts:
+  """Return what a run has done so far, of one agent.
+
+  Simulations are those of acting; offline, of Reanalyse.
+  """
+  searches = config.rollout_length * config.num_envs
   if config.dataset:
-    searches = iterations * driver.searches_per_iteration
-    return searches * config.num_simulations
-  rows = iterations * config.rollout_length * config.num_envs
-  return rows * config.num_simulations
+    searches = driver.searches_per_iteration
+  return Counts(
+    steps=_least(state.num_steps),
+    simulations=(
+      _least(state.num_iterations) * searches * config.num_simulations),
+    updates=_least(state.learner.num_updates),
+  )
 
 
-def _reanalysed(config: Config, driver: AnyDriver) -> dict[str, float]:
-  """Returns the exact share of reanalysed sequences, if there are any.
+def _reanalysed(config: Config, driver: Driver) -> dict[str, float]:
+  """Return the exact share of reanalysed sequences, if there are any.
 
   With the age of their targets in updates, 0 within the batch: what is stale
   there is the target network. A stream tells its own.
   """
-  count = build.num_reanalysed(config, driver.mesh.devices.size)
+  count = build.num_reanalysed(config, driver.num_devices)
   if not count:
     return {}
   share = count / config.batch_size
@@ -305,7 +298,7 @@ def _reanalysed(config: Config, driver: AnyDriver) -> dict[str, float]:
 
 
 def _least(count: Any) -> int:
-  """Returns a count of the agent that is behind the others, if there are."""
+  """Return a count of the agent that is behind the others, if there are."""
   return int(np.min(jax.device_get(count)))
 
 
@@ -313,9 +306,9 @@ def _devices(count: int) -> str:
   return f'{count} device{"s" if count > 1 else ""}'
 
 
-def _searches(config: Config, driver: AnyDriver) -> list[str]:
-  """Returns a line on Reanalyse, if there is any."""
-  count = build.num_reanalysed(config, driver.mesh.devices.size)
+def _searches(config: Config, driver: Driver) -> list[str]:
+  """Return a line on Reanalyse, if there is any."""
+  count = build.num_reanalysed(config, driver.num_devices)
   if not count:
     return []
   return [
@@ -326,7 +319,7 @@ def _searches(config: Config, driver: AnyDriver) -> list[str]:
 
 
 def _agents(config: Config) -> list[str]:
-  """Returns a line on how many agents train, if more than one."""
+  """Return a line on how many agents train, if more than one."""
   if config.num_seeds == 1:
     return []
   return [
@@ -336,7 +329,7 @@ def _agents(config: Config) -> list[str]:
 
 
 def _check_finite(metrics: IterationMetrics) -> None:
-  """Raises FloatingPointError where a run cannot go on."""
+  """Raise NotFiniteError where a run cannot go on."""
   step = _least(metrics.num_steps)
   if metrics.rollout is not None and metrics.rollout.num_bad.any():
     _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
@@ -354,14 +347,8 @@ def _refuse_rows(step: int, num_bad: int) -> None:
   )
 
 
-def _save(
-  config: Config,
-  workdir: str | os.PathLike,
-  driver: AnyDriver,
-  state: TrainState,
-  progress: Progress,
-) -> None:
-  """Saves all that can be restored, and says so when it is done.
+def _save(run: _Run, state: TrainState) -> None:
+  """Save all that can be restored, and say so when it is done.
 
   Raises:
     NotFiniteError: the rows that the actors stand at are not finite; the
@@ -374,50 +361,46 @@ def _save(
     row = jax.device_get(state.actor.timestep)
     if num_bad := _num_bad(row.observation, row.reward):
       _refuse_rows(step, num_bad)
-  kept = state if driver.restorable else state._replace(actor=_NO_ACTORS)
+  kept = state if run.driver.restorable else state._replace(actor=_NO_ACTORS)
   try:
-    checkpoint.save(workdir, step, kept, max_to_keep=config.max_checkpoints)
+    checkpoint.save(
+      run.workdir, step, kept, max_to_keep=run.config.max_checkpoints)
   except OSError as error:
     raise RunError(
       f'step {step}: the checkpoint cannot be written: {error}'
     ) from error
-  progress.note(
+  run.progress.note(
     f'saved the checkpoint of step {step:,} in '
     f'{time.monotonic() - start:.1f} s'
   )
 
 
 def _next_snapshot(config: Config, num_steps: int) -> float:
-  """Returns the steps at which a snapshot is due next: whole periods."""
+  """Return the steps at which a snapshot is due next: whole periods."""
   if not config.snapshot_period:
     return float('inf')
   return (num_steps // config.snapshot_period + 1) * config.snapshot_period
 
 
-def _save_snapshot(
-  workdir: str | os.PathLike,
-  step: int,
-  state: TrainState,
-  progress: Progress,
-) -> None:
-  """Saves the parameters to play with.
+def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
+  """Save the parameters to play with.
 
   Raises:
     RunError: the disk refuses.
   """
   try:
     params = learner_state.final_params(state.learner)
-    is_new = policy_checkpoints.save(workdir, step, params)
+    is_new = policy_checkpoints.save(run.workdir, step, params)
   except OSError as error:
     raise RunError(
       f'step {step}: the snapshot cannot be written: {error}'
     ) from error
   if is_new:
-    progress.note(f'saved the snapshot of step {step:,}')
+    run.progress.note(f'saved the snapshot of step {step:,}')
 
 
 def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
-  """Returns how many of [..., B] rows hold a number that is not finite."""
+  """Return how many of [..., B] rows hold a number that is not finite."""
   finite = np.isfinite(reward)
   if np.issubdtype(observation.dtype, np.floating):
     rows = observation.reshape(*reward.shape, -1)
@@ -425,15 +408,9 @@ def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
   return int((~finite).sum())
 
 
-def _evaluate(
-  config: Config,
-  workdir: str | os.PathLike,
-  make_env: MakeEnv,
-  spec: EnvSpec,
-  state: TrainState,
-  progress: Progress,
-) -> None:
-  """Evaluates the final agents, prints and stores their scores."""
+def _evaluate(run: _Run, state: TrainState) -> None:
+  """Evaluate the final agents, print and store their scores."""
+  config, progress = run.config, run.progress
   params = jax.device_put(
     learner_state.final_params(state.learner), jax.devices()[0]
   )
@@ -444,20 +421,22 @@ def _evaluate(
     each = [
       jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)
     ]
+  agents = [
+    Agent(
+      config, run.driver.spec, one, step, make_env=run.make_env,
+      extensions=run.extensions)
+    for one in each
+  ]
   with progress.timed(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):
     reports = [
-      report_lib.report(
-        Agent(config, spec, one, step, make_env=make_env),
-        num_episodes=config.eval_episodes,
-        seed=index,  # Agents that met the same luck would seem to agree.
-      )
-      for index, one in enumerate(each)
+      # Agents that met the same luck would seem to agree.
+      report_lib.report(one, num_episodes=config.eval_episodes, seed=index)
+      for index, one in enumerate(agents)
     ]
-  report = report_lib.over_agents(reports)
-  for line in report_lib.describe(report):
+  found = report_lib.over_agents(reports)
+  for line in report_lib.describe(found):
     progress.note(line)
-  progress.record(step, {'eval_return': report['mean']})
-  path = pathlib.Path(workdir) / EVALUATION_FILE
-  path.write_text(json.dumps(report, indent=2) + '\n', encoding='utf-8')
+  progress.record(step, {'eval_return': found['mean']})
+  files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found)

@@ -60,7 +60,7 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(noise_steps=17), 'noise_steps = 17 is more than rollout_length = 16'),
   (dict(network='atari_resnet'), 'atari_resnet'),
   (dict(stage_blocks=(1, 1)), 'must have 3'),
-  (dict(stem_heads=2), 'stem_heads = 2 needs stem_channels'),
+  (dict(attention_heads=2), 'attention_heads = 2 needs stem_channels'),
   (dict(num_devices=3), 'num_envs = 64 is not a multiple'),
   (dict(actor_threads=3), 'num_envs = 64 is not a multiple of actor_threads'),
   (dict(driver='sebulba'), "'atari' or 'gymnasium', not 'classic'"),

@@ -130,6 +130,6 @@ def test_what_cannot_be_rated_is_one_line(tmp_path):
   with pytest.raises(ValueError, match='opponent: at least one is needed'):
     tournament.run(tmp_path, opponent_names=[])
   other = tmp_path / 'cartpole'
-  tiny_run.store(other, tiny_run.config(average_decay=0.0), steps=(64,))
+  tiny_run.store(other, tiny_run.config(ema_decay=0.0), steps=(64,))
   with pytest.raises(ValueError, match='classic/cartpole has one player: the'):
     tournament.run(other)

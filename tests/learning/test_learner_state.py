@@ -130,7 +130,7 @@ def test_init_shares_no_buffers():
 def test_average_is_a_mean_and_then_forgets():
   """After n updates 1 / n of each, until the decay is reached."""
   decay = 0.75
-  learn = make(average_decay=decay)
+  learn = make(ema_decay=decay)
   _, _, data = shared()
   step = jax.jit(learn.step)
   state = learn.init(initial_params())

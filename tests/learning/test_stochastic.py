@@ -224,7 +224,7 @@ def trained(chance_codes, iterations):
     # A range of 2 leaves the policy that settles, 0.77, too near to what is
     # asked of it; playing hotter, gambles stay in the data nevertheless.
     search='gumbel', num_simulations=16, gumbel_min_range=1.25,
-    gumbel_prior_weight=0.5, average_decay=0.99,
+    gumbel_prior_weight=0.5, ema_decay=0.99,
     temperature=(1.5,), temperature_at=(0.0,), discount=1.0, num_envs=32,
     rollout_length=4, replay_capacity=8_192, min_replay=512, td_steps=2,
     unroll_steps=2, value_weight=1.0, batch_size=64,
@@ -263,7 +263,7 @@ def test_codes_need_a_network_that_has_them():
   with pytest.raises(ValueError, match="chance_codes = 4 needs network"):
     config.from_fields(dict(chance_codes=4, network='board_resnet'))
   with pytest.raises(ValueError, match="prefix_steps = 5 needs another netw"):
-    config.from_fields(dict(network='lines', prefix_steps=5))
+    config.from_fields(dict(network='rotation_equivariant', prefix_steps=5))
   with pytest.raises(ValueError, match='chance_codes = 1 tells nothing'):
     config.from_fields(dict(chance_codes=1))
 

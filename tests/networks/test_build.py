@@ -21,7 +21,7 @@ def test_the_stem_and_its_heads_are_in_the_system():
     functions = build_lib.make_system(settings, spec).model
     return functions, functions.init(jax.random.key(0), observation)
 
-  functions, params = build(stem_channels=3, stem_heads=2)
+  functions, params = build(stem_channels=3, attention_heads=2)
   pool = params['params']['stem_pool']
   gradient = jax.grad(lambda params: functions.root(
     params, observation.at[0, 1, 1].set(True)).state[0, 0])(params)
@@ -50,13 +50,13 @@ def test_heads_stand_for_the_mean_that_is_asked_for(mean_of, expected):
   (dict(network='atari_resnet'), (5,), "use network='mlp'"),
   (dict(network='atari_resnet'), (10, 10, 3), 'at least 12 pixels'),
   (dict(network='mlp', stem_channels=4), (5,), 'stem_channels=4: needs images'),
-  (dict(network='windows'), (5,), "network='windows': needs images"),
-  (dict(network='windows', window_length=5), (3, 4, 2),
+  (dict(network='k_in_a_row'), (5,), "network='k_in_a_row': needs images"),
+  (dict(network='k_in_a_row', window_length=5), (3, 4, 2),
    'window_length=5: the board of test is 3 by 4; allowed are 2 to 4'),
-  (dict(network='lines'), (5,), "network='lines': needs images"),
-  (dict(network='lines'), (4, 3, 2),
-   "network='lines': needs square images, but those of test are 4 by 3"),
-  (dict(network='lines'), (3, 3, 2),
+  (dict(network='rotation_equivariant'), (5,), "network='rotation_equivariant': needs images"),
+  (dict(network='rotation_equivariant'), (4, 3, 2),
+   "network='rotation_equivariant': needs square images, but those of test are 4 by 3"),
+  (dict(network='rotation_equivariant'), (3, 3, 2),
    'needs the actions left, up, right, down, but those of test are unnamed'),
 ])
 def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
@@ -68,7 +68,7 @@ def test_a_network_that_does_not_fit_is_refused(fields, shape, message):
 
 def test_codes_that_squares_cannot_share_are_refused():
   settings = config.Config(
-    family='stochastic', env_id='2048', network='lines', chance_codes=32)
+    family='stochastic', env_id='2048', network='rotation_equivariant', chance_codes=32)
   spec = EnvSpec(
     'test', (3, 3, 2), np.float32, 4,
     action_names=('left', 'up', 'right', 'down'))

@@ -92,7 +92,7 @@ def test_three_in_a_row_is_learnt_from_few_updates():
     return stones[..., None], action, jnp.stack(full).any(0).astype(float)
 
   losses = helpers.reward_losses(
-    networks.WindowNetwork(
+    networks.KInARowNetwork(
       16, 1, channels=8, units=16, length=3, head_channels=2, head_hidden=16),
     draw, jnp.zeros((1, 4, 4, 1), bool), num_updates=300)
   assert losses[:10].mean() > 0.8

@@ -121,7 +121,7 @@ def test_the_script_names_what_is_not_there(tmp_path):
   config = tiny_game.config()
   tiny_game.store(tmp_path, config, snapshot_steps=(3,), step=9)
   tiny_run.store(
-    tmp_path / 'cartpole', tiny_run.config(average_decay=0.0), steps=(64,))
+    tmp_path / 'cartpole', tiny_run.config(ema_decay=0.0), steps=(64,))
   with pytest.raises(ValueError, match='plays classic/cartpole, not board/ti'):
     opponents.make(f'run:{tmp_path / "cartpole"}', 'board/tic_tac_toe')
   script = [sys.executable, '-m', 'experiments.evaluate',

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.config import settings as settings_lib
 from muzero_jax.replay import frame_stack
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -67,15 +68,12 @@ def rollout(
   params: Params,
   state: ActorState,
   rng_key: Array,
+  settings: settings_lib.Acting,
   *,
-  length: int,
   temperature: Array | float = 1.0,
-  temperature_moves: int = 0,
-  noise_steps: int = 1,
-  reward_clip: float = 0.0,
   stack_actions: bool = False,
 ) -> tuple[ActorState, Trajectory, RolloutStats]:
-  """Returns the actors after `length` rows, those rows and their sums.
+  """Play `rollout_length` rows of each environment.
 
   Args:
     env: B environments.
@@ -83,27 +81,20 @@ def rollout(
     params: of the search's model.
     state: where the environments stand.
     rng_key: for searches and environments.
-    length: T.
-    temperature: of the action's choice.
-    temperature_moves: moves of an episode after which actions are greedy; 0
-      for never.
-    noise_steps: rows in a row of which the searches draw the same noise.
-    reward_clip: stored rewards are clipped to +-this; 0 for no clip.
+    settings: of acting.
+    temperature: of the action's choice, at this point of training.
     stack_actions: whether observations hold the actions too.
+
+  Returns:
+    The actors after these rows, the rows [T, B, ...] and their sums.
   """
   body = functools.partial(
-    _act,
-    env,
-    search,
-    params,
-    temperature,
-    temperature_moves,
-    reward_clip,
-    stack_actions,
-  )
+    _act, env, search, params, settings, temperature, stack_actions)
+  length = settings.rollout_length
   keys = jax.vmap(jax.random.split)(jax.random.split(rng_key, length))
   # What one row's noise prefers, those after it prefer too: where actions seem
   # equally good, the agent goes on in one direction and not to and fro.
+  noise_steps = settings.noise_steps
   first = jnp.arange(length) // noise_steps * noise_steps
   state, (trajectory, stats) = jax.lax.scan(
     body, state, (keys[first, 0], keys[:, 1])
@@ -115,9 +106,8 @@ def _act(
   env: Environment,
   search: Search,
   params: Params,
+  settings: settings_lib.Acting,
   temperature: Array | float,
-  temperature_moves: int,
-  reward_clip: float,
   stack_actions: bool,
   state: ActorState,
   rng_keys: tuple[Array, Array],
@@ -126,9 +116,9 @@ def _act(
   search_key, env_key = rng_keys
   found = choose(
     search, params, state, search_key, temperature=temperature,
-    temperature_moves=temperature_moves, stack_actions=stack_actions)
+    temperature_moves=settings.temperature_moves, stack_actions=stack_actions)
   env_state, timestep = env.step(state.env_state, found.action, env_key)
-  kept = record(state, found, reward_clip=reward_clip)
+  kept = record(state, found, reward_clip=settings.reward_clip)
   return advance(state, env_state, timestep, found.action), kept
 
 
@@ -149,7 +139,10 @@ def choose(
     params: of the search's model.
     state: of B actors.
     rng_key: for the search.
-    temperature, temperature_moves, stack_actions: as `rollout` has them.
+    temperature: of the action's choice.
+    temperature_moves: moves of an episode after which actions are greedy; 0
+      for never.
+    stack_actions: whether observations hold the actions too.
   """
   row = state.timestep
   heat = jnp.broadcast_to(

@@ -15,12 +15,12 @@ import numpy as np
 from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.acting.host_worker import Worker, WorkerError
+from muzero_jax.config import settings as settings_lib
 from muzero_jax.replay import frame_stack, ring
 from muzero_jax.search import Search
 from muzero_jax.types import (
   Array,
   EnvSpec,
-  HostEnvironment,
   Params,
   SearchOutput,
   TimeStep,
@@ -63,39 +63,34 @@ class StoppedError(Exception):
 def make_functions(
   search: Search,
   spec: EnvSpec,
+  settings: settings_lib.Acting,
+  frames: settings_lib.FrameStack,
   *,
   num_envs: int,
-  length: int,
   temperature: Callable[[Array], Array | float],
-  temperature_moves: int = 0,
-  noise_steps: int = 1,
-  reward_clip: float = 0.0,
-  stacked_frames: int = 1,
-  stack_actions: bool = False,
   num_sampled: int = 0,
 ) -> Functions:
-  """Returns the compiled functions.
+  """Make the compiled functions.
 
   Args:
     search: chooses the actions.
     spec: of the environments.
+    settings: of acting; `rollout_length` is T.
+    frames: what the network sees of the past.
     num_envs: B, of one thread.
-    length: T.
     temperature: of the action's choice, by the environment steps so far.
-    temperature_moves, noise_steps, reward_clip, stacked_frames,
-      stack_actions: as `actor.rollout` and `actor.init` have them.
     num_sampled: C of Sampled MuZero, or 0.
   """
 
   choose = functools.partial(
-    actor.choose, search, temperature_moves=temperature_moves,
-    stack_actions=stack_actions)
-  act = functools.partial(
-    _act, choose, temperature, noise_steps, reward_clip)
+    actor.choose, search, temperature_moves=settings.temperature_moves,
+    stack_actions=frames.stack_actions)
+  act = functools.partial(_act, choose, temperature, settings)
   return Functions(
-    init=jax.jit(functools.partial(_init, spec, num_envs, stacked_frames)),
+    init=jax.jit(functools.partial(
+      _init, spec, num_envs, frames.stacked_frames)),
     empty=jax.jit(functools.partial(
-      _empty, spec, num_envs, length, num_sampled)),
+      _empty, spec, num_envs, settings.rollout_length, num_sampled)),
     act=jax.jit(act, donate_argnums=4),
     drop=jax.jit(_drop, donate_argnums=0),
   )
@@ -161,8 +156,7 @@ def _empty(
 def _act(
   choose: Callable[..., SearchOutput],
   temperature: Callable[[Array], Array | float],
-  noise_steps: int,
-  reward_clip: float,
+  settings: settings_lib.Acting,
   params: Params,
   num_steps: Array,
   rng_key: Array,
@@ -176,8 +170,7 @@ def _act(
   Args:
     choose: `actor.choose`, with its search.
     temperature: by environment steps.
-    noise_steps: rows in a row with the same noise.
-    reward_clip: of stored rewards.
+    settings: of acting.
     params: of the search's model.
     num_steps: [] environment steps when the parameters were made.
     rng_key: of the whole rollout.
@@ -187,10 +180,11 @@ def _act(
     row: [B] the row.
   """
   state = actor.advance(carry.actor, None, row, action)
+  first = t // settings.noise_steps * settings.noise_steps
   found = choose(
-    params, state, jax.random.fold_in(rng_key, t // noise_steps * noise_steps),
+    params, state, jax.random.fold_in(rng_key, first),
     temperature=temperature(num_steps))
-  stored, stats = actor.record(state, found, reward_clip=reward_clip)
+  stored, stats = actor.record(state, found, reward_clip=settings.reward_clip)
   return Carry(
     actor=state,
     chunk=jax.tree.map(lambda x, new: x.at[t].set(new), carry.chunk, stored),
@@ -306,52 +300,3 @@ class HostActor:
     except WorkerError:
       self._worker.close()
       raise
-
-
-def play_greedily(
-  env: HostEnvironment,
-  search: Search,
-  params: Params,
-  rng_key: Array,
-  *,
-  num_envs: int,
-  length: int,
-  timeout: float,
-  reward_clip: float = 0.0,
-  stacked_frames: int = 1,
-  stack_actions: bool = False,
-  num_sampled: int = 0,
-) -> Trajectory:
-  """Returns rows [T, B, ...] of play without noise.
-
-  Args:
-    env: `num_envs` environments; closed afterwards.
-    search: noise-free.
-    params: of the search's model.
-    rng_key: for searches and environments.
-    num_envs: B.
-    length: T.
-    timeout: seconds for each step.
-    reward_clip, stacked_frames, stack_actions, num_sampled: as
-      `make_functions` has them.
-
-  Raises:
-    WorkerError: the environments raised, hung or returned no rows.
-  """
-  functions = make_functions(
-    search, env.spec, num_envs=num_envs, length=length,
-    temperature=lambda num_steps: 0.0, reward_clip=reward_clip,
-    stacked_frames=stacked_frames, stack_actions=stack_actions,
-    num_sampled=num_sampled)
-  env_key, search_key = jax.random.split(rng_key)
-  player = HostActor(
-    functions,
-    lambda: Worker(
-      lambda: env, num_envs=num_envs, name=env.spec.name, timeout=timeout),
-    length=length,
-    seed=int(jax.random.randint(env_key, (), 0, 2**31 - 1)),
-  )
-  try:
-    return player.rollout(params, jnp.int32(0), search_key).chunk
-  finally:
-    player.close()

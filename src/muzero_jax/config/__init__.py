@@ -4,7 +4,7 @@ Nothing here imports jax, so that a mistake is refused before anything slow
 starts.
 """
 
-from muzero_jax.config import presets, validation
+from muzero_jax.config import legacy, presets, settings, validation
 from muzero_jax.config.config import (
   FIELDS,
   RESUMABLE_FIELDS,
@@ -15,10 +15,10 @@ from muzero_jax.config.config import (
   from_fields,
   from_json,
   from_preset,
-  nearest,
-  text,
+  notice,
   to_json,
 )
+from muzero_jax.config.settings.base import nearest, text
 
 __all__ = [
   'FIELDS',
@@ -30,8 +30,11 @@ __all__ = [
   'from_fields',
   'from_json',
   'from_preset',
+  'legacy',
   'nearest',
+  'notice',
   'presets',
+  'settings',
   'text',
   'to_json',
   'validation',

@@ -16,7 +16,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_simulations=16, gumbel_min_range=3.0, num_envs=64, rollout_length=16,
     replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
     priority_beta=1.0, unroll_steps=5, td_steps=50, batch_size=256,
-    updates_per_iteration=64, learning_rate=1e-3, average_decay=0.9994,
+    updates_per_iteration=64, learning_rate=1e-3, ema_decay=0.9994,
     temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.4, 0.7),
     num_steps=145_000),
   # Own choice, after `cartpole` and `minatar`, for LunarLander: returns from
@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     gumbel_prior_weight=0.8, discount=0.995, num_envs=32, rollout_length=16,
     replay_capacity=200_000, min_replay=4_096, priority_alpha=0.0,
     unroll_steps=5, td_steps=20, batch_size=256, updates_per_iteration=32,
-    learning_rate=1e-3, average_decay=0.999, temperature=(1.0, 0.5, 0.25),
+    learning_rate=1e-3, ema_decay=0.999, temperature=(1.0, 0.5, 0.25),
     temperature_at=(0.0, 0.4, 0.7), num_steps=800_000),
   # Own choice, after `cartpole`; candidates as many as simulations, so that
   # each is tried once at the root. A step costs up to 16, so that returns of
@@ -43,7 +43,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     discount=0.98, num_envs=32, rollout_length=16, replay_capacity=100_352,
     min_replay=4_096, unroll_steps=5, td_steps=5, value_weight=0.5,
     batch_size=256, updates_per_iteration=32, learning_rate=1e-3,
-    average_decay=0.999, temperature=(1.0, 0.5), temperature_at=(0.0, 0.7),
+    ema_decay=0.999, temperature=(1.0, 0.5), temperature_at=(0.0, 0.7),
     num_steps=299_500),
   # Own choice, after `pendulum`. Reaching the top pays 100 once, an action a
   # costs a^2 / 10: without reward in sight the best is to stay. A wide
@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     discount=0.995, num_envs=32, rollout_length=16, replay_capacity=200_704,
     min_replay=8_192, priority_alpha=0.6, priority_beta=1.0, unroll_steps=5,
     td_steps=20, value_weight=0.5, batch_size=256, updates_per_iteration=32,
-    learning_rate=1e-3, average_decay=0.999, temperature=(1.0, 0.5),
+    learning_rate=1e-3, ema_decay=0.999, temperature=(1.0, 0.5),
     temperature_at=(0.0, 0.7), num_steps=300_000),
   # Own choice, after Gumbel MuZero's board settings: c_scale 1 on q-values of
   # range 2. Hot first moves, greedy later ones: self-play must see the
@@ -72,7 +72,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     value_weight=1.0, num_envs=64, rollout_length=16,
     replay_capacity=50_000, min_replay=2_048, augment_symmetry=True,
     batch_size=256, updates_per_iteration=40, learning_rate=2e-3,
-    average_decay=0.999, num_steps=560_000),
+    ema_decay=0.999, num_steps=560_000),
   # Own choice: learns on two cores. Small frames; no blocks at full size; the
   # temperature falls, since a greedy policy that was never played gets stuck.
   'atari_tiny': dict(
@@ -102,7 +102,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     min_replay=4_096, priority_alpha=0.0, unroll_steps=5, td_steps=10,
     value_weight=1.0, batch_size=256, updates_per_iteration=32,
     learning_rate=1e-3, learning_rate_schedule='cosine',
-    average_decay=0.9997, num_steps=5_000_000),
+    ema_decay=0.9997, num_steps=5_000_000),
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, here two for
   # each square, a 2 and a 4; discount 0.999. All sizes are our own choice, for
   # two cores: h of returns of 29,400 is 200, and bins are 120 points apart near
@@ -110,16 +110,16 @@ PRESETS: dict[str, dict[str, Any]] = {
   # Returns over 10 steps learn as fast, and are two thirds too low at the end:
   # hence a long horizon, a short replay and means of returns, not of their h.
   '2048': dict(
-    family='stochastic', env_id='2048', network='lines', num_blocks=1,
-    num_channels=16, line_channels=64, head_hidden=64, chance_codes=32,
-    support_bins=201, support_max=200.0, support_mean='scalar',
+    family='stochastic', env_id='2048', network='rotation_equivariant',
+    num_blocks=1, num_channels=16, line_channels=64, head_hidden=64,
+    chance_codes=32, support_bins=201, support_max=200.0, support_mean='scalar',
     search='gumbel', num_simulations=16, max_considered_actions=4,
     gumbel_min_range=50.0, discount=0.999, augment_symmetry=True,
     temperature=(0.0,), temperature_at=(0.0,), num_envs=128,
     rollout_length=16, replay_capacity=32_768, min_replay=8_192,
     unroll_steps=3, value_target='td_lambda', td_lambda=0.98, td_steps=160,
     value_weight=0.5, batch_size=256, updates_per_iteration=16,
-    learning_rate=3e-3, average_decay=0.999, num_steps=1_000_000),
+    learning_rate=3e-3, ema_decay=0.999, num_steps=1_000_000),
   # Own choice, after `2048` and the board games: 21 rolls in 32 codes, on two
   # cores. What is trained is who wins: rewards of gammons and backgammons, 2
   # and 3, are clipped to 1, as matches count them. For points take reward_clip
@@ -136,7 +136,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     td_lambda=0.95, td_steps=40, unroll_steps=3, value_weight=1.0,
     num_envs=128, rollout_length=16, replay_capacity=51_200,
     min_replay=8_192, batch_size=256, updates_per_iteration=16,
-    learning_rate=1e-3, average_decay=0.999, eval_episodes=400, eval_envs=200,
+    learning_rate=1e-3, ema_decay=0.999, eval_episodes=400, eval_envs=200,
     num_steps=2_000_000),
   # Own choice, after tic_tac_toe's. Layers over windows of four squares learn
   # what a row of four is in a third of the updates that convolutions need.
@@ -144,7 +144,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # the rewards. Hot first moves: at temperature 1 self-play shrank to one drawn
   # game, and forgot all others.
   'connect_four': dict(
-    family='board', env_id='connect_four', network='windows', num_blocks=1,
+    family='board', env_id='connect_four', network='k_in_a_row', num_blocks=1,
     num_channels=24, line_channels=32, head_channels=8, head_hidden=64,
     support_bins=11, support_max=0.5, search='gumbel', num_simulations=16,
     gumbel_value_scale=1.0, gumbel_min_range=2.0, max_considered_actions=7,
@@ -153,7 +153,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     unroll_steps=5, value_weight=0.5, reward_weight=2.0, num_envs=128,
     rollout_length=16, replay_capacity=100_000, min_replay=8_192,
     augment_symmetry=True, batch_size=64, updates_per_iteration=32,
-    learning_rate=2e-3, average_decay=0.999, num_steps=1_000_000),
+    learning_rate=2e-3, ema_decay=0.999, num_steps=1_000_000),
   # EfficientZero (arXiv 2111.00210), appendix: Atari 100k. Published: batch,
   # optimiser, replay, priorities, targets and their correction, losses,
   # augmentation, network, search, 120k updates for 100k steps. There the rate

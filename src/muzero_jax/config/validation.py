@@ -1,50 +1,40 @@
-"""What the fields of a `Config` must be to each other; nothing imports jax."""
+"""What the parts of a `Config` must be to each other; nothing imports jax.
+
+What the fields of one record must be to each other stands with the record.
+"""
 
 import typing
 
 from muzero_jax.errors import UserError
 
 if typing.TYPE_CHECKING:
-  from muzero_jax.config import Config
+  from muzero_jax.config.config import Config
+
+_CONTINUOUS = ('continuous', 'physics')
 
 
 def check(config: 'Config') -> None:
-  """Checks what fields must be to each other.
+  """Check what the parts must be to each other.
 
   Args:
-    config: each of its fields is right by itself.
+    config: each of its records is right by itself.
 
   Raises:
     UserError: names the fields, their values and what is allowed.
   """
-  _check_temperature(config)
   if config.dataset:
     _check_offline(config)
   else:
     _check_sizes(config)
   _check_devices(config)
   _check_driver(config)
-  _check_network(config)
-  _check_search(config)
+  _check_images(config)
+  _check_actions(config)
   _check_sampled(config)
-  _check_targets(config)
-  _check_augmentation(config)
-  _check_symmetry(config)
-
-
-def _check_temperature(config: 'Config') -> None:
-  at = config.temperature_at
-  if len(at) != len(config.temperature):
-    raise UserError(
-      f'temperature_at = {at!r} has {len(at)} entries, but temperature = '
-      f'{config.temperature!r} has {len(config.temperature)}: give one each')
-  if at[0] != 0 or any(a >= b for a, b in zip(at, at[1:])):
-    raise UserError(
-      f'temperature_at = {at!r} must start with 0 and rise')
 
 
 def _check_sizes(config: 'Config') -> None:
-  """Raises UserError where sizes do not fit together."""
+  """Check that replay, rollouts and windows fit together."""
   window = config.window_rows
   needed = max(window, config.rollout_length)
   if config.capacity_rows_per_env < needed:
@@ -68,15 +58,23 @@ def _check_sizes(config: 'Config') -> None:
 
 
 def _check_offline(config: 'Config') -> None:
-  """Raises UserError where a run without environments could not learn."""
+  """Check that a run without environments can learn."""
   if not config.updates_per_iteration:
     raise UserError(
       f'updates_per_iteration = 0 leaves dataset = {config.dataset!r} unused: '
       'offline it must be at least 1')
+  if config.mixed_value_age:
+    raise UserError(
+      f'mixed_value_age = {config.mixed_value_age} is for rows that age; those '
+      f'of dataset = {config.dataset!r} do not: use 0')
+  if config.num_sampled_actions:
+    raise UserError(
+      f'num_sampled_actions = {config.num_sampled_actions} needs dataset to be '
+      f'empty, not {config.dataset!r}: datasets hold no sampled actions')
 
 
 def _check_devices(config: 'Config') -> None:
-  """Raises UserError where a stated number of devices cannot share."""
+  """Check that a stated number of devices can share the work."""
   shared = ('batch_size',) if config.dataset else ('num_envs', 'batch_size')
   for name in shared:
     if config.num_devices and getattr(config, name) % config.num_devices:
@@ -86,7 +84,7 @@ def _check_devices(config: 'Config') -> None:
 
 
 def _check_driver(config: 'Config') -> None:
-  """Raises UserError where the driver does not fit the environments."""
+  """Check that the driver can step the environments."""
   if config.driver == 'anakin' and config.family == 'gymnasium':
     raise UserError(
       "driver = 'anakin' cannot compile the environments of family = "
@@ -95,49 +93,10 @@ def _check_driver(config: 'Config') -> None:
     raise UserError(
       "driver = 'sebulba' needs environments of the host, family = 'atari' or "
       f"'gymnasium', not {config.family!r}; take auto or anakin")
-  if config.num_envs % config.actor_threads:
-    raise UserError(
-      f'num_envs = {config.num_envs} is not a multiple of actor_threads = '
-      f'{config.actor_threads}')
 
 
-def _check_network(config: 'Config') -> None:
-  """Raises UserError where heads or network cannot fit."""
-  if config.head == 'scalar' and config.support_mean != 'transformed':
-    raise UserError(
-      f"support_mean = {config.support_mean!r} needs head = 'categorical': a "
-      'scalar head has no distribution to take a mean of')
-  if config.support_bins % 2 == 0:
-    raise UserError(
-      f'support_bins = {config.support_bins} is even; it must be odd, so '
-      'that one bin is 0')
-  if config.stem_channels and config.network != 'mlp':
-    raise UserError(
-      f"stem_channels = {config.stem_channels} needs network = 'mlp', not "
-      f'{config.network!r}')
-  if config.stem_heads and not config.stem_channels:
-    raise UserError(
-      f'stem_heads = {config.stem_heads} needs stem_channels of at least 1, '
-      'not 0')
-  if config.chance_codes and config.network not in ('mlp', 'lines'):
-    raise UserError(
-      f"chance_codes = {config.chance_codes} needs network = 'mlp' or "
-      f"'lines', not {config.network!r}")
-  if config.prefix_steps and config.network in ('lines', 'windows'):
-    raise UserError(
-      f'prefix_steps = {config.prefix_steps} needs another network than '
-      f'{config.network!r}, which has single rewards alone')
-  if config.chance_codes and config.prefix_steps:
-    raise UserError(
-      f'prefix_steps = {config.prefix_steps} needs chance_codes = 0, not '
-      f'{config.chance_codes}: chance makes each reward')
-  if config.chance_codes == 1:
-    raise UserError(
-      'chance_codes = 1 tells nothing apart: allowed are 0, for a '
-      'deterministic model, and 2 or more')
-  if len(config.stage_blocks) != 3:
-    raise UserError(
-      f'stage_blocks = {config.stage_blocks!r} must have 3 entries')
+def _check_images(config: 'Config') -> None:
+  """Check that there are frames where the network needs them."""
   has_images = config.family in ('atari', 'gymnasium')
   if config.network == 'atari_resnet' and not has_images:
     raise UserError(
@@ -145,95 +104,33 @@ def _check_network(config: 'Config') -> None:
       f"'gymnasium', not {config.family!r}; take mlp or board_resnet")
 
 
-def _check_targets(config: 'Config') -> None:
-  """Raises UserError where a correction has nothing to correct."""
-  if config.td_correction and config.value_target == 'monte_carlo':
-    raise UserError(
-      f'td_correction = {config.td_correction} shortens td_steps, which '
-      "value_target = 'monte_carlo' does not stop at; allowed is 0")
-  all_searched = (
-    config.reanalyse_fraction == 1 and config.reanalyse_form == 'batch')
-  if config.mixed_value_age and not all_searched:
-    raise UserError(
-      f'mixed_value_age = {config.mixed_value_age} needs a fresh search of '
-      "all rows: reanalyse_fraction = 1 with reanalyse_form = 'batch', not "
-      f'{config.reanalyse_fraction} with {config.reanalyse_form!r}')
-  if config.mixed_value_age and config.value_target == 'monte_carlo':
-    raise UserError(
-      f'mixed_value_age = {config.mixed_value_age} replaces returns that '
-      "bootstrap from old values, and value_target = 'monte_carlo' bootstraps "
-      'from none: allowed is 0')
-  if config.mixed_value_age and config.dataset:
-    raise UserError(
-      f'mixed_value_age = {config.mixed_value_age} is for rows that age; those '
-      f'of dataset = {config.dataset!r} do not: use 0')
-
-
-def _check_augmentation(config: 'Config') -> None:
-  """Raises UserError where images hold what must not be changed."""
-  if config.intensity_scale and config.stack_actions:
-    raise UserError(
-      f'intensity_scale = {config.intensity_scale} would change the action '
-      'planes of stack_actions = True: allowed is one of the two')
-
-
-def _check_search(config: 'Config') -> None:
-  """Raises UserError where a setting of the search would do nothing."""
-  if config.gumbel_keep_prior and config.gumbel_prior_weight == 1:
-    raise UserError(
-      'gumbel_keep_prior = True keeps the prior always where '
-      'gumbel_prior_weight = 1.0: give a weight below 1')
-
-
-def _check_sampled(config: 'Config') -> None:
-  """Raises UserError where sampled actions cannot be, or are needed."""
-  number = config.num_sampled_actions
-  if number == 1:
-    raise UserError(
-      'num_sampled_actions = 1 leaves no choice: allowed are 0, for all '
-      'actions, and 2 or more')
-  if config.family in ('continuous', 'physics') and not number:
+def _check_actions(config: 'Config') -> None:
+  """Check that continuous actions can be searched and seen."""
+  if config.family not in _CONTINUOUS:
+    return
+  if not config.num_sampled_actions:
     raise UserError(
       f'num_sampled_actions = 0 is for discrete actions; those of family = '
       f'{config.family!r} are continuous: give 2 or more')
-  if config.family in ('continuous', 'physics'):
-    for name, refused, instead in (
-      ('policy_head', config.policy_head == 'categorical',
-       'tanh_gaussian or factored_categorical'),
-      ('network', config.network != 'mlp', 'mlp'),
-      ('stack_actions', config.stack_actions, False),
-    ):
-      if refused:
-        raise UserError(
-          f'{name} = {getattr(config, name)!r} is not for the continuous '
-          f'actions of family = {config.family!r}; take {instead}')
-  for name, off in (
-    ('policy_head', 'categorical'), ('entropy_weight', 0),
-    ('proposal_temperature', 1), ('proposal_share', 1),
+  for name, refused, instead in (
+    ('policy_head', config.policy_head == 'categorical', 'tanh_gaussian'),
+    ('network', config.network != 'mlp', 'mlp'),
+    ('stack_actions', config.stack_actions, False),
   ):
-    if getattr(config, name) != off and not number:
+    if refused:
       raise UserError(
-        f'{name} = {getattr(config, name)!r} does nothing without '
-        f'num_sampled_actions; allowed is {off!r}')
-  if config.proposal_share != 1 and config.proposal_temperature == 1:
+        f'{name} = {getattr(config, name)!r} is not for the continuous '
+        f'actions of family = {config.family!r}; take {instead}')
+
+
+def _check_sampled(config: 'Config') -> None:
+  """Check what Sampled MuZero needs and excludes in other parts."""
+  number = config.num_sampled_actions
+  if config.entropy_weight and not number:
     raise UserError(
-      f'proposal_share = {config.proposal_share!r} does nothing at '
-      'proposal_temperature = 1.0; allowed is 1.0')
+      f'entropy_weight = {config.entropy_weight!r} does nothing without '
+      'num_sampled_actions; allowed is 0')
   if number and config.chance_codes:
     raise UserError(
       f'num_sampled_actions = {number} needs chance_codes = 0, not '
       f'{config.chance_codes}')
-  if number and config.dataset:
-    raise UserError(
-      f'num_sampled_actions = {number} needs dataset to be empty, not '
-      f'{config.dataset!r}: datasets hold no sampled actions')
-
-
-def _check_symmetry(config: 'Config') -> None:
-  """Raises UserError where boards cannot be turned; `symmetry` knows which
-  games can."""
-  if config.augment_symmetry and config.stack_actions:
-    raise UserError(
-      'augment_symmetry = True cannot turn the action planes of stack_actions '
-      '= True: allowed is one of the two'
-    )

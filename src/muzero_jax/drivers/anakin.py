@@ -4,44 +4,53 @@ Environments, replay and batch are sharded over a mesh of devices; parameters
 are replicated and gradients averaged (Podracer's Anakin, with a replay).
 """
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
 from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState
-from muzero_jax.config import Config
+from muzero_jax.config import Config, settings
 from muzero_jax.drivers import build, iteration
-from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.drivers.build import Extensions, System
+from muzero_jax.drivers.iteration import (
+  Driver,
+  IterationMetrics,
+  Placement,
+  Step,
+  TrainState,
+)
 from muzero_jax.errors import UserError
-from muzero_jax.learning import learner
+from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.replay import ring
 from muzero_jax.replay.reanalyse_buffer import Stream
 from muzero_jax.replay.ring import ReplayState
 from muzero_jax.search import Search
-from muzero_jax.types import Array, Environment, EnvSpec
+from muzero_jax.types import Array, Environment
 
 
-class Anakin(NamedTuple):
-  """The driver's functions; `step` is jitted and donates its argument."""
+class _Parts(NamedTuple):
+  """What a run is made of; never crosses jit."""
 
-  spec: EnvSpec
-  restorable: bool  # False where a checkpoint cannot keep the actors.
-  init: Callable[[Array], TrainState]  # rng_key -> state.
-  init_actors: Callable[[Array], ActorState]  # rng_key -> fresh actors.
-  # () -> shapes, types and shardings of a state; allocates nothing.
-  abstract: Callable[[], TrainState]
-  step: Any  # jax.jit of TrainState -> (TrainState, IterationMetrics).
-  # state -> `step`, compiled for it; runs nothing.
-  compile: Callable[[TrainState], Any]
-  mesh: Mesh
-  samples_per_row: float  # Sequences trained per row played, exactly.
-  searches_per_iteration: int  # By Reanalyse, once it learns.
+  config: Config
+  env: Environment  # Of one device's environments.
+  system: System
+  search: Search
+  learn: Learner
+  streamer: Stream | None
+  placement: Placement
+  rows_per_env: int
+
+  @property
+  def num_envs(self) -> int:
+    """Return the environments of one device."""
+    return self.config.num_envs // self.placement.num_devices
 
 
 def make_anakin(
@@ -50,143 +59,155 @@ def make_anakin(
   *,
   num_devices: int = 1,
   rows_per_env: int,
-) -> Anakin:
-  """Returns the driver's functions.
+  extensions: Extensions = build.NONE,
+) -> Driver:
+  """Make the driver.
 
   Args:
     config: of the run.
     env: with num_envs / num_devices environments.
     num_devices: the first so many of `jax.devices()`.
     rows_per_env: capacity of the replay, a multiple of the rollout length.
+    extensions: a user's own parts.
 
   Raises:
     UserError: if the network does not fit the environment, or several seeds
       are wanted of an environment that only one program can drive.
   """
-  many = config.num_seeds > 1
-  if many and not env.restorable:
+  if config.num_seeds > 1 and not env.restorable:
     raise UserError(
       f'num_seeds={config.num_seeds}: family {config.family!r} trains one '
       'agent at a time'
     )
-  # One agent, or all of them side by side.
-  over: Callable[..., Any] = jax.vmap if many else lambda function: function
-  mesh = Mesh(jax.devices()[:num_devices], (iteration.AXIS,))
-  axis_name = iteration.AXIS if num_devices > 1 else None
-  system = build.make_system(config, env.spec)
-  learn = build.make_learner(
-    config, env.spec, system, num_devices=num_devices, axis_name=axis_name
-  )
+  system = build.make_system(config, env.spec, extensions)
   streamer = build.make_stream(
-    config, env.spec, system, num_devices=num_devices
+    config, env.spec, system, num_devices=num_devices)
+  placement = iteration.make_placement(
+    config, num_devices, streamed=streamer is not None)
+  parts = _Parts(
+    config=config,
+    env=env,
+    system=system,
+    search=build.make_search(config, env.spec, system, 'acting'),
+    learn=build.make_learner(
+      config, env.spec, system, num_devices=num_devices,
+      axis_name=placement.axis_name),
+    streamer=streamer,
+    placement=placement,
+    rows_per_env=rows_per_env,
   )
-  search = build.make_search(config, env.spec, system, training=True)
-  specs = iteration.partition_specs(many, streamer is not None)
-  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-  local_envs = config.num_envs // num_devices
-
-  def init_learner(rng_key: Array) -> LearnerState:
-    observation = build.example_observation(config, env.spec)
-    return learn.init(system.model.init(rng_key, observation))
-
-  def init_shard(keys: Array) -> ActorState:
-    return actor.init(
-      env,
-      keys[0],
-      num_envs=local_envs,
-      stacked_frames=config.stacked_frames,
-    )
-
-  def init_replay(rng_key: Array) -> ReplayState:
-    del rng_key  # It only tells how many agents there are.
-    return ring.init(
-      env.spec, local_envs, rows_per_env, config.num_sampled_actions
-    )
-
-  step: Any = functools.partial(
-    _iterate, config, env, search, learn, streamer, axis_name
-  )
-  if many:
-    step = jax.vmap(step, axis_name=iteration.AGENTS)
-  init_shards, init_replays = over(init_shard), over(init_replay)
-  if num_devices > 1:
-    shard = functools.partial(jax.shard_map, mesh=mesh, check_vma=False)
-    step = shard(step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
-    init_shards = shard(
-      init_shards, in_specs=specs.rng_key, out_specs=specs.actor
-    )
-    init_replays = shard(
-      init_replays, in_specs=PartitionSpec(), out_specs=specs.replay
-    )
-  split = over(functools.partial(jax.random.split, num=num_devices))
-
-  def init_actors(rng_key: Array) -> ActorState:
-    # ALE starts outside jit and returns some arrays twice.
-    start = jax.jit(init_shards) if env.restorable else init_shards
-    return jax.tree.map(jnp.copy, start(split(rng_key)))
-
-  def init(rng_key: Array) -> TrainState:
-    if many:
-      rng_key = jax.random.split(rng_key, config.num_seeds)
-    keys = over(functools.partial(jax.random.split, num=3))(rng_key)
-    return iteration.place(shardings, TrainState(
-      learner=jax.jit(over(init_learner))(keys[..., 0]),
-      actor=init_actors(keys[..., 1]),
-      replay=jax.jit(init_replays)(rng_key),
-      rng_key=split(keys[..., 2]),
-      # Donated, so no two may be the same buffer.
-      num_steps=jnp.zeros(rng_key.shape, jnp.int32),
-      num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
-      stream=iteration.init_stream(streamer, shardings, rng_key, over),
-    ))
-
-  def abstract() -> TrainState:
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    return iteration.abstract_like(shardings, shapes)
-
+  step = jax.jit(_make_step(parts), donate_argnums=0)
   rows = config.num_envs * config.rollout_length
-  jitted = jax.jit(step, donate_argnums=0)
-  return Anakin(
+  return Driver(
     spec=env.spec,
     restorable=env.restorable,
-    init=init,
-    init_actors=init_actors,
-    abstract=abstract,
-    step=jitted,
-    compile=lambda state: jitted.lower(state).compile(),
-    mesh=mesh,
+    init=functools.partial(_init, parts),
+    init_actors=functools.partial(_init_actors, parts),
+    abstract=functools.partial(_abstract, parts),
+    session=functools.partial(_session, step),
+    num_devices=num_devices,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
     searches_per_iteration=build.searches_per_iteration(config, num_devices),
   )
 
 
+def _session(
+  step: Any, state: TrainState, report: Callable[[str], Any] = print
+) -> contextlib.AbstractContextManager[Step]:
+  """Compile the step for a state; nothing is started."""
+  del report
+  return contextlib.nullcontext(step.lower(state).compile())
+
+
+def _make_step(parts: _Parts) -> Step:
+  """Make the step of all agents and devices."""
+  step: Any = functools.partial(_iterate, parts)
+  if parts.placement.many:
+    step = jax.vmap(step, axis_name=iteration.AGENTS)
+  specs = parts.placement.specs
+  return parts.placement.over_devices(
+    step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
+
+
+def _init(parts: _Parts, rng_key: Array) -> TrainState:
+  """Make the state before the first iteration."""
+  placement = parts.placement
+  if placement.many:
+    rng_key = jax.random.split(rng_key, parts.config.num_seeds)
+  keys = placement.over_agents(
+    functools.partial(jax.random.split, num=3))(rng_key)
+  init_replays = placement.over_devices(
+    placement.over_agents(functools.partial(_init_replay, parts)),
+    in_specs=PartitionSpec(), out_specs=placement.specs.replay)
+  init_learners = placement.over_agents(
+    functools.partial(_init_learner, parts))
+  return iteration.place(placement.shardings, TrainState(
+    learner=jax.jit(init_learners)(keys[..., 0]),
+    actor=_init_actors(parts, keys[..., 1]),
+    replay=jax.jit(init_replays)(rng_key),
+    rng_key=placement.split(keys[..., 2]),
+    # Donated, so no two may be the same buffer.
+    num_steps=jnp.zeros(rng_key.shape, jnp.int32),
+    num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
+    stream=iteration.init_stream(parts.streamer, placement, rng_key),
+  ))
+
+
+def _init_learner(parts: _Parts, rng_key: Array) -> LearnerState:
+  """Make the learner of one agent."""
+  observation = build.example_observation(parts.config, parts.env.spec)
+  return parts.learn.init(parts.system.model.init(rng_key, observation))
+
+
+def _init_replay(parts: _Parts, rng_key: Array) -> ReplayState:
+  """Make the replay of one agent on one device."""
+  del rng_key  # It only tells how many agents there are.
+  return ring.init(
+    parts.env.spec, parts.num_envs, parts.rows_per_env,
+    parts.config.num_sampled_actions)
+
+
+def _init_actors(parts: _Parts, rng_key: Array) -> ActorState:
+  """Make the actors of all agents on all devices."""
+  placement, env = parts.placement, parts.env
+
+  def init_shard(keys: Array) -> ActorState:
+    return actor.init(
+      env, keys[0], num_envs=parts.num_envs,
+      stacked_frames=parts.config.stacked_frames)
+
+  init = placement.over_devices(
+    placement.over_agents(init_shard),
+    in_specs=placement.specs.rng_key, out_specs=placement.specs.actor)
+  # ALE starts outside jit and returns some arrays twice.
+  start = jax.jit(init) if env.restorable else init
+  return jax.tree.map(jnp.copy, start(placement.split(rng_key)))
+
+
+def _abstract(parts: _Parts) -> TrainState:
+  """Return shapes, types and shardings of a state."""
+  shapes = jax.eval_shape(functools.partial(_init, parts), jax.random.key(0))
+  return iteration.abstract_like(parts.placement.shardings, shapes)
+
+
 def _iterate(
-  config: Config,
-  env: Environment,
-  search: Search,
-  learn: learner.Learner,
-  streamer: Stream | None,
-  axis_name: str | None,
-  state: TrainState,
+  parts: _Parts, state: TrainState
 ) -> tuple[TrainState, IterationMetrics]:
-  """Plays T rows, adds them and learns U times; one device's share."""
+  """Play T rows, add them and learn U times; one device's share."""
+  config = parts.config
   next_key, rollout_key, learn_key = jax.random.split(state.rng_key[0], 3)
   actors, chunk, stats = actor.rollout(
-    env,
-    search,
+    parts.env,
+    parts.search,
     state.learner.params,
     state.actor,
     rollout_key,
-    length=config.rollout_length,
+    config.part(settings.Acting),
     temperature=build.temperature(config, state.num_steps),
-    temperature_moves=config.temperature_moves,
-    noise_steps=config.noise_steps,
-    reward_clip=config.reward_clip,
     stack_actions=config.stack_actions,
   )
   return iteration.learn_from(
-    config, learn, streamer, axis_name, state, actors, chunk, stats, next_key,
-    learn_key,
-  )
-
-
+    iteration.LearnerParts(
+      config, parts.learn, parts.streamer, parts.placement.axis_name),
+    state._replace(actor=actors, rng_key=next_key[None]),
+    chunk, stats, learn_key)

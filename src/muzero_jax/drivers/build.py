@@ -1,25 +1,47 @@
 """Builds the parts of a system from a Config.
 
 Drivers, evaluation and the agent all build from here, so that what is
-evaluated is what was trained. Only `network_factory` unpacks a Config too.
+evaluated is what was trained. Each part gets its own settings record; only
+`networks.build` unpacks a Config too.
 """
 
+import dataclasses
 import functools
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from muzero_jax import search, transforms
-from muzero_jax.config import Config
+from muzero_jax.config import Config, settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, optimiser, symmetry, total_loss
-from muzero_jax.networks import build, distributions, model
+from muzero_jax.learning.total_loss import Term
+from muzero_jax.networks import build as networks_build
+from muzero_jax.networks import distributions, model
+from muzero_jax.networks.build import HeadSizes
 from muzero_jax.networks.distributions import Distribution
 from muzero_jax.replay import frame_stack, reanalyse, reanalyse_buffer
+from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.search import candidates
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, EnvSpec, Model
+
+
+class Extensions(NamedTuple):
+  """A user's own parts, in place of what a Config names; None for ours."""
+
+  # config, spec, sizes -> a Flax module as `networks.make_model` takes it, or a
+  # `Model`.
+  make_network: Callable[[Config, EnvSpec, HeadSizes], Any] | None = None
+  # config, spec, system, purpose -> search; `purpose` is one of PURPOSES.
+  make_search: Callable[..., search.Search] | None = None
+  # config, system -> terms that are added to the loss.
+  make_terms: Callable[..., tuple[Term, ...]] | None = None
+
+
+NONE = Extensions()
 
 
 class System(NamedTuple):
@@ -29,25 +51,37 @@ class System(NamedTuple):
   value_transform: Transform
   reward_transform: Transform
   distribution: Distribution | None = None  # Sampled MuZero's pi.
+  extensions: Extensions = NONE
 
 
-def make_system(config: Config, spec: EnvSpec) -> System:
-  """Returns model and transforms for an environment.
+# What a search is for. Only acting has noise; evaluation is greedy.
+PURPOSES = ('acting', 'reanalyse', 'evaluation')
+
+
+def make_system(
+  config: Config, spec: EnvSpec, extensions: Extensions = NONE
+) -> System:
+  """Make model and transforms for an environment.
 
   Raises:
     UserError: if the network does not fit the environment.
   """
   transform = _make_transform(config)
   distribution = _make_distribution(config, spec)
-  network = build.make_network(
-    config, spec, transform.num_outputs, distribution)
-  return System(
-    model.make_model(network), transform, transform, distribution
-  )
+  sizes = HeadSizes(
+    values=transform.num_outputs,
+    policy=distribution.num_outputs if distribution else spec.num_actions)
+  if extensions.make_network is None:
+    network = networks_build.make_network(config, spec, sizes)
+  else:
+    network = extensions.make_network(config, spec, sizes)
+  functions = network if isinstance(network, Model) else (
+    model.make_model(network))
+  return System(functions, transform, transform, distribution, extensions)
 
 
 def _make_distribution(config: Config, spec: EnvSpec) -> Distribution | None:
-  """Returns what candidates are drawn from; None in plain MuZero.
+  """Return what candidates are drawn from; None in plain MuZero.
 
   Raises:
     UserError: continuous actions without candidates, or a policy head that
@@ -59,8 +93,7 @@ def _make_distribution(config: Config, spec: EnvSpec) -> Distribution | None:
         f'num_sampled_actions = 0: the actions of {spec.name} are continuous, '
         'and are searched over as samples alone; give 2 or more')
     return None
-  return distributions.make(
-    config.policy_head, spec, num_bins=config.action_bins)
+  return distributions.make(config.policy_head, spec)
 
 
 def _make_transform(config: Config) -> Transform:
@@ -74,35 +107,16 @@ def _make_transform(config: Config) -> Transform:
 
 
 def make_search(
-  config: Config, spec: EnvSpec, system: System, *, training: bool
+  config: Config, spec: EnvSpec, system: System, purpose: str
 ) -> search.Search:
-  """Returns the search; without noise, and greedy, unless `training`."""
-  simulations = config.num_simulations
-  if not training and config.eval_simulations:
-    simulations = config.eval_simulations
-  return _make_search(
-    config, spec, system, simulations, noise=training, has_mode=not training
-  )
-
-
-def make_reanalyse_search(
-  config: Config, spec: EnvSpec, system: System
-) -> search.Search:
-  """Returns the noise-free search that makes fresh training targets."""
-  return _make_search(
-    config, spec, system, config.num_simulations, noise=False
-  )
-
-
-def _make_search(
-  config: Config,
-  spec: EnvSpec,
-  system: System,
-  num_simulations: int,
-  *,
-  noise: bool,
-  has_mode: bool = False,
-) -> search.Search:
+  """Make the search for one of PURPOSES."""
+  if system.extensions.make_search is not None:
+    return system.extensions.make_search(config, spec, system, purpose)
+  record = settings.Gumbel if config.search == 'gumbel' else settings.PUCT
+  chosen: Any = config.part(record)
+  if purpose == 'evaluation' and config.eval_simulations:
+    chosen = dataclasses.replace(
+      chosen, num_simulations=config.eval_simulations)
   make: Any = functools.partial(search.make_search, system.model)
   if system.distribution is not None:
     make = functools.partial(
@@ -112,49 +126,38 @@ def _make_search(
         system.distribution,
         config.num_sampled_actions,
         temperature=config.proposal_temperature,
-        share=config.proposal_share,
-        has_mode=has_mode,
+        has_mode=purpose == 'evaluation',
       ),
     )
   return make(
     system.value_transform,
     system.reward_transform,
-    policy=config.search,
-    num_simulations=num_simulations,
-    max_depth=config.max_depth or None,
+    chosen,
     discount=config.discount,
     num_players=spec.num_players,
-    noise=noise,
-    max_considered_actions=config.max_considered_actions,
-    gumbel_value_scale=config.gumbel_value_scale,
-    gumbel_min_range=config.gumbel_min_range,
-    gumbel_min_share=config.gumbel_min_share,
-    gumbel_prior_weight=config.gumbel_prior_weight,
-    gumbel_keep_prior=config.gumbel_keep_prior,
-    gumbel_maxvisit_init=config.gumbel_maxvisit_init,
-    q_normalisation=config.q_normalisation,
-    pb_c_init=config.pb_c_init,
-    pb_c_base=config.pb_c_base,
-    dirichlet_alpha=config.dirichlet_alpha,
-    dirichlet_fraction=config.dirichlet_fraction,
+    noise=purpose == 'acting',
   )
 
 
-def make_objective(config: Config, system: System) -> total_loss.Objective:
-  """Returns what the learner minimises."""
-  return total_loss.make_objective(
+def make_reanalyser(
+  config: Config, spec: EnvSpec, system: System
+) -> Reanalyser:
+  """Make what gives stored rows fresh targets."""
+  return Reanalyser(
+    make_search(config, spec, system, 'reanalyse'),
+    reanalyse.make_value_fn(system.model, system.value_transform))
+
+
+def make_total_loss(config: Config, system: System) -> total_loss.TotalLoss:
+  """Make what the learner minimises."""
+  make_terms = system.extensions.make_terms
+  return total_loss.make_total_loss(
     system.model,
     system.value_transform,
     system.reward_transform,
-    policy_weight=config.policy_weight,
-    value_weight=config.value_weight,
-    reward_weight=config.reward_weight,
-    chance_weight=config.chance_weight,
-    commitment_weight=config.commitment_weight,
-    turn_weight=config.turn_weight,
-    consistency_weight=config.consistency_weight,
+    config.part(settings.LossWeights),
     distribution=system.distribution,
-    entropy_weight=config.entropy_weight,
+    extra_terms=make_terms(config, system) if make_terms else (),
   )
 
 
@@ -166,7 +169,7 @@ def make_learner(
   num_devices: int = 1,
   axis_name: str | None = None,
 ) -> learner.Learner:
-  """Returns the learner of one device's share of each batch.
+  """Make the learner of one device's share of each batch.
 
   Raises:
     UserError: values would never be mixed.
@@ -176,44 +179,16 @@ def make_learner(
     raise UserError(
       f'mixed_value_start = {config.mixed_value_start}: the run ends after '
       f'{last} updates, before mixed_value_age can count; use less')
-  rule = optimiser.make(
-    optimiser=config.optimiser,
-    learning_rate=config.learning_rate,
-    schedule=config.learning_rate_schedule,
-    learning_rate_end=config.learning_rate_end,
-    num_updates=last,
-    warmup_updates=config.warmup_updates,
-    momentum=config.momentum,
-    weight_decay=config.weight_decay,
-    max_grad_norm=config.max_grad_norm,
-  )
-  reanalyse_search = None
+  reanalyser = None
   if config.reanalyse_fraction and config.reanalyse_form == 'batch':
-    reanalyse_search = make_reanalyse_search(config, spec, system)
+    reanalyser = make_reanalyser(config, spec, system)
   return learner.make_learner(
-    make_objective(config, system),
-    rule,
-    batch_size=config.batch_size // num_devices,
-    unroll_steps=config.unroll_steps,
-    td_steps=config.td_steps,
-    value_target=config.value_target,
-    td_lambda=config.td_lambda,
-    discount=config.discount,
-    td_correction=config.td_correction,
-    mixed_value_age=config.mixed_value_age,
-    mixed_value_start=config.mixed_value_start,
-    shift_pixels=config.shift_pixels,
-    intensity_scale=config.intensity_scale,
-    target_period=config.target_period,
-    average_decay=config.average_decay,
-    priority_alpha=config.priority_alpha,
-    priority_beta=config.priority_beta,
-    reanalyse_fraction=config.reanalyse_fraction,
-    reanalyse_form=config.reanalyse_form,
-    reanalyse_search=reanalyse_search,
-    value_fn=reanalyse.make_value_fn(system.model, system.value_transform),
-    stacked_frames=config.stacked_frames,
-    stack_actions=config.stack_actions,
+    make_total_loss(config, system),
+    optimiser.make(config.part(settings.Optimiser), num_updates=last),
+    dataclasses.replace(
+      config.part(settings.Learning),
+      batch_size=config.batch_size // num_devices),
+    reanalyser=reanalyser,
     symmetries=symmetry.make(spec) if config.augment_symmetry else None,
     action_bounds=(spec.action_low, spec.action_high),
     axis_name=axis_name,
@@ -222,7 +197,8 @@ def make_learner(
 
 def num_reanalysed(config: Config, num_devices: int = 1) -> int:
   """Returns the reanalysed sequences of each batch, over all devices."""
-  local = round(config.reanalyse_fraction * (config.batch_size // num_devices))
+  local = learner.num_fresh(
+    config.reanalyse_fraction, config.batch_size // num_devices)
   return local * num_devices
 
 
@@ -278,8 +254,7 @@ def make_stream(
   return reanalyse_buffer.make_stream(
     spec,
     plan,
-    search=make_reanalyse_search(config, spec, system),
-    value_fn=reanalyse.make_value_fn(system.model, system.value_transform),
+    reanalyser=make_reanalyser(config, spec, system),
     stack_actions=config.stack_actions,
     num_sampled=config.num_sampled_actions,
   )

@@ -1,36 +1,29 @@
-"""Which driver a run has: `anakin` or `sebulba`, behind the same functions.
+"""Which driver a run has: `anakin`, `sebulba` or `offline`."""
 
-Both have the same `TrainState`, and the fields of `Anakin` but for its step, so
-that `train` need not know which it is.
-"""
-
-import contextlib
 from collections.abc import Callable
-from typing import Any
 
 from muzero_jax.config import Config
-from muzero_jax.drivers import anakin, iteration, sebulba
-from muzero_jax.drivers.anakin import Anakin
-from muzero_jax.drivers.iteration import TrainState
-from muzero_jax.drivers.sebulba import Sebulba
+from muzero_jax.drivers import anakin, build, iteration, sebulba
+from muzero_jax.drivers.build import Extensions
+from muzero_jax.drivers.iteration import Driver
 from muzero_jax.envs import base
 from muzero_jax.errors import UserError
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
-AnyDriver = Anakin | Sebulba
 
-
-def make(
+def make_driver(
   config: Config,
   make_env: Callable[..., AnyEnvironment],
   probe: AnyEnvironment,
-) -> AnyDriver:
-  """Returns the driver of a run that plays.
+  extensions: Extensions = build.NONE,
+) -> Driver:
+  """Make the driver of a run that plays.
 
   Args:
     config: of the run.
     make_env: builds environments, as `envs.make` does.
     probe: one of them, which says where they are stepped.
+    extensions: a user's own parts.
 
   Raises:
     UserError: as the drivers do, or if `config.driver` is the other one.
@@ -45,7 +38,8 @@ def make(
     )
   if is_host:
     return sebulba.make_sebulba(
-      config, probe.spec, make_env, rows_per_env=rows_per_env)
+      config, probe.spec, make_env, rows_per_env=rows_per_env,
+      extensions=extensions)
   num_devices = iteration.choose_num_devices(config, probe.restorable)
   local_envs = config.num_envs // num_devices
   env = make_env(config, num_envs=local_envs)
@@ -53,19 +47,5 @@ def make(
   if env.restorable:
     base.check_arrays(env, local_envs)
   return anakin.make_anakin(
-    config, env, num_devices=num_devices, rows_per_env=rows_per_env)
-
-
-def stepping(
-  driver: AnyDriver, state: TrainState, report: Callable[[str], Any]
-) -> contextlib.AbstractContextManager[Any]:
-  """Returns a context that gives the training step, which is compiled here.
-
-  Args:
-    driver: of `make`.
-    state: the step's first argument.
-    report: gets lines about what is not as it should be.
-  """
-  if isinstance(driver, Sebulba):
-    return driver.running(state, report)
-  return contextlib.nullcontext(driver.compile(state))
+    config, env, num_devices=num_devices, rows_per_env=rows_per_env,
+    extensions=extensions)

@@ -3,22 +3,26 @@
 Drivers differ in where rows come from; what is done with them stands here.
 """
 
+import contextlib
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.config import Config
 from muzero_jax.errors import UserError
-from muzero_jax.learning import learner
+from muzero_jax.learning import total_loss
+from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
+from muzero_jax.learning.total_loss import Metrics
 from muzero_jax.replay import mixture, ring
 from muzero_jax.replay.reanalyse_buffer import Stream, StreamState
 from muzero_jax.replay.ring import ReplayState
-from muzero_jax.types import Array, Trajectory
+from muzero_jax.types import Array, EnvSpec, Trajectory
 
 AXIS = 'devices'
 AGENTS = 'agents'
@@ -44,12 +48,91 @@ class IterationMetrics(NamedTuple):
   """Of one iteration, over all devices."""
 
   rollout: RolloutStats | None  # None offline.
-  learner: learner.Metrics  # Means over the iteration's updates.
+  learner: Metrics  # Over the iteration's updates.
   has_learnt: Array  # [] bool, False while the replay fills.
   num_steps: Array  # [] i32, so far; offline, updates.
   num_updates: Array  # [] i32, so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
+
+
+# state -> state, metrics; donates its argument.
+Step = Callable[[TrainState], tuple[TrainState, IterationMetrics]]
+
+
+class Driver(NamedTuple):
+  """What `train` needs of a driver, whatever it is; never crosses jit."""
+
+  spec: EnvSpec
+  restorable: bool  # False where a checkpoint cannot keep the actors.
+  init: Callable[[Array], TrainState]  # rng_key -> state.
+  # rng_key -> fresh actors, for a state whose own could not be restored.
+  init_actors: Callable[[Array], Any]
+  # () -> shapes, types and shardings of a state; allocates nothing.
+  abstract: Callable[[], TrainState]
+  # state, report -> context that gives the step; it compiles at once, starts
+  # what there is to start when it is entered, and ends that afterwards.
+  # `report` gets a line about whatever is not as it should be.
+  session: Callable[..., contextlib.AbstractContextManager[Step]]
+  num_devices: int
+  # Sequences trained per row played, exactly; None where nothing is played.
+  samples_per_row: float | None
+  searches_per_iteration: int  # By Reanalyse, once it learns.
+
+
+class Placement(NamedTuple):
+  """Where a state is: on which devices, and for how many agents."""
+
+  many: bool  # Several agents side by side, in front of all arrays.
+  mesh: Mesh
+  specs: TrainState  # Partition specs of its parts.
+  shardings: TrainState  # Likewise.
+
+  @property
+  def num_devices(self) -> int:
+    """Return over how many devices it is sharded."""
+    return self.mesh.devices.size
+
+  @property
+  def axis_name(self) -> str | None:
+    """Return the device axis, None on one device."""
+    return AXIS if self.num_devices > 1 else None
+
+  def over_agents(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function of one agent as one of all."""
+    return jax.vmap(function) if self.many else function
+
+  def over_devices(
+    self, function: Callable[..., Any], in_specs: Any, out_specs: Any
+  ) -> Callable[..., Any]:
+    """Return a function of one device's share as one of all."""
+    if self.num_devices == 1:
+      return function
+    return jax.shard_map(
+      function, mesh=self.mesh, check_vma=False, in_specs=in_specs,
+      out_specs=out_specs)
+
+  def split(self, rng_key: Array) -> Array:
+    """Return a key for each device, of each agent."""
+    return self.over_agents(
+      functools.partial(jax.random.split, num=self.num_devices))(rng_key)
+
+
+def make_placement(
+  config: Config, num_devices: int, *, streamed: bool
+) -> Placement:
+  """Make the placement of a run on the first devices.
+
+  Args:
+    config: of the run.
+    num_devices: the first so many of `jax.devices()`.
+    streamed: whether there is a stream of reanalysed rows.
+  """
+  many = config.num_seeds > 1
+  mesh = Mesh(jax.devices()[:num_devices], (AXIS,))
+  specs = _partition_specs(many, streamed)
+  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
+  return Placement(many, mesh, specs, shardings)
 
 
 def choose_num_devices(
@@ -93,27 +176,24 @@ def choose_num_devices(
 
 
 def init_stream(
-  streamer: Stream | None,
-  shardings: Any,
-  rng_key: Array,
-  over: Callable[..., Any],
+  streamer: Stream | None, placement: Placement, rng_key: Array
 ) -> StreamState | None:
-  """Returns the empty stream of each agent; None where there is no stream.
+  """Make the empty stream of each agent; None where there is no stream.
 
   Args:
     streamer: its functions.
-    shardings: of the state.
+    placement: of the state.
     rng_key: one key of each agent: it only tells how many there are.
-    over: as a function of one agent becomes that of all.
   """
   if streamer is None:
     return None
-  num_devices = shardings.num_steps.mesh.devices.size
-  make = over(lambda unused: streamer.init(num_devices))
-  return jax.jit(make, out_shardings=shardings.stream)(rng_key)
+  init = placement.over_agents(
+    lambda unused: streamer.init(placement.num_devices))
+  return jax.jit(init, out_shardings=placement.shardings.stream)(rng_key)
 
 
-def partition_specs(many: bool, streamed: bool = False) -> TrainState:
+def _partition_specs(many: bool, streamed: bool) -> TrainState:
+  """Return how the parts of a state are sharded."""
   agents = (None,) if many else ()
   sharded, replicated = PartitionSpec(*agents, AXIS), PartitionSpec()
   by_env: Any = PartitionSpec(*agents, None, AXIS)
@@ -156,35 +236,36 @@ def _map_prefix(
   )
 
 
+class LearnerParts(NamedTuple):
+  """What learns in an iteration of any driver; never crosses jit."""
+
+  config: Config
+  learn: Learner  # Of this device's share of each batch.
+  streamer: Stream | None  # Of Reanalyse, if that is a stream.
+  axis_name: str | None  # Device axis, or None.
+
+
 def learn_from(
-  config: Config,
-  learn: learner.Learner,
-  streamer: Stream | None,
-  axis_name: str | None,
+  parts: LearnerParts,
   state: TrainState,
-  actors: ActorState,
   chunk: Trajectory,
   stats: RolloutStats,
-  next_key: Array,
   learn_key: Array,
 ) -> tuple[TrainState, IterationMetrics]:
-  """Adds T rows and learns U times; one device's share, for any driver.
+  """Add T rows and learn U times; one device's share, for any driver.
 
   Args:
-    config: of the run.
-    learn: the learner of this device.
-    streamer: of Reanalyse, if that is a stream.
-    axis_name: device axis, or None.
-    state: before the rows were played.
-    actors: after that.
+    parts: what learns.
+    state: with the actors as they are after the rows, and the key of the next
+      iteration; all else as it was before.
     chunk: [T, B, ...] the rows.
     stats: their sums, on this device.
-    next_key: for the iteration after this one.
     learn_key: consumed.
   """
+  config = parts.config
   buffer = ring.add(state.replay, chunk)
-  if axis_name is not None:
-    stats = jax.lax.psum(stats, axis_name)
+  if parts.axis_name is not None:
+    stats = jax.lax.psum(stats, parts.axis_name)
   num_steps = state.num_steps + stats.num_steps
 
   stored = jnp.minimum(
@@ -195,88 +276,86 @@ def learn_from(
     # The same for all agents. Said so, it stays one branch of the program; a
     # condition of each agent's own would make all compute both.
     has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), AGENTS) > 0
-  new_learner, priority, stream, metrics = learn_iteration(
-    learn, streamer, config.updates_per_iteration, state.learner, buffer,
-    state.stream, learn_key, has_learnt,
-  )
-  return TrainState(
-    learner=new_learner,
-    actor=actors,
-    replay=buffer._replace(priority=priority),
-    rng_key=next_key[None],
-    num_steps=num_steps,
-    num_iterations=state.num_iterations + 1,
-    stream=stream,
+  state, metrics = learn_iteration(
+    parts, state._replace(replay=buffer), buffer, learn_key, has_learnt)
+  return state._replace(
+    num_steps=num_steps, num_iterations=state.num_iterations + 1
   ), IterationMetrics(
     rollout=stats,
     learner=metrics,
     has_learnt=has_learnt,
     num_steps=num_steps,
-    num_updates=new_learner.num_updates,
-    num_skipped=new_learner.num_skipped,
-    skips_in_a_row=new_learner.skips_in_a_row,
+    **counters(state.learner),
+  )
+
+
+def counters(state: LearnerState) -> dict[str, Array]:
+  """Return what `IterationMetrics` tells of a learner's counters."""
+  return dict(
+    num_updates=state.num_updates,
+    num_skipped=state.num_skipped,
+    skips_in_a_row=state.skips_in_a_row,
   )
 
 
 def learn_iteration(
-  learn: learner.Learner,
-  streamer: Stream | None,
-  num_updates: int,
-  state: LearnerState,
+  parts: LearnerParts,
+  state: TrainState,
   buffer: ReplayState,
-  stream: StreamState | None,
   rng_key: Array,
   can_learn: Array,
-) -> tuple[LearnerState, Array, StreamState | None, learner.Metrics]:
-  """Returns learner, priorities, stream and mean metrics after U updates.
+) -> tuple[TrainState, Metrics]:
+  """Learn U times; the state's replay gets the priorities, no rows.
 
   Args:
-    learn: the learner.
-    streamer: reanalyses before the updates; None where it is no stream.
-    num_updates: U.
-    state: of the learner.
-    buffer: the replay.
-    stream: of the streamer.
+    parts: what learns.
+    state: its replay may lack the rows.
+    buffer: the replay with its rows.
     rng_key: consumed.
     can_learn: [] bool, False while the replay fills.
+
+  Returns:
+    The state, and metrics over the updates: means, or extremes of extremes.
   """
+  streamer, stream = parts.streamer, state.stream
   if streamer is None or stream is None:
-    state, priority, metrics = _learn(
-      learn, num_updates, state, buffer, rng_key, can_learn
-    )
-    return state, priority, None, metrics
-  stream_key, learn_key = jax.random.split(rng_key)
-  stream = streamer.refresh(
-    state.params, stream_key, buffer, stream, state.num_updates, can_learn
-  )
-  state, (priority, second), metrics = _learn(
-    learn, num_updates, state, mixture.both(buffer, stream), learn_key,
-    can_learn,
-  )
-  stream = stream._replace(ring=stream.ring._replace(priority=second))
-  return state, priority, stream, metrics
+    learner, priority, metrics = _learn(
+      parts, state.learner, buffer, rng_key, can_learn)
+  else:
+    stream_key, rng_key = jax.random.split(rng_key)
+    stream = streamer.refresh(
+      state.learner.params, stream_key, buffer, stream,
+      state.learner.num_updates, can_learn)
+    learner, (priority, second), metrics = _learn(
+      parts, state.learner, mixture.both(buffer, stream), rng_key, can_learn)
+    stream = stream._replace(ring=stream.ring._replace(priority=second))
+  return state._replace(
+    learner=learner,
+    replay=state.replay._replace(priority=priority),
+    stream=stream,
+  ), metrics
 
 
 def _learn(
-  learn: learner.Learner,
-  num_updates: int,
+  parts: LearnerParts,
   state: LearnerState,
   buffer: Any,
   rng_key: Array,
   can_learn: Array,
-) -> tuple[LearnerState, Any, learner.Metrics]:
-  """Returns learner, priorities and mean metrics after U updates.
+) -> tuple[LearnerState, Any, Metrics]:
+  """Return learner, priorities and metrics after U updates.
 
   Of a replay or, with a stream, of `Rings`, whose priorities are a pair. The
   rows are read, never carried: a loop that carried them could copy the
   whole replay.
   """
+  num_updates = parts.config.updates_per_iteration
 
   def update(
     carry: tuple[LearnerState, Any], key: Array
-  ) -> tuple[tuple[LearnerState, Any], learner.Metrics]:
+  ) -> tuple[tuple[LearnerState, Any], Metrics]:
     current, priority = carry
-    current, changed, metrics = learn.update(
+    current, changed, metrics = parts.learn.update(
       current, buffer._replace(priority=priority), key
     )
     return (current, changed.priority), metrics
@@ -285,7 +364,7 @@ def _learn(
     carry, metrics = jax.lax.scan(
       update, carry, jax.random.split(rng_key, num_updates)
     )
-    return carry, jax.tree.map(lambda x: x.mean(axis=0), metrics)
+    return carry, total_loss.over_updates(metrics)
 
   def skip(carry: tuple[LearnerState, Any]) -> Any:
     metrics = jax.eval_shape(update, carry, rng_key)[1]

@@ -6,23 +6,30 @@ dataset and never changes. With reanalyse_fraction 1 this is MuZero Unplugged
 them; they and the batch are sharded over a mesh of devices as Anakin's are.
 """
 
+import contextlib
 import functools
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration
-from muzero_jax.drivers.anakin import Anakin
-from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.drivers.build import Extensions, System
+from muzero_jax.drivers.iteration import (
+  Driver,
+  IterationMetrics,
+  Placement,
+  Step,
+  TrainState,
+)
 from muzero_jax.errors import UserError
-from muzero_jax.learning import learner
+from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.replay.reanalyse_buffer import Stream
@@ -31,100 +38,129 @@ from muzero_jax.types import Array, Trajectory
 
 # In a state: what offline runs do not have, or have beside it.
 _NONE: Any = None
+_BY_ENV = PartitionSpec(None, iteration.AXIS)
+
+
+class _Parts(NamedTuple):
+  """What a run is made of; never crosses jit."""
+
+  config: Config
+  data: Dataset
+  system: System
+  learn: Learner
+  streamer: Stream | None
+  placement: Placement
 
 
 def make_offline(
-  config: Config, data: Dataset, *, num_devices: int = 1
-) -> Anakin:
-  """Returns the driver's functions, of the form that Anakin's have.
+  config: Config,
+  data: Dataset,
+  *,
+  num_devices: int = 1,
+  extensions: Extensions = build.NONE,
+) -> Driver:
+  """Make the driver.
 
-  In their states and metrics `num_steps` counts updates: there are no others.
+  In its states and metrics `num_steps` counts updates: there are no others.
   With several agents side by side, all learn from the same rows.
 
   Args:
     config: of the run.
     data: what it learns from.
     num_devices: the first so many of `jax.devices()`.
+    extensions: a user's own parts.
 
   Raises:
     UserError: if the network does not fit the data.
   """
-  many = config.num_seeds > 1
-  over: Callable[..., Any] = jax.vmap if many else lambda function: function
-  mesh = Mesh(jax.devices()[:num_devices], (iteration.AXIS,))
-  axis_name = iteration.AXIS if num_devices > 1 else None
-  system = build.make_system(config, data.spec)
-  learn = build.make_learner(
-    config, data.spec, system, num_devices=num_devices, axis_name=axis_name
-  )
   num_rows, num_envs = data.rows.reward.shape
   size = dict(rows_per_env=num_rows, num_envs=num_envs)
+  system = build.make_system(config, data.spec, extensions)
   streamer = build.make_stream(
-    config, data.spec, system, num_devices=num_devices, **size
-  )
-  specs = iteration.partition_specs(many, streamer is not None)
-  by_env = PartitionSpec(None, iteration.AXIS)
-  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-  priority = opening_rows(data.rows, config.stacked_frames)
-
-  def init_one(rng_key: Array) -> TrainState:
-    model_key, next_key = jax.random.split(rng_key)
-    observation = build.example_observation(config, data.spec)
-    return TrainState(
-      learner=learn.init(system.model.init(model_key, observation)),
-      actor=_NONE,
-      replay=ReplayState(
-        _NONE, jnp.asarray(priority, jnp.float32), jnp.int32(len(priority))
-      ),
-      rng_key=jax.random.split(next_key, num_devices),
-      num_steps=jnp.zeros((), jnp.int32),
-      num_iterations=jnp.zeros((), jnp.int32),
-    )
-
-  def init(rng_key: Array) -> TrainState:
-    if many:
-      rng_key = jax.random.split(rng_key, config.num_seeds)
-    state = jax.jit(over(init_one))(rng_key)
-    return iteration.place(shardings, state._replace(
-      stream=iteration.init_stream(streamer, shardings, rng_key, over)))
-
-  def abstract() -> TrainState:
-    shapes = jax.eval_shape(init, jax.random.key(0))
-    return iteration.abstract_like(shardings, shapes)
-
-  step: Any = functools.partial(_iterate, config, learn, streamer)
-  if many:
-    step = jax.vmap(step, in_axes=(0, None), axis_name=iteration.AGENTS)
-  if num_devices > 1:
-    step = jax.shard_map(
-      step, mesh=mesh, check_vma=False, in_specs=(specs, by_env),
-      out_specs=(specs, PartitionSpec()),
-    )
-  jitted = jax.jit(step, donate_argnums=0)
+    config, data.spec, system, num_devices=num_devices, **size)
+  placement = iteration.make_placement(
+    config, num_devices, streamed=streamer is not None)
+  learn = build.make_learner(
+    config, data.spec, system, num_devices=num_devices,
+    axis_name=placement.axis_name)
+  parts = _Parts(config, data, system, learn, streamer, placement)
   # A copy of each column: the files are no place for what a run rests on.
   rows = jax.tree.map(
     lambda column: jax.device_put(
-      np.array(column), NamedSharding(mesh, by_env)),
+      np.array(column), NamedSharding(placement.mesh, _BY_ENV)),
     data.rows,
   )
-
-  def compile_step(state: TrainState) -> Any:
-    compiled = jitted.lower(state, rows).compile()
-    return lambda state: compiled(state, rows)
-
-  return Anakin(
+  step = jax.jit(_make_step(parts), donate_argnums=0)
+  return Driver(
     spec=data.spec,
     restorable=True,
-    init=init,
-    init_actors=_no_actors,
-    abstract=abstract,
-    step=lambda state: jitted(state, rows),
-    compile=compile_step,
-    mesh=mesh,
-    samples_per_row=float('inf'),
+    init=functools.partial(_init, parts),
+    init_actors=lambda rng_key: _NONE,
+    abstract=functools.partial(_abstract, parts),
+    session=functools.partial(_session, step, rows),
+    num_devices=num_devices,
+    samples_per_row=None,
     searches_per_iteration=build.searches_per_iteration(
       config, num_devices, **size),
   )
+
+
+def _session(
+  step: Any,
+  rows: Trajectory,
+  state: TrainState,
+  report: Callable[[str], Any] = print,
+) -> contextlib.AbstractContextManager[Step]:
+  """Compile the step for a state; nothing is started."""
+  del report
+  compiled = step.lower(state, rows).compile()
+  return contextlib.nullcontext(lambda state: compiled(state, rows))
+
+
+def _make_step(parts: _Parts) -> Callable[..., Any]:
+  """Make the step of all agents and devices, of a state and rows."""
+  placement = parts.placement
+  step: Any = functools.partial(_iterate, parts)
+  if placement.many:
+    step = jax.vmap(step, in_axes=(0, None), axis_name=iteration.AGENTS)
+  return placement.over_devices(
+    step, in_specs=(placement.specs, _BY_ENV),
+    out_specs=(placement.specs, PartitionSpec()))
+
+
+def _init(parts: _Parts, rng_key: Array) -> TrainState:
+  """Make the state before the first update."""
+  placement = parts.placement
+  if placement.many:
+    rng_key = jax.random.split(rng_key, parts.config.num_seeds)
+  init = placement.over_agents(functools.partial(_init_one, parts))
+  state = jax.jit(init)(rng_key)
+  return iteration.place(placement.shardings, state._replace(
+    stream=iteration.init_stream(parts.streamer, placement, rng_key)))
+
+
+def _init_one(parts: _Parts, rng_key: Array) -> TrainState:
+  """Make the state of one agent, without a stream."""
+  config, data = parts.config, parts.data
+  model_key, next_key = jax.random.split(rng_key)
+  observation = build.example_observation(config, data.spec)
+  priority = opening_rows(data.rows, config.stacked_frames)
+  return TrainState(
+    learner=parts.learn.init(parts.system.model.init(model_key, observation)),
+    actor=_NONE,
+    replay=ReplayState(
+      _NONE, jnp.asarray(priority, jnp.float32), jnp.int32(len(priority))
+    ),
+    rng_key=jax.random.split(next_key, parts.placement.num_devices),
+    num_steps=jnp.zeros((), jnp.int32),
+    num_iterations=jnp.zeros((), jnp.int32),
+  )
+
+
+def _abstract(parts: _Parts) -> TrainState:
+  """Return shapes, types and shardings of a state."""
+  shapes = jax.eval_shape(functools.partial(_init, parts), jax.random.key(0))
+  return iteration.abstract_like(parts.placement.shardings, shapes)
 
 
 def opening_rows(rows: Trajectory, stacked_frames: int) -> np.ndarray:
@@ -153,43 +189,28 @@ def check_same_data(workdir: str | os.PathLike, data: Dataset) -> None:
           'is not the same; choose another --workdir')
 
 
-def _no_actors(rng_key: Array) -> Any:
-  raise NotImplementedError('an offline run has no actors')
-
-
 def _iterate(
-  config: Config,
-  learn: learner.Learner,
-  streamer: Stream | None,
-  state: TrainState,
-  rows: Trajectory,
+  parts: _Parts, state: TrainState, rows: Trajectory
 ) -> tuple[TrainState, IterationMetrics]:
-  """Learns U times from the rows; one device's share."""
+  """Learn U times from the rows; one device's share."""
   next_key, learn_key = jax.random.split(state.rng_key[0])
-  new_learner, priority, stream, metrics = iteration.learn_iteration(
-    learn,
-    streamer,
-    config.updates_per_iteration,
-    state.learner,
+  state, metrics = iteration.learn_iteration(
+    iteration.LearnerParts(
+      parts.config, parts.learn, parts.streamer, parts.placement.axis_name),
+    state,
     state.replay._replace(rows=rows),
-    state.stream,
     learn_key,
     jnp.bool_(True),
   )
-  num_steps = state.num_steps + config.updates_per_iteration
+  num_steps = state.num_steps + parts.config.updates_per_iteration
   return state._replace(
-    learner=new_learner,
-    replay=state.replay._replace(priority=priority),
     rng_key=next_key[None],
     num_steps=num_steps,
     num_iterations=state.num_iterations + 1,
-    stream=stream,
   ), IterationMetrics(
     rollout=None,
     learner=metrics,
     has_learnt=jnp.bool_(True),
     num_steps=num_steps,
-    num_updates=new_learner.num_updates,
-    num_skipped=new_learner.num_skipped,
-    skips_in_a_row=new_learner.skips_in_a_row,
+    **iteration.counters(state.learner),
   )

@@ -8,6 +8,7 @@ but never race it: the same seed gives the same run, whatever the lag.
 """
 
 import contextlib
+import functools
 import itertools
 import queue
 import threading
@@ -17,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, SingleDeviceSharding
+from jax.sharding import SingleDeviceSharding
 
 from muzero_jax.acting import host_actor
 from muzero_jax.acting.host_actor import (
@@ -27,12 +28,17 @@ from muzero_jax.acting.host_actor import (
   StoppedError,
 )
 from muzero_jax.acting.host_worker import Worker
-from muzero_jax.config import Config
-from muzero_jax.drivers import build
-from muzero_jax.drivers import iteration as iteration_lib
-from muzero_jax.drivers.iteration import IterationMetrics, TrainState
+from muzero_jax.config import Config, settings
+from muzero_jax.drivers import build, iteration
+from muzero_jax.drivers.build import Extensions, System
+from muzero_jax.drivers.iteration import (
+  Driver,
+  IterationMetrics,
+  Step,
+  TrainState,
+)
 from muzero_jax.errors import UserError
-from muzero_jax.learning import learner
+from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import ring
 from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
 
@@ -41,26 +47,18 @@ _NO_ACTORS: Any = None
 # Tells the keys of actors from all others of a seed.
 _ACTORS = 1
 
-# state -> state, metrics; donates its argument.
-Step = Callable[[TrainState], tuple[TrainState, IterationMetrics]]
+class _Parts(NamedTuple):
+  """What a run is made of; never crosses jit."""
 
-
-class Sebulba(NamedTuple):
-  """The driver's functions; a state's actors are None."""
-
+  config: Config
   spec: EnvSpec
-  restorable: bool  # False: host environments start anew.
-  init: Callable[[Any], TrainState]  # rng_key -> state.
-  init_actors: Callable[[Any], Any]  # rng_key -> None.
-  # () -> shapes, types and shardings of a state; allocates nothing.
-  abstract: Callable[[], TrainState]
-  # state, report -> context in which threads play for the step it gives;
-  # compiles at once, starts threads when it is entered. `report` gets a line
-  # about each environment that was made anew.
-  running: Callable[..., contextlib.AbstractContextManager[Step]]
-  mesh: Mesh  # Of one device.
-  samples_per_row: float  # Sequences trained per row played, exactly.
-  searches_per_iteration: int  # By Reanalyse, once it learns.
+  # (config, *, num_envs) -> host environments, as `envs.make`.
+  make_env: Callable[..., AnyEnvironment]
+  system: System
+  learn: Learner
+  functions: Functions  # Of each thread.
+  sharding: SingleDeviceSharding
+  rows_per_env: int
 
 
 def make_sebulba(
@@ -69,20 +67,54 @@ def make_sebulba(
   make_env: Callable[..., AnyEnvironment],
   *,
   rows_per_env: int,
-) -> Sebulba:
-  """Returns the driver's functions, all on the first device.
+  extensions: Extensions = build.NONE,
+) -> Driver:
+  """Make the driver, all on the first device; its states have no actors.
 
   Args:
     config: of the run.
     spec: of its environments.
     make_env: (config, *, num_envs) -> host environments, as `envs.make`.
     rows_per_env: capacity of the replay, a multiple of the rollout length.
+    extensions: a user's own parts.
 
   Raises:
     UserError: if the network does not fit the environment, or several
       devices or agents are wanted.
   """
-  iteration_lib.choose_num_devices(config, restorable=False)
+  _check(config)
+  system = build.make_system(config, spec, extensions)
+  functions = host_actor.make_functions(
+    build.make_search(config, spec, system, 'acting'),
+    spec,
+    config.part(settings.Acting),
+    config.part(settings.FrameStack),
+    num_envs=config.num_envs // config.actor_threads,
+    temperature=functools.partial(build.temperature, config),
+    num_sampled=config.num_sampled_actions,
+  )
+  # No mesh, which would be part of the types that threads compile for.
+  sharding = SingleDeviceSharding(jax.devices()[0])
+  parts = _Parts(
+    config, spec, make_env, system, build.make_learner(config, spec, system),
+    functions, sharding, rows_per_env)
+  rows = config.num_envs * config.rollout_length
+  return Driver(
+    spec=spec,
+    restorable=False,
+    init=jax.jit(functools.partial(_init, parts), out_shardings=sharding),
+    init_actors=lambda rng_key: _NO_ACTORS,
+    abstract=functools.partial(_abstract, parts),
+    session=functools.partial(_session, parts),
+    num_devices=1,
+    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
+    searches_per_iteration=build.searches_per_iteration(config, 1),
+  )
+
+
+def _check(config: Config) -> None:
+  """Refuse what host environments cannot have."""
+  iteration.choose_num_devices(config, restorable=False)
   if config.num_seeds > 1:
     raise UserError(
       f'num_seeds={config.num_seeds}: host environments train one agent at a '
@@ -92,84 +124,61 @@ def make_sebulba(
     raise UserError(
       "reanalyse_form='stream': host environments have batch only"
     )
-  device = jax.devices()[0]
-  # No mesh, which would be part of the types that threads compile for.
-  sharding = SingleDeviceSharding(device)
-  system = build.make_system(config, spec)
-  learn = build.make_learner(config, spec, system)
+
+
+def _init(parts: _Parts, rng_key: Any) -> TrainState:
+  """Make the state before the first iteration."""
+  learner_key, next_key = jax.random.split(rng_key)
+  config, spec = parts.config, parts.spec
   observation = build.example_observation(config, spec)
-
-  def init(rng_key: Any) -> TrainState:
-    learner_key, next_key = jax.random.split(rng_key)
-    return TrainState(
-      learner=learn.init(system.model.init(learner_key, observation)),
-      actor=_NO_ACTORS,
-      replay=ring.init(
-        spec, config.num_envs, rows_per_env, config.num_sampled_actions),
-      rng_key=next_key[None],
-      num_steps=jnp.zeros((), jnp.int32),
-      num_iterations=jnp.zeros((), jnp.int32),
-    )
-
-  def abstract() -> TrainState:
-    return jax.tree.map(
-      lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding),
-      jax.eval_shape(init, jax.random.key(0)))
-
-  functions = host_actor.make_functions(
-    build.make_search(config, spec, system, training=True),
-    spec,
-    num_envs=config.num_envs // config.actor_threads,
-    length=config.rollout_length,
-    temperature=lambda num_steps: build.temperature(config, num_steps),
-    temperature_moves=config.temperature_moves,
-    noise_steps=config.noise_steps,
-    reward_clip=config.reward_clip,
-    stacked_frames=config.stacked_frames,
-    stack_actions=config.stack_actions,
-    num_sampled=config.num_sampled_actions,
+  return TrainState(
+    learner=parts.learn.init(
+      parts.system.model.init(learner_key, observation)),
+    actor=_NO_ACTORS,
+    replay=ring.init(
+      spec, config.num_envs, parts.rows_per_env, config.num_sampled_actions),
+    rng_key=next_key[None],
+    num_steps=jnp.zeros((), jnp.int32),
+    num_iterations=jnp.zeros((), jnp.int32),
   )
-  rows = config.num_envs * config.rollout_length
 
-  def running(
-    state: TrainState, report: Callable[[str], Any] = print
-  ) -> contextlib.AbstractContextManager[Step]:
-    crew = _Crew(config, make_env, functions, learn, state, report)
-    return crew.running()
 
-  return Sebulba(
-    spec=spec,
-    restorable=False,
-    init=jax.jit(init, out_shardings=sharding),
-    init_actors=lambda rng_key: _NO_ACTORS,
-    abstract=abstract,
-    running=running,
-    mesh=Mesh([device], (iteration_lib.AXIS,)),
-    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
-    searches_per_iteration=build.searches_per_iteration(config, 1),
-  )
+def _abstract(parts: _Parts) -> TrainState:
+  """Return shapes, types and shardings of a state."""
+  return jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(
+      x.shape, x.dtype, sharding=parts.sharding),
+    jax.eval_shape(functools.partial(_init, parts), jax.random.key(0)))
+
+
+def _session(
+  parts: _Parts, state: TrainState, report: Callable[[str], Any] = print
+) -> contextlib.AbstractContextManager[Step]:
+  """Compile; threads play within the context for the step that it gives.
+
+  `report` gets a line about each environment that was made anew.
+  """
+  return _ActorPool(parts, state, report).running()
 
 
 def _learn(
-  config: Config,
-  learn: learner.Learner,
+  parts: iteration.LearnerParts,
   state: TrainState,
-  parts: tuple[Any, ...],
+  rollouts: tuple[Any, ...],
 ) -> tuple[TrainState, IterationMetrics]:
-  """Adds the rows of all threads and learns U times.
+  """Add the rows of all threads and learn U times.
 
   Args:
-    config: of the run.
-    learn: the learner.
+    parts: what learns.
     state: without actors.
-    parts: (chunk, stats) of each thread, in their order.
+    rollouts: (chunk, stats) of each thread, in their order.
   """
-  chunks, stats = zip(*parts)
+  chunks, stats = zip(*rollouts)
   chunk = jax.tree.map(lambda *x: jnp.concatenate(x, axis=1), *chunks)
   next_key, learn_key = jax.random.split(state.rng_key[0])
-  return iteration_lib.learn_from(
-    config, learn, None, None, state, _NO_ACTORS, chunk,
-    jax.tree.map(lambda *x: sum(x), *stats), next_key, learn_key)
+  return iteration.learn_from(
+    parts, state._replace(rng_key=next_key[None]), chunk,
+    jax.tree.map(lambda *x: sum(x), *stats), learn_key)
 
 
 class _Parameters:
@@ -208,20 +217,15 @@ class _Parameters:
       self._changed.notify_all()
 
 
-class _Crew:
+class _ActorPool:
   """The threads of a run from a state on, and the learner's step."""
 
   def __init__(
-    self,
-    config: Config,
-    make_env: Callable[..., AnyEnvironment],
-    functions: Functions,
-    learn: learner.Learner,
-    state: TrainState,
-    report: Callable[[str], Any],
+    self, parts: _Parts, state: TrainState, report: Callable[[str], Any]
   ) -> None:
-    """Compiles."""
-    self._config, self._make_env = config, make_env
+    """Compile."""
+    config = parts.config
+    self._config, self._make_env = config, parts.make_env
     self._report = report
     self._start = self._iteration = int(state.num_iterations)
     self._parameters = _Parameters()
@@ -234,11 +238,12 @@ class _Crew:
     self._publish(state)
     params, num_steps = self._parameters.wait(self._start)
     # Once, and not in each thread.
-    self._functions, part = host_actor.compiled(functions, params, num_steps)
+    self._functions, rollout = host_actor.compiled(
+      parts.functions, params, num_steps)
+    learns = iteration.LearnerParts(config, parts.learn, None, None)
     self._learn = jax.jit(
-      lambda state, parts: _learn(config, learn, state, parts),
-      donate_argnums=0,
-    ).lower(state, (part,) * config.actor_threads).compile()
+      functools.partial(_learn, learns), donate_argnums=0
+    ).lower(state, (rollout,) * config.actor_threads).compile()
 
   @contextlib.contextmanager
   def running(self) -> Iterator[Step]:

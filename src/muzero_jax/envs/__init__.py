@@ -5,6 +5,7 @@ each rests on an optional package.
 """
 
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 
 from muzero_jax import config as config_lib
@@ -131,6 +132,25 @@ def make(
       on_host=config.driver == 'sebulba',
     )
   return module.make(env_id, num_envs)
+
+
+def spec_of(
+  config: config_lib.Config, make_env: Callable[..., types.AnyEnvironment]
+) -> types.EnvSpec:
+  """Return what the environments of a run look like, as cheaply as can be.
+
+  Args:
+    config: of the run.
+    make_env: `make`, or a user's own function, which then makes one.
+  """
+  if make_env is make:
+    return spec(config)
+  return make_env(config, num_envs=1, evaluation=True).spec
+
+
+def spec(config: config_lib.Config) -> types.EnvSpec:
+  """Return what the environments of a Config look like."""
+  return make(config, num_envs=1, evaluation=True).spec
 
 
 def has_rules(env_name: str) -> bool:

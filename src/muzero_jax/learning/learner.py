@@ -9,15 +9,19 @@ import jax.numpy as jnp
 import optax
 
 from muzero_jax import targets
+from muzero_jax.config import settings as settings_lib
 from muzero_jax.errors import UserError
 from muzero_jax.learning import augment, learner_state, symmetry
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.learning.symmetry import Symmetries
-from muzero_jax.learning.total_loss import Metrics, Objective
+from muzero_jax.learning.total_loss import Metrics, TotalLoss
 from muzero_jax.replay import mixture, reanalyse, ring
+from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.replay.ring import Sample
-from muzero_jax.search import Search
 from muzero_jax.types import Array, Params, Sequence, Target
+
+# Added to each priority, so that no row is never drawn again.
+_LEAST_PRIORITY = 1e-3
 
 
 class Learner(NamedTuple):
@@ -35,256 +39,231 @@ class Learner(NamedTuple):
   ]
 
 
+class _Stages(NamedTuple):
+  """What an update is made of, in this order; None for what is left out."""
+
+  sample: Callable[..., Sample]
+  refresh: Callable[[Params, Array, Sequence], Sequence] | None
+  turn: Callable[[Array, Sequence], Sequence] | None
+  augment: Callable[[Array, Array], Array] | None
+  target: Callable[..., Target]
+  prioritise: Callable[..., tuple[Array, Any]] | None
+  step: Callable[..., tuple[LearnerState, Metrics]]
+
+
 def make_learner(
-  objective: Objective,
+  loss: TotalLoss,
   optimiser: optax.GradientTransformation,
+  settings: settings_lib.Learning,
   *,
-  batch_size: int,
-  unroll_steps: int = 5,
-  td_steps: int = 5,
-  value_target: str = 'n_step',
-  td_lambda: float = 0.95,
-  discount: float = 0.997,
-  td_correction: float = 0.0,
-  mixed_value_age: float = 0.0,
-  mixed_value_start: int = 0,
-  shift_pixels: int = 0,
-  intensity_scale: float = 0.0,
-  target_period: int = 200,
-  average_decay: float = 0.0,
-  priority_alpha: float = 0.0,
-  priority_beta: float = 1.0,
-  priority_epsilon: float = 1e-3,
-  reanalyse_fraction: float = 0.0,
-  reanalyse_form: str = 'batch',
-  reanalyse_search: Search | None = None,
-  value_fn: reanalyse.ValueFn | None = None,
-  stacked_frames: int = 1,
-  stack_actions: bool = False,
+  reanalyser: Reanalyser | None = None,
   symmetries: Symmetries | None = None,
   action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
 ) -> Learner:
-  """Returns the learner's functions.
+  """Make the learner's functions.
 
   Args:
-    objective: as of `objective.make_objective`.
+    loss: as of `total_loss.make_total_loss`.
     optimiser: optax.
-    batch_size: N sequences per update, on this device.
-    unroll_steps: K.
-    td_steps: n, or the horizon of other targets.
-    value_target: 'n_step', 'td_lambda' or 'monte_carlo'.
-    td_lambda: of 'td_lambda'.
-    discount: gamma of one step.
-    td_correction: environment steps of age that shorten a sample's n by one;
-      0 for none (`targets.td_limits`).
-    mixed_value_age: environment steps of age from which values are trained on
-      fresh searches; 0 for never (`targets.is_stale`). All of each batch must
-      be reanalysed within it.
-    mixed_value_start: updates before which none are.
-    shift_pixels: observations are shifted at random by up to so many.
-    intensity_scale: and brightened at random by so much.
-    target_period: updates between refreshes of the target network.
-    average_decay: per update, of the running mean of the parameters; 0 keeps
-      none.
-    priority_alpha: exponent of the priorities; 0 samples uniformly.
-    priority_beta: exponent of the importance weights.
-    priority_epsilon: least priority.
-    reanalyse_fraction: share of each batch, rounded to whole sequences, with
-      fresh targets.
-    reanalyse_form: 'batch' computes these targets within the update, with the
-      target network; 'stream' takes such sequences from the second of `Rings`.
-    reanalyse_search: noise-free; required by 'batch' if the fraction is above
-      0.
-    value_fn: the network's own value, as of `reanalyse.make_value_fn`; required
-      likewise.
-    stacked_frames: S.
-    stack_actions: whether observations hold the actions too.
-    symmetries: of the game, by which each sequence is turned at random; None
-      for no augmentation. Not with `stack_actions`.
+    settings: of replay, Reanalyse, targets and updates; `batch_size` is that
+      of this device.
+    reanalyser: required where sequences are reanalysed within the update.
+    symmetries: of the game, by which each sequence is turned at random;
+      required for `augment_symmetry`.
     action_bounds: of continuous actions, least [A] and largest [A]; required
       where there are such.
     axis_name: device axis over which gradients and metrics are averaged.
 
   Raises:
-    UserError: if a fraction above 0 comes without a search or a value
-      function, symmetries with actions in the observations, mixed values
-      with rows that are not searched afresh, or Monte Carlo returns with what
-      changes where others bootstrap.
+    UserError: sequences are to be reanalysed or turned, and what does it is
+      missing.
   """
-  if symmetries is not None and stack_actions:
-    raise UserError(
-      'symmetries: action planes of an observation cannot be turned; use '
-      'stack_actions=False'
-    )
-  num_fresh = round(reanalyse_fraction * batch_size)
-  streamed = reanalyse_form == 'stream' and num_fresh > 0
-  _check_bootstraps(
-    value_target, mixed_value_age, td_correction,
-    all_fresh=num_fresh == batch_size and not streamed,
-  )
+  fresh = num_fresh(settings.reanalyse_fraction, settings.batch_size)
+  streamed = settings.reanalyse_form == 'stream' and fresh > 0
   store: Any = mixture if streamed else ring
-  refresh_fn = None
-  if num_fresh and not streamed:
-    if reanalyse_search is None or value_fn is None:
-      raise UserError(
-        f'reanalyse_fraction={reanalyse_fraction}: needs a reanalyse_search '
-        'and a value_fn'
-      )
-    refresh_fn = _make_refresh(
-      num_fresh, reanalyse_search, value_fn, unroll_steps=unroll_steps,
-      keep_searched=mixed_value_age > 0,
-    )
-  window = unroll_steps + 1 + td_steps
-  augment_fn = None
-  if shift_pixels or intensity_scale:
-    augment_fn = functools.partial(
-      augment.augment, pixels=shift_pixels, scale=intensity_scale
-    )
-  observed_rows = unroll_steps + 1 if objective.observes_unroll else 1
-  if refresh_fn is not None:
-    observed_rows = window
-  sample_fn = functools.partial(
-    store.sample,
-    batch_size=batch_size,
-    window=window,
-    stacked_frames=stacked_frames,
-    stack_actions=stack_actions,
-    observed_rows=observed_rows,
-    alpha=priority_alpha,
+  refresh = _make_refresh(settings, fresh, reanalyser)
+  turn = None
+  if settings.augment_symmetry:
+    if symmetries is None:
+      raise UserError('augment_symmetry = True: needs symmetries of the game')
+    turn = functools.partial(symmetry.augment, symmetries)
+  needs_all = loss.needs_all_observations
+  stages = _Stages(
+    sample=_make_sample(settings, fresh, refresh is not None, needs_all),
+    refresh=refresh,
+    turn=turn,
+    augment=_make_augment(settings),
+    target=_make_target(settings, action_bounds),
+    prioritise=functools.partial(
+      _prioritise, store, beta=settings.priority_beta,
+      axis_name=axis_name) if settings.priority_alpha else None,
+    step=functools.partial(
+      learner_state.step, loss.loss, optimiser, settings.target_period,
+      settings.ema_decay, axis_name),
   )
-  if streamed:
-    sample_fn = functools.partial(sample_fn, num_reanalysed=num_fresh)
-  target_fn = functools.partial(
-    _targets,
-    functools.partial(
-      targets.make_targets,
-      unroll_steps=unroll_steps,
-      td_steps=td_steps,
-      discount=discount,
-      value_target=value_target,
-      td_lambda=td_lambda,
-      action_bounds=action_bounds,
-    ),
-    td_steps=td_steps,
-    td_correction=td_correction,
-    mixed_value_age=mixed_value_age,
-    mixed_value_start=mixed_value_start,
-  )
-  step = functools.partial(
-    learner_state.step, objective.loss, optimiser, target_period,
-    average_decay, axis_name,
-  )
-
-  def update(
-    state: LearnerState, buffer: Any, rng_key: Array
-  ) -> tuple[LearnerState, Any, Metrics]:
-    sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
-      rng_key, 4
-    )
-    batch = sample_fn(buffer, sample_key)
-    sequence = batch.sequence
-    if refresh_fn is not None:
-      sequence = refresh_fn(state.target_params, reanalyse_key, sequence)
-    if symmetries is not None:
-      sequence = symmetry.augment(symmetries, turn_key, sequence)
-    if augment_fn is not None:
-      # One more key only where it is used: others keep their draws.
-      sequence = sequence._replace(observation=augment_fn(
-        jax.random.fold_in(rng_key, 0), sequence.observation
-      ))
-    # A ring knows the steps of its own environments alone.
-    devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
-    ages = store.ages(buffer, batch) * devices
-    num_updates = state.num_updates
-    target = target_fn(target_key, sequence, ages, num_updates)
-    if priority_alpha:
-      weights, buffer = _prioritise(
-        store, buffer, batch, sequence, target,
-        beta=priority_beta, epsilon=priority_epsilon, axis_name=axis_name,
-      )
-    else:
-      weights = jnp.ones(batch_size)
-    state, metrics = step(state, sequence, target, weights)
-    metrics = metrics._replace(sample_age=_mean(ages, axis_name))
-    if streamed:
-      age = mixture.target_age(buffer, batch, num_updates)
-      metrics = metrics._replace(target_age=_mean(age, axis_name))
-    return state, buffer, metrics
-
   return Learner(
-    init=functools.partial(learner_state.init, optimiser, average_decay > 0),
-    update=update,
-    step=step,
+    init=functools.partial(
+      learner_state.init, optimiser, settings.ema_decay > 0),
+    update=functools.partial(_update, stages, store, axis_name),
+    step=stages.step,
   )
 
 
-def _check_bootstraps(
-  value_target: str,
-  mixed_value_age: float,
-  td_correction: float,
-  *,
-  all_fresh: bool,
-) -> None:
-  """Refuses what changes bootstraps where there are none such.
+def num_fresh(fraction: float, batch_size: int) -> int:
+  """Return how many sequences of a batch are reanalysed: whole ones."""
+  return round(fraction * batch_size)
+
+
+def _update(
+  stages: _Stages,
+  store: Any,
+  axis_name: str | None,
+  state: LearnerState,
+  buffer: Any,
+  rng_key: Array,
+) -> tuple[LearnerState, Any, Metrics]:
+  """Sample a batch, make its targets and train on it once.
 
   Args:
-    value_target: as of `make_learner`.
-    mixed_value_age: likewise.
-    td_correction: likewise.
-    all_fresh: all of each batch is reanalysed within the update.
+    stages: what is done.
+    store: the module that knows the buffer, `ring` or `mixture`.
+    axis_name: device axis, or None.
+    state: of the learner.
+    buffer: the replay, or `Rings`.
+    rng_key: consumed.
   """
-  if mixed_value_age and not all_fresh:
-    raise UserError(
-      f'mixed_value_age={mixed_value_age}: needs all of each batch reanalysed '
-      "within the update; allowed are reanalyse_fraction=1 and "
-      "reanalyse_form='batch'"
-    )
-  bootstraps = {
-    'mixed_value_age': mixed_value_age, 'td_correction': td_correction}
-  for name, given in bootstraps.items():
-    if value_target == 'monte_carlo' and given:
-      raise UserError(
-        f"{name}={given}: value_target='monte_carlo' never bootstraps; allowed "
-        'is 0'
-      )
+  sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
+    rng_key, 4
+  )
+  batch = stages.sample(buffer, sample_key)
+  sequence = batch.sequence
+  if stages.refresh is not None:
+    sequence = stages.refresh(state.target_params, reanalyse_key, sequence)
+  if stages.turn is not None:
+    sequence = stages.turn(turn_key, sequence)
+  if stages.augment is not None:
+    # One more key only where it is used: others keep their draws.
+    sequence = sequence._replace(observation=stages.augment(
+      jax.random.fold_in(rng_key, 0), sequence.observation
+    ))
+  # A ring knows the steps of its own environments alone.
+  devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+  ages = store.ages(buffer, batch) * devices
+  num_updates = state.num_updates
+  target = stages.target(target_key, sequence, ages, num_updates)
+  weights = jnp.ones(ages.shape[0])
+  if stages.prioritise is not None:
+    weights, buffer = stages.prioritise(buffer, batch, sequence, target)
+  state, metrics = stages.step(state, sequence, target, weights)
+  metrics = metrics._replace(sample_age=_mean(ages, axis_name))
+  if store is mixture:
+    age = mixture.target_age(buffer, batch, num_updates)
+    metrics = metrics._replace(target_age=_mean(age, axis_name))
+  return state, buffer, metrics
+
+
+def _make_sample(
+  settings: settings_lib.Learning,
+  fresh: int,
+  refreshes: bool,
+  needs_all_observations: bool,
+) -> Callable[..., Sample]:
+  """Return the function that draws a batch of windows.
+
+  Args:
+    settings: of the learner.
+    fresh: sequences of each batch that are reanalysed.
+    refreshes: whether that happens within the update.
+    needs_all_observations: whether the loss reads those of all K + 1 rows.
+  """
+  window = settings.unroll_steps + 1 + settings.td_steps
+  observed_rows = 1
+  if refreshes:
+    observed_rows = window
+  elif needs_all_observations:
+    observed_rows = settings.unroll_steps + 1
+  shared: dict[str, Any] = dict(
+    batch_size=settings.batch_size,
+    window=window,
+    stacked_frames=settings.stacked_frames,
+    stack_actions=settings.stack_actions,
+    observed_rows=observed_rows,
+    alpha=settings.priority_alpha,
+  )
+  if fresh and not refreshes:
+    return functools.partial(mixture.sample, num_reanalysed=fresh, **shared)
+  return functools.partial(ring.sample, **shared)
+
+
+def _make_augment(
+  settings: settings_lib.Learning,
+) -> Callable[[Array, Array], Array] | None:
+  """Return the function that changes images; None for none."""
+  if not (settings.shift_pixels or settings.intensity_scale):
+    return None
+  return functools.partial(
+    augment.augment,
+    pixels=settings.shift_pixels, scale=settings.intensity_scale)
+
+
+def _make_target(
+  settings: settings_lib.Learning,
+  action_bounds: tuple[tuple[float, ...], tuple[float, ...]],
+) -> Callable[..., Target]:
+  """Return the function that makes the targets of a batch."""
+  make = functools.partial(
+    targets.make_targets,
+    unroll_steps=settings.unroll_steps,
+    td_steps=settings.td_steps,
+    discount=settings.discount,
+    value_target=settings.value_target,
+    td_lambda=settings.td_lambda,
+    action_bounds=action_bounds,
+  )
+  return functools.partial(_targets, make, settings)
 
 
 def _make_refresh(
-  num_fresh: int,
-  reanalyse_search: Search,
-  value_fn: reanalyse.ValueFn,
-  *,
-  unroll_steps: int,
-  keep_searched: bool,
-) -> Callable[[Params, Array, Sequence], Sequence]:
-  """Returns the function that reanalyses `num_fresh` sequences of a batch."""
+  settings: settings_lib.Learning,
+  fresh: int,
+  reanalyser: Reanalyser | None,
+) -> Callable[[Params, Array, Sequence], Sequence] | None:
+  """Return the function that reanalyses `fresh` sequences of a batch.
+
+  None where that does not happen within the update.
+  """
+  if not fresh or settings.reanalyse_form == 'stream':
+    return None
+  if reanalyser is None:
+    raise UserError(
+      f'reanalyse_fraction={settings.reanalyse_fraction}: needs a reanalyser')
   return functools.partial(
     _refresh_part,
     functools.partial(
       reanalyse.reanalyse,
-      search=reanalyse_search,
-      value_fn=value_fn,
-      unroll_steps=unroll_steps,
-      keep_searched=keep_searched,
+      search=reanalyser.search,
+      value_fn=reanalyser.value_fn,
+      unroll_steps=settings.unroll_steps,
+      keep_searched=settings.mixed_value_age > 0,
     ),
-    num_fresh,
+    fresh,
   )
 
 
 def _refresh_part(
   refresh: Callable[[Params, Array, Sequence], Sequence],
-  num_fresh: int,
+  fresh: int,
   params: Params,
   rng_key: Array,
   sequence: Sequence,
 ) -> Sequence:
-  """Returns the batch with its first `num_fresh` sequences reanalysed."""
+  """Returns the batch with its first `fresh` sequences reanalysed."""
   # Strata run through the ring in order, so a plain prefix would always
   # reanalyse the same part of it.
   shuffle_key, search_key = jax.random.split(rng_key)
   order = jax.random.permutation(shuffle_key, sequence.reward.shape[0])
-  chosen = order[:num_fresh]
+  chosen = order[:fresh]
   part = jax.tree.map(lambda x: x[chosen], sequence)
   part = refresh(params, search_key, part)
   searched = part.searched_value
@@ -301,28 +280,30 @@ def _refresh_part(
 
 def _targets(
   make: Callable[..., Target],
+  settings: settings_lib.Targets,
   rng_key: Array,
   sequence: Sequence,
   ages: Array,
   num_updates: Array,
-  *,
-  td_steps: int,
-  td_correction: float,
-  mixed_value_age: float,
-  mixed_value_start: int,
 ) -> Target:
-  """Returns targets [N, ...] of a batch, by its `ages` [N] where they count.
+  """Return targets [N, ...] of a batch.
 
-  `make` is `targets.make_targets` with its settings bound; those of ages are as
-  of `make_learner`.
+  Args:
+    make: `targets.make_targets` with its settings bound.
+    settings: what ages change.
+    rng_key: for the actions after an episode's end.
+    sequence: [N, L, ...]
+    ages: [N] environment steps since the samples were played.
+    num_updates: [] made so far.
   """
   limits = stale = None
-  if td_correction:
-    limits = targets.td_limits(ages, td_steps=td_steps, period=td_correction)
-  if mixed_value_age:
+  if settings.td_correction:
+    limits = targets.td_limits(
+      ages, td_steps=settings.td_steps, period=settings.td_correction)
+  if settings.mixed_value_age:
     stale = targets.is_stale(
-      ages, num_updates, oldest=mixed_value_age, start=mixed_value_start
-    )
+      ages, num_updates, oldest=settings.mixed_value_age,
+      start=settings.mixed_value_start)
   keys = jax.random.split(rng_key, ages.shape[0])
   return jax.vmap(make)(keys, sequence, td_limit=limits, stale=stale)
 
@@ -341,7 +322,6 @@ def _prioritise(
   target: Target,
   *,
   beta: float,
-  epsilon: float,
   axis_name: str | None,
 ) -> tuple[Array, Any]:
   """Returns importance weights and the replay with new priorities.
@@ -359,7 +339,8 @@ def _prioritise(
   weights = ring.importance_weights(
     probability, total, beta=beta, axis_name=axis_name
   )
-  priority = jnp.abs(sequence.value[:, 0] - target.value[:, 0]) + epsilon
+  priority = jnp.abs(sequence.value[:, 0] - target.value[:, 0])
+  priority = priority + _LEAST_PRIORITY
   # A broken value must not poison the sums that all later draws rest on.
   old = store.priority_of(buffer, batch)
   priority = jnp.where(jnp.isfinite(priority), priority, old)

@@ -52,7 +52,7 @@ def step(
   loss_fn: LossFn,
   optimiser: optax.GradientTransformation,
   target_period: int,
-  average_decay: float,
+  ema_decay: float,
   axis_name: str | None,
   state: LearnerState,
   sequence: Sequence,
@@ -65,7 +65,7 @@ def step(
     loss_fn: (params, sequence, target, weights) -> loss, metrics.
     optimiser: optax.
     target_period: updates between refreshes of the target network.
-    average_decay: per update, of the running mean of the parameters.
+    ema_decay: per update, of the running mean of the parameters.
     axis_name: device axis, or None.
     state: of the learner.
     sequence: [N, L, ...]
@@ -98,7 +98,7 @@ def step(
   # A plain mean until it spans as many updates as the decay remembers: what
   # the random first parameters weigh does not depend on the decay.
   applied = (state.num_updates - state.num_skipped).astype(jnp.float32)
-  decay = jnp.minimum(average_decay, applied / (applied + 1))
+  decay = jnp.minimum(ema_decay, applied / (applied + 1))
   return LearnerState(
     params=params,
     target_params=jax.tree.map(

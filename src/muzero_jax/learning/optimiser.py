@@ -5,70 +5,47 @@ import functools
 import jax
 import optax
 
-from muzero_jax.errors import UserError
+from muzero_jax.config import settings as settings_lib
 
 
 def make(
-  *,
-  optimiser: str = 'adamw',
-  learning_rate: float = 1e-3,
-  schedule: str = 'constant',
-  learning_rate_end: float = 0.1,
-  num_updates: int = 1,
-  warmup_updates: int = 0,
-  momentum: float = 0.9,
-  weight_decay: float = 1e-4,
-  max_grad_norm: float = 0.0,
+  settings: settings_lib.Optimiser, *, num_updates: int = 1
 ) -> optax.GradientTransformation:
-  """Returns an optimiser with clipping, decay of kernels and a schedule.
+  """Make an optimiser with clipping, decay of kernels and a schedule.
+
+  Weight decay is applied to parameters with two axes or more, not to biases
+  and normalisation. The schedules 'cosine' and 'exponential' go from
+  `learning_rate` to `learning_rate_end` of it over `num_updates`; before them,
+  the rate rises linearly from 0 over `warmup_updates`.
 
   Args:
-    optimiser: 'adamw' or 'sgd' (with momentum).
-    learning_rate: peak.
-    schedule: 'constant', 'cosine' or 'exponential' over `num_updates`.
-    learning_rate_end: final rate as a share of the peak.
+    settings: rule, schedule, clipping and decay.
     num_updates: of the whole run.
-    warmup_updates: over which the rate rises linearly from 0.
-    momentum: of SGD.
-    weight_decay: of parameters with two axes or more; not of biases and
-      normalisation.
-    max_grad_norm: gradients are clipped to this global norm; 0 for no clip.
-
-  Raises:
-    UserError: on an unknown optimiser or schedule.
   """
-  after = max(num_updates - warmup_updates, 1)
+  peak = settings.learning_rate
+  after = max(num_updates - settings.warmup_updates, 1)
   schedules = {
-    'constant': lambda: optax.constant_schedule(learning_rate),
+    'constant': lambda: optax.constant_schedule(peak),
     'cosine': lambda: optax.cosine_decay_schedule(
-      learning_rate, after, learning_rate_end
-    ),
+      peak, after, settings.learning_rate_end),
     'exponential': lambda: optax.exponential_decay(
-      learning_rate, after, max(learning_rate_end, 1e-8)
-    ),
+      peak, after, max(settings.learning_rate_end, 1e-8)),
   }
-  if schedule not in schedules:
-    raise UserError(
-      f'schedule={schedule!r}: must be one of {tuple(schedules)}'
-    )
-  rate = schedules[schedule]()
-  if warmup_updates:
+  rate = schedules[settings.learning_rate_schedule]()
+  if settings.warmup_updates:
     rate = optax.join_schedules(
-      [optax.linear_schedule(0.0, learning_rate, warmup_updates), rate],
-      [warmup_updates],
-    )
+      [optax.linear_schedule(0.0, peak, settings.warmup_updates), rate],
+      [settings.warmup_updates])
   decayed = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
-  if optimiser == 'adamw':
-    rule = optax.adamw(rate, weight_decay=weight_decay, mask=decayed)
-  elif optimiser == 'sgd':
-    rule = optax.chain(
-      optax.add_decayed_weights(weight_decay, mask=decayed),
-      optax.sgd(rate, momentum=momentum),
-    )
+  if settings.optimiser == 'adamw':
+    rule = optax.adamw(
+      rate, weight_decay=settings.weight_decay, mask=decayed)
   else:
-    raise UserError(
-      f"optimiser={optimiser!r}: must be one of ('adamw', 'sgd')"
+    rule = optax.chain(
+      optax.add_decayed_weights(settings.weight_decay, mask=decayed),
+      optax.sgd(rate, momentum=settings.momentum),
     )
-  if max_grad_norm:
-    rule = optax.chain(optax.clip_by_global_norm(max_grad_norm), rule)
+  if settings.max_grad_norm:
+    rule = optax.chain(
+      optax.clip_by_global_norm(settings.max_grad_norm), rule)
   return rule

@@ -1,17 +1,18 @@
 """The loss of a batch: MuZero's own and what each variant adds to it.
 
-`learner` differentiates the loss that `make_objective` returns. Whoever wants
+`learner` differentiates the loss that `make_total_loss` makes. Whoever wants
 the loss of one unrolled sequence alone takes `losses`.
 """
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from muzero_jax import losses
+from muzero_jax.config import settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import (
   consistency,
@@ -69,6 +70,21 @@ class Metrics(NamedTuple):
   # [] updates since the reanalysed samples were searched; None unless they are
   # a stream's.
   target_age: Array | None = None
+  extra: dict[str, Array] | None = None  # Of extra terms of the loss, by name.
+
+
+# Metrics of which a mean would say nothing.
+EXTREMES: dict[str, Callable[..., Any]] = {
+  'value_target_max': jnp.max, 'weight_min': jnp.min}
+
+
+def over_updates(metrics: Metrics) -> Metrics:
+  """Reduce metrics [U, ...] of U updates: means, and extremes of extremes."""
+  means = jax.tree.map(lambda x: x.mean(axis=0), metrics)
+  return means._replace(**{
+    name: reduce(getattr(metrics, name), axis=0)
+    for name, reduce in EXTREMES.items()
+  })
 
 
 # params, sequence [N, L, ...], target [N, ...], weights [N] -> loss, metrics.
@@ -78,31 +94,44 @@ LossFn = Callable[
 ]
 
 
-class Objective(NamedTuple):
+class TotalLoss(NamedTuple):
   """What a learner minimises."""
 
   loss: LossFn
   # Whether the loss reads all K+1 observations of a sequence, not its first
   # alone: the encoder of chance codes and the consistency loss do.
-  observes_unroll: bool
+  needs_all_observations: bool
 
 
-def make_objective(
+class Unrolled(NamedTuple):
+  """What a term of the loss sees of a batch."""
+
+  params: Params
+  output: ModelOutput  # [B, K+1, ...] states are None unless a term needs them.
+  sequence: Sequence  # [B, L, ...]
+  target: Target  # [B, ...]
+  chance: Any = None  # stochastic.ChanceOutput [B, ...] of stochastic models.
+
+
+class Term(NamedTuple):
+  """A loss that is added to MuZero's own."""
+
+  # -> [B] weighted loss of each sequence, and metrics by name.
+  loss: Callable[[Unrolled], tuple[Array, dict[str, Array]]]
+  needs_states: bool = False  # Whether it reads the states of the unroll.
+  needs_all_observations: bool = False
+
+
+def make_total_loss(
   model: Model,
   value_transform: Transform,
   reward_transform: Transform,
+  weights: settings.LossWeights,
   *,
-  policy_weight: float = 1.0,
-  value_weight: float = 0.25,
-  reward_weight: float = 1.0,
-  chance_weight: float = 1.0,
-  commitment_weight: float = 1.0,
-  turn_weight: float = 1.0,
-  consistency_weight: float = 0.0,
   distribution: Distribution | None = None,
-  entropy_weight: float = 0.0,
-) -> Objective:
-  """Returns the loss of a batch, and which observations it reads.
+  extra_terms: tuple[Term, ...] = (),
+) -> TotalLoss:
+  """Make the loss of a batch.
 
   A variant adds a loss per sequence and metrics of its own; what is not used
   is not computed.
@@ -111,49 +140,23 @@ def make_objective(
     model: functions h, g and f, and a variant's.
     value_transform: of the value head.
     reward_transform: of the reward head.
-    policy_weight: of the policy loss.
-    value_weight: of the value loss, and of the afterstates' values.
-    reward_weight: of the reward loss.
-    chance_weight: of the codes' distribution, in a stochastic model.
-    commitment_weight: of the encoder's outputs, in a stochastic model.
-    turn_weight: of the turns, in a model that predicts them.
-    consistency_weight: of the consistency loss; 0 for none.
+    weights: of the parts.
     distribution: that policy logits are of, in Sampled MuZero; else None.
-    entropy_weight: of the policy's entropy, in Sampled MuZero.
+    extra_terms: losses of one's own; their metrics are recorded by name.
 
   Raises:
     UserError: a weight is of something that there is none of.
   """
-  if consistency_weight and model.project is None:
-    raise UserError(
-      f'consistency_weight={consistency_weight}: needs a model with a '
-      'projection; allowed is 0')
-  if entropy_weight and distribution is None:
-    raise UserError(
-      f'entropy_weight={entropy_weight}: needs a distribution; allowed is 0')
-  policy_loss_fn = None
+  _check_weights(model, weights, distribution)
   entropy_fn: Callable[[Array], Array] = softmax_entropy
   if distribution is not None:
-    policy_loss_fn = functools.partial(
-      sampled_policy.policy_loss, distribution, entropy_weight=entropy_weight
-    )
     entropy_fn = distribution.entropy
-  sequence_loss = functools.partial(
-    losses.muzero_loss,
-    value_transform=value_transform,
-    reward_transform=reward_transform,
-    policy_weight=policy_weight,
-    value_weight=value_weight,
-    reward_weight=reward_weight,
-    policy_loss_fn=policy_loss_fn,
-  )
-  chance_loss = functools.partial(
-    stochastic.chance_loss,
-    value_transform=value_transform,
-    value_weight=value_weight,
-    chance_weight=chance_weight,
-    commitment_weight=commitment_weight,
-  )
+  sequence_loss = _sequence_loss(
+    value_transform, reward_transform, weights, distribution)
+  terms = (*_variant_terms(model, value_transform, weights), *extra_terms)
+  own_names = frozenset(Metrics._fields)
+  unroll = functools.partial(
+    _unroll, model, any(term.needs_states for term in terms))
 
   def loss_fn(
     params: Params, sequence: Sequence, target: Target, weights: Array
@@ -161,49 +164,129 @@ def make_objective(
     target = target._replace(
       reward=value_prefix.sums(target.reward, steps=model.prefix_steps)
     )
-    added: list[tuple[Array, dict[str, Array]]] = []
-    keep_states = consistency_weight > 0
-    if model.afterstate is None:
-      output = model_lib.unroll(
-        model, params, sequence.observation[:, 0], target.action,
-        keep_states=keep_states,
-      )
-    else:
-      output, chance = stochastic.unroll(
-        model, params, sequence.observation, target.action,
-        keep_states=keep_states,
-      )
-      added.append(stochastic.batch_loss(chance_loss, chance, target))
-      if chance.turn_logits is not None:
-        added.append(turn_prediction.batch_loss(
-          chance.turn_logits, sequence.to_play, target, weight=turn_weight
-        ))
-    loss = jax.vmap(sequence_loss)(model_lib.without_state(output), target)
-    if keep_states:
-      added.append(consistency.batch_loss(
-        model, params, output.state, sequence.observation, target,
-        weight=consistency_weight,
-      ))
-    per_sequence = loss.total
-    for extra_loss, _ in added:
-      per_sequence = per_sequence + extra_loss
-    # Two-hot targets would clip an infinity and, compiled, lose a NaN.
-    is_finite = jnp.stack([
-      jnp.isfinite(x).all()
-      for x in (target.value, target.reward, target.policy)
-    ]).all()
-    total = jnp.where(is_finite, jnp.mean(weights * per_sequence), jnp.nan)
+    unrolled = unroll(params, sequence, target)
+    loss = jax.vmap(sequence_loss)(
+      model_lib.without_state(unrolled.output), target)
     metrics = _metrics(
-      output, target, loss, value_transform, reward_transform, entropy_fn
-    )
-    for _, extra in added:
-      metrics = metrics._replace(**extra)
-    return total, metrics._replace(loss=total, weight_min=jnp.min(weights))
+      unrolled.output, target, loss, value_transform, reward_transform,
+      entropy_fn)
+    per_sequence = loss.total
+    extra: dict[str, Array] = {}
+    for term in terms:
+      extra_loss, found = term.loss(unrolled)
+      per_sequence = per_sequence + extra_loss
+      extra |= found
+    total = _guarded(jnp.mean(weights * per_sequence), target)
+    named = {name: x for name, x in extra.items() if name in own_names}
+    others = {name: x for name, x in extra.items() if name not in own_names}
+    return total, metrics._replace(
+      loss=total, weight_min=jnp.min(weights), extra=others or None, **named)
 
-  return Objective(
+  return TotalLoss(
     loss_fn,
-    observes_unroll=model.afterstate is not None or consistency_weight > 0,
+    needs_all_observations=model.afterstate is not None
+    or any(term.needs_all_observations for term in terms),
   )
+
+
+def _check_weights(
+  model: Model,
+  weights: settings.LossWeights,
+  distribution: Distribution | None,
+) -> None:
+  """Check that what has a weight is there."""
+  if weights.consistency_weight and model.project is None:
+    raise UserError(
+      f'consistency_weight={weights.consistency_weight}: needs a model with a '
+      'projection; allowed is 0')
+  if weights.entropy_weight and distribution is None:
+    raise UserError(
+      f'entropy_weight={weights.entropy_weight}: needs a distribution; allowed '
+      'is 0')
+
+
+def _sequence_loss(
+  value_transform: Transform,
+  reward_transform: Transform,
+  weights: settings.LossWeights,
+  distribution: Distribution | None,
+) -> Callable[[ModelOutput, Target], LossOutput]:
+  """Return MuZero's loss of one sequence."""
+  policy_loss_fn = None
+  if distribution is not None:
+    policy_loss_fn = functools.partial(
+      sampled_policy.policy_loss, distribution,
+      entropy_weight=weights.entropy_weight)
+  return functools.partial(
+    losses.muzero_loss,
+    value_transform=value_transform,
+    reward_transform=reward_transform,
+    policy_weight=weights.policy_weight,
+    value_weight=weights.value_weight,
+    reward_weight=weights.reward_weight,
+    policy_loss_fn=policy_loss_fn,
+  )
+
+
+def _variant_terms(
+  model: Model, value_transform: Transform, weights: settings.LossWeights
+) -> list[Term]:
+  """Return what the variants that a model has add to the loss."""
+  terms = []
+  if model.afterstate is not None:
+    chance_loss = functools.partial(
+      stochastic.chance_loss,
+      value_transform=value_transform,
+      value_weight=weights.value_weight,
+      chance_weight=weights.chance_weight,
+      commitment_weight=weights.commitment_weight,
+    )
+    terms.append(Term(
+      lambda x: stochastic.batch_loss(chance_loss, x.chance, x.target)))
+  if model.afterstate is not None and model.turn is not None:
+    terms.append(Term(lambda x: turn_prediction.batch_loss(
+      x.chance.turn_logits, x.sequence.to_play, x.target,
+      weight=weights.turn_weight)))
+  if weights.consistency_weight:
+    terms.append(Term(
+      lambda x: consistency.batch_loss(
+        model, x.params, x.output.state, x.sequence.observation, x.target,
+        weight=weights.consistency_weight),
+      needs_states=True,
+      needs_all_observations=True,
+    ))
+  return terms
+
+
+def _unroll(
+  model: Model,
+  keep_states: bool,
+  params: Params,
+  sequence: Sequence,
+  target: Target,
+) -> Unrolled:
+  """Unroll a model along the target's actions, through chance if it has any."""
+  if model.afterstate is None:
+    output = model_lib.unroll(
+      model, params, sequence.observation[:, 0], target.action,
+      keep_states=keep_states)
+    return Unrolled(params, output, sequence, target)
+  output, chance = stochastic.unroll(
+    model, params, sequence.observation, target.action,
+    keep_states=keep_states)
+  return Unrolled(params, output, sequence, target, chance)
+
+
+def _guarded(loss: Array, target: Target) -> Array:
+  """Return the loss, or NaN where a target is not finite.
+
+  Two-hot targets would clip an infinity and, compiled, lose a NaN.
+  """
+  is_finite = jnp.stack([
+    jnp.isfinite(x).all()
+    for x in (target.value, target.reward, target.policy)
+  ]).all()
+  return jnp.where(is_finite, loss, jnp.nan)
 
 
 def _metrics(

@@ -1,6 +1,6 @@
 """Builds the network of a Config, after a look at what it is to see and do."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -8,26 +8,28 @@ import numpy as np
 from muzero_jax import networks
 from muzero_jax.config import Config
 from muzero_jax.errors import UserError
-from muzero_jax.networks.distributions import Distribution
 from muzero_jax.types import EnvSpec
 
-# What `networks.LineNetwork` takes actions 0 to 3 for.
+# What `networks.RotationEquivariantNetwork` takes actions 0 to 3 for.
 _DIRECTIONS = ('left', 'up', 'right', 'down')
 
 
+class HeadSizes(NamedTuple):
+  """Outputs of the heads."""
+
+  values: int  # D, of the value and the reward head.
+  policy: int  # A, or as many as a `Distribution` wants.
+
+
 def make_network(
-  config: Config,
-  spec: EnvSpec,
-  num_outputs: int,
-  distribution: Distribution | None,
+  config: Config, spec: EnvSpec, sizes: HeadSizes
 ) -> networks.Network:
-  """Returns the Flax module of h, g and f.
+  """Make the Flax module of h, g and f.
 
   Args:
     config: what it is to be like.
     spec: of the environment.
-    num_outputs: of value and reward heads.
-    distribution: that candidates are drawn from; None in plain MuZero.
+    sizes: of the heads.
 
   Raises:
     UserError: it does not fit the environment.
@@ -37,7 +39,7 @@ def make_network(
   dtype = jnp.dtype(config.compute_dtype)
   common: dict[str, Any] = dict(
     num_actions=spec.num_actions,
-    num_outputs=num_outputs,
+    num_outputs=sizes.values,
     num_blocks=config.num_blocks,
     head_hidden=config.head_hidden,
     projection=config.projection_size if config.consistency_weight else 0,
@@ -49,9 +51,9 @@ def make_network(
       'model with chance codes predicts who moves next; use 2 or more'
     )
   _check_images(config, spec)
-  if config.network == 'lines':
+  if config.network == 'rotation_equivariant':
     return _make_line_network(config, spec, common)
-  if config.network == 'windows':
+  if config.network == 'k_in_a_row':
     return _make_window_network(config, spec, common)
   common.update(
     prefix_steps=config.prefix_steps, prefix_units=config.prefix_units)
@@ -59,8 +61,8 @@ def make_network(
     common.update(
       width=config.num_channels,
       stem_channels=config.stem_channels,
-      stem_heads=config.stem_heads,
-      policy_outputs=distribution.num_outputs if distribution else 0,
+      attention_heads=config.attention_heads,
+      policy_outputs=sizes.policy if config.num_sampled_actions else 0,
       action_low=spec.action_low,
       action_high=spec.action_high,
     )
@@ -84,7 +86,7 @@ def make_network(
 
 def _make_line_network(
   config: Config, spec: EnvSpec, common: dict[str, Any]
-) -> networks.LineNetwork:
+) -> networks.RotationEquivariantNetwork:
   """Returns the network of a board that is moved in four directions.
 
   Raises:
@@ -93,25 +95,27 @@ def _make_line_network(
   """
   if spec.action_names != _DIRECTIONS:
     raise UserError(
-      f"network='lines': needs the actions {', '.join(_DIRECTIONS)}, but "
+      "network='rotation_equivariant': needs the actions "
+      f"{', '.join(_DIRECTIONS)}, but "
       f"those of {spec.name} are {', '.join(spec.action_names) or 'unnamed'}")
   common.update(
     channels=config.num_channels, line_channels=config.line_channels)
   if not config.chance_codes:
-    return networks.LineNetwork(**common)
+    return networks.RotationEquivariantNetwork(**common)
   height, width = spec.observation_shape[:2]
   if config.chance_codes % (height * width):
     raise UserError(
-      f"chance_codes={config.chance_codes}: network='lines' has as many for "
+      f'chance_codes={config.chance_codes}: network = '
+      "'rotation_equivariant' has as many for "
       f'each square; of {spec.name} allowed are 0 and multiples of '
       f'{height * width}')
-  return networks.StochasticLineNetwork(
+  return networks.StochasticRotationEquivariantNetwork(
     num_codes=config.chance_codes, num_squares=height * width, **common)
 
 
 def _make_window_network(
   config: Config, spec: EnvSpec, common: dict[str, Any]
-) -> networks.WindowNetwork:
+) -> networks.KInARowNetwork:
   """Returns the network of a board on which so many in a row count.
 
   Raises:
@@ -122,7 +126,7 @@ def _make_window_network(
     raise UserError(
       f'window_length={config.window_length}: the board of {spec.name} is '
       f'{height} by {width}; allowed are 2 to {max(height, width)}')
-  return networks.WindowNetwork(
+  return networks.KInARowNetwork(
     channels=config.num_channels, units=config.line_channels,
     length=config.window_length, head_channels=config.head_channels,
     **common)
@@ -142,7 +146,7 @@ def _check_images(config: Config, spec: EnvSpec) -> None:
       'with stem_channels=0'
     )
   height, width = spec.observation_shape[:2]
-  if config.network == 'lines' and height != width:
+  if config.network == 'rotation_equivariant' and height != width:
     raise UserError(
       f'{wanted}: needs square images, but those of {spec.name} are {height} '
       f'by {width}')

@@ -1,7 +1,7 @@
 """Distributions over actions, given by what a policy head puts out.
 
-Sampled MuZero (`sampled`) draws a node's candidates from one of these, and its
-policy loss asks them for log-probabilities. Actions are in the environment's
+Sampled MuZero (`search.candidates`) draws a node's candidates from one of
+these, and its policy loss asks them for log-probabilities. Actions are in the environment's
 own units; only here and at the input of g are they scaled to [-1, 1].
 """
 
@@ -15,7 +15,7 @@ import numpy as np
 from muzero_jax.errors import UserError
 from muzero_jax.types import Array, EnvSpec
 
-HEADS = ('categorical', 'tanh_gaussian', 'factored_categorical')
+HEADS = ('categorical', 'tanh_gaussian')
 # Of a Gaussian before it is squashed. At the largest mean tanh is 0.995; with
 # the first deviation, 0.8, actions are nearly uniform.
 MAX_MEAN = 3.0
@@ -45,31 +45,24 @@ class Distribution(NamedTuple):
   mode: Callable[[Array], Array]
 
 
-def make(head: str, spec: EnvSpec, *, num_bins: int = 7) -> Distribution:
-  """Returns the distribution of an environment's policy head.
+def make(head: str, spec: EnvSpec) -> Distribution:
+  """Make the distribution of an environment's policy head.
 
   Args:
     head: one of `HEADS`.
     spec: of the environment.
-    num_bins: of 'factored_categorical', for each component.
 
   Raises:
     UserError: the head does not fit the environment's actions.
   """
-  if (head == 'categorical') == spec.is_continuous:
-    fits = HEADS[1:] if spec.is_continuous else HEADS[:1]
+  fits = 'tanh_gaussian' if spec.is_continuous else 'categorical'
+  if head != fits:
     raise UserError(
       f'policy_head = {head!r}: the actions of {spec.name} are '
-      f'{"continuous" if spec.is_continuous else "discrete"}; allowed: '
-      + ', '.join(fits))
+      f'{"continuous" if spec.is_continuous else "discrete"}; allowed: {fits}')
   if head == 'categorical':
     return categorical(spec.num_actions)
-  low, high = spec.action_low, spec.action_high
-  if head == 'tanh_gaussian':
-    return tanh_gaussian(low, high)
-  if head == 'factored_categorical':
-    return factored_categorical(low, high, num_bins=num_bins)
-  raise UserError(f'policy_head = {head!r}: allowed are {", ".join(HEADS)}')
+  return tanh_gaussian(spec.action_low, spec.action_high)
 
 
 # --- One of A actions ---
@@ -106,43 +99,6 @@ def _take(log_probs: Array, index: Array) -> Array:
 def softmax_entropy(logits: Array) -> Array:
   """Returns the entropy [...] of softmax(logits) [..., A], in nats."""
   return jnp.sum(jax.scipy.special.entr(jax.nn.softmax(logits)), axis=-1)
-
-
-# --- D bins, one of each component ---
-
-def factored_categorical(
-  low: tuple[float, ...], high: tuple[float, ...], *, num_bins: int
-) -> Distribution:
-  """Returns D independent softmaxes over bins from bound to bound, P = D b.
-
-  The first and the last bin of a component are its bounds (Sampled MuZero,
-  section 5, the factored policy of its control tasks). `log_prob` is that of a
-  mass here.
-  """
-  size = len(low)
-  start, end = jnp.array(low, jnp.float32), jnp.array(high, jnp.float32)
-  split = lambda logits: logits.reshape(*logits.shape[:-1], size, num_bins)
-  to_action = lambda index: start + (end - start) * (index / (num_bins - 1))
-
-  def transform(logits: Array, noise: Array, tau: float = 1.0) -> Array:
-    return to_action(jnp.argmax(split(logits / tau + noise), axis=-1))
-
-  def log_prob(logits: Array, action: Array, tau: float = 1.0) -> Array:
-    share = (action - start) / (end - start)
-    index = jnp.round(share * (num_bins - 1)).astype(jnp.int32)
-    log_probs = jax.nn.log_softmax(split(logits.astype(jnp.float32) / tau))
-    return _take(log_probs, jnp.clip(index, 0, num_bins - 1)).sum(axis=-1)
-
-  return Distribution(
-    num_outputs=size * num_bins,
-    is_discrete=False,
-    draw_noise=lambda rng_key, count: jax.random.gumbel(
-      rng_key, (count, size * num_bins)),
-    transform=transform,
-    log_prob=log_prob,
-    entropy=lambda logits: softmax_entropy(split(logits)).sum(axis=-1),
-    mode=lambda logits: to_action(jnp.argmax(split(logits), axis=-1)),
-  )
 
 
 # --- A squashed Gaussian ---

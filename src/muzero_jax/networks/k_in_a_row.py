@@ -136,7 +136,7 @@ def _place(units: int, num_summed: int, dtype: Any) -> nn.Dense:
       1 / num_summed, 'fan_in', 'truncated_normal'))
 
 
-class WindowNetwork(projection.Projecting, nn.Module):
+class KInARowNetwork(projection.Projecting, nn.Module):
   """h, g and f of a board on which `length` in a row count.
 
   A layer sees all squares of a window at once, and what it learns of one

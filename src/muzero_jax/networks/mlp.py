@@ -40,7 +40,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
     stem_channels: planes of a 3x3 convolution before h's first layer, for
       images; 0 for none. The hidden state stays a vector, so that a search
       pays for no convolution but the root's.
-    stem_heads: of an `attention.AttentionPool` of twice these planes, beside
+    attention_heads: of an `AttentionPool` of twice these planes, beside
       them; 0 for none.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
@@ -58,7 +58,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
   num_blocks: int = 1
   head_hidden: int = 64
   stem_channels: int = 0
-  stem_heads: int = 0
+  attention_heads: int = 0
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
@@ -82,12 +82,13 @@ class MLPNetwork(projection.Projecting, nn.Module):
     self.policy_head = head(self.policy_outputs or self.num_actions)
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
-    if self.stem_heads:
+    if self.attention_heads:
       if not self.stem_channels:
         raise UserError(
-          f'stem_heads={self.stem_heads}: needs stem_channels of at least 1')
+          f'attention_heads={self.attention_heads}: needs stem_channels of at '
+          'least 1')
       self.stem_pool = attention_pooling.AttentionPool(
-        self.stem_heads, 2 * self.stem_channels, self.dtype)
+        self.attention_heads, 2 * self.stem_channels, self.dtype)
     self.encoder = nn.Dense(self.width, dtype=self.dtype)
     self.encoder_blocks = [Block(self.dtype) for _ in range(self.num_blocks)]
     self.transition = nn.Dense(self.width, dtype=self.dtype)
@@ -122,7 +123,7 @@ class MLPNetwork(projection.Projecting, nn.Module):
     if self.stem_channels:
       x = nn.relu(self.stem(x))
     flat = x.reshape(x.shape[0], -1)
-    if not self.stem_heads:
+    if not self.attention_heads:
       return flat
     return jnp.concatenate([flat, self.stem_pool(x)], axis=-1)
 

@@ -89,7 +89,7 @@ class LineBlock(nn.Module):
     return board + sum(back) / 2
 
 
-class LineNetwork(projection.Projecting, nn.Module):
+class RotationEquivariantNetwork(projection.Projecting, nn.Module):
   """h, g and f of a square board that four actions move along its lines.
 
   Actions 0 to 3 are left, up, right and down. Before g applies one, the board
@@ -203,7 +203,9 @@ class LineNetwork(projection.Projecting, nn.Module):
     )
 
 
-class StochasticLineNetwork(chance.Chancing, LineNetwork):
+class StochasticRotationEquivariantNetwork(
+  chance.Chancing, RotationEquivariantNetwork
+):
   """h, phi, psi, g, f and e along lines (Stochastic MuZero, section 4).
 
   What chance does, it does to one square: each square has as many codes as any

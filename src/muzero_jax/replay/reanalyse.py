@@ -1,6 +1,7 @@
 """Reanalyse: a sequence in, the same sequence with fresh targets out."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax.numpy as jnp
 
@@ -10,6 +11,13 @@ from muzero_jax.types import Array, Model, Params, Sequence
 
 # params, observation [B, ...] -> value [B], without a search.
 ValueFn = Callable[[Params, Array], Array]
+
+
+class Reanalyser(NamedTuple):
+  """What makes fresh targets; never crosses jit."""
+
+  search: Search  # Noise-free.
+  value_fn: ValueFn
 
 
 def make_value_fn(model: Model, value_transform: Transform) -> ValueFn:

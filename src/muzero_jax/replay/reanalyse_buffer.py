@@ -24,8 +24,8 @@ import jax.numpy as jnp
 
 from muzero_jax.replay import reanalyse
 from muzero_jax.replay import ring as ring_lib
+from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.replay.ring import ReplayState
-from muzero_jax.search import Search
 from muzero_jax.types import Array, EnvSpec, Params, Sequence, Trajectory
 
 
@@ -113,8 +113,7 @@ def make_stream(
   spec: EnvSpec,
   plan: Plan,
   *,
-  search: Search,
-  value_fn: reanalyse.ValueFn,
+  reanalyser: Reanalyser,
   stack_actions: bool,
   num_sampled: int = 0,
 ) -> Stream:
@@ -123,13 +122,12 @@ def make_stream(
   Args:
     spec: of the environment.
     plan: sizes.
-    search: noise-free.
-    value_fn: the network's own value, as of `reanalyse.make_value_fn`.
+    reanalyser: makes fresh targets.
     stack_actions: whether observations hold the actions too.
     num_sampled: C of Sampled MuZero, or 0.
   """
   search_group = functools.partial(
-    _search_group, plan, search, value_fn, stack_actions)
+    _search_group, plan, reanalyser, stack_actions)
   return Stream(
     init=functools.partial(_init, spec, plan, num_sampled),
     refresh=functools.partial(_refresh, plan, search_group),
@@ -253,8 +251,7 @@ def _copy(
 
 def _search_group(
   plan: Plan,
-  search: Search,
-  value_fn: reanalyse.ValueFn,
+  reanalyser: Reanalyser,
   stack_actions: bool,
   params: Params,
   rng_key: Array,
@@ -275,8 +272,8 @@ def _search_group(
   sequence = Sequence(observation=swap(observation), **{
     name: jax.tree.map(part, getattr(chunk, name)) for name in names})
   fresh = reanalyse.reanalyse(
-    params, rng_key, sequence, search=search, value_fn=value_fn,
-    unroll_steps=plan.searched - 1)
+    params, rng_key, sequence, search=reanalyser.search,
+    value_fn=reanalyser.value_fn, unroll_steps=plan.searched - 1)
   return jax.tree.map(
     lambda old, new: old.at[plan.context:].set(swap(new)),
     _fresh(chunk), _fresh(fresh))

@@ -12,5 +12,7 @@ _MODULES = (
   'policy_checkpoints',
   'progress',
   'run_dir',
+  'signals',
+  'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from muzero_jax.drivers.iteration import IterationMetrics
+from muzero_jax.learning import total_loss
 
 METRICS_FILE = 'metrics.jsonl'
 # Columns of metrics.jsonl that say how fast, not how well.
 RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
 
 
-class Means:
+class MetricAverager:
   """Metrics between two progress lines."""
 
   def __init__(self) -> None:
@@ -25,7 +26,7 @@ class Means:
     self._all.append(metrics)
 
   def take(self) -> dict[str, float]:
-    """Returns means by name, and forgets what they are made of."""
+    """Return averages (extremes of extremes) by name, and start anew."""
     taken, self._all = self._all, []
     if not taken:
       return {}
@@ -35,11 +36,12 @@ class Means:
       for name in learnt[0]._fields:
         if getattr(learnt[0], name) is None:
           continue
-        mean = np.mean([getattr(m, name) for m in learnt], axis=(0, 1))
-        if mean.ndim:
-          row |= {f'{name}/{i}': float(x) for i, x in enumerate(mean)}
-        else:
-          row[name] = float(mean)
+        if name == 'extra':
+          continue
+        row |= _over_iterations(name, [getattr(m, name) for m in learnt])
+      for name in learnt[0].extra or ():
+        extras: list[Any] = [m.extra for m in learnt]
+        row |= _over_iterations(name, [one[name] for one in extras])
     row['skipped_updates'] = float(taken[-1].num_skipped.sum())
     if taken[0].rollout is not None:
       row |= self._of_rollouts([m.rollout for m in taken])
@@ -64,6 +66,15 @@ class Means:
     row['search_value'] = total('value_sum') / steps
     row['search_value_gap'] = total('network_value_gap') / steps
     return row
+
+
+def _over_iterations(name: str, values: list[Any]) -> dict[str, float]:
+  """Return one metric [agents, ...] of many iterations as parts of a row."""
+  reduce = total_loss.EXTREMES.get(name, np.mean)
+  found = np.asarray(reduce(np.stack(values), axis=(0, 1)))
+  if found.ndim:
+    return {f'{name}/{i}': float(x) for i, x in enumerate(found)}
+  return {name: float(found)}
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ device, and nothing here is needed to resume a run.
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import json
 import math
@@ -14,14 +15,27 @@ import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 from muzero_jax import config as config_lib
 from muzero_jax.config import Config
 from muzero_jax.runs import metrics as metrics_lib
 from muzero_jax.runs import plots
+from muzero_jax.runs import writers as writers_lib
+from muzero_jax.runs.writers import Writer
 
 _SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
+
+
+class Counts(NamedTuple):
+  """What a run has done so far."""
+
+  steps: int = 0  # Of the environment; offline, updates.
+  simulations: int = 0
+  updates: int = 0
+
+
+_NOTHING = Counts()
 
 
 class Progress:
@@ -32,28 +46,25 @@ class Progress:
     workdir: str | os.PathLike,
     *,
     total_steps: int,
-    start_step: int = 0,
-    start_updates: int = 0,
-    start_simulations: int = 0,
+    start: Counts = _NOTHING,
     log_period: float = 10.0,
     unit: str = 'steps',
-    tensorboard: bool = True,
+    writers: Sequence[Writer] | None = None,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
   ) -> None:
-    """Opens the record of a run.
+    """Open the record of a run.
 
     Args:
-      workdir: the run directory. Rows of metrics.jsonl beyond `start_step`
-        are dropped: the run is about to repeat them.
+      workdir: the run directory. Rows of metrics.jsonl beyond the start are
+        dropped: the run is about to repeat them.
       total_steps: environment steps at which the run ends.
-      start_step: environment steps of the checkpoint that it resumes.
-      start_updates: updates of that checkpoint.
-      start_simulations: simulations of that checkpoint.
+      start: counts of the checkpoint that it resumes.
       log_period: seconds between lines.
       unit: what steps are: environment steps, or 'updates' offline, where
         there are no others.
-      tensorboard: True to write TensorBoard events, with tensorboardX.
+      writers: what else gets each row; None for TensorBoard, if tensorboardX is
+        installed.
       stream: where lines go; standard output by default.
       clock: seconds.
     """
@@ -62,15 +73,15 @@ class Progress:
     self._total, self._period = total_steps, log_period
     self._is_offline = unit == 'updates'
     self._stream, self._clock = stream, clock
-    self._step, self._time = start_step, clock()
-    self._updates, self._simulations = start_updates, start_simulations
+    self._counts, self._time = start, clock()
     self._rate: float | None = None
     self._episodes, self._return_sum = 0, 0.0
     self._path = self.workdir / metrics_lib.METRICS_FILE
-    rows = metrics_lib.drop_rows_after(self._path, start_step)
+    rows = metrics_lib.drop_rows_after(self._path, start.steps)
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
-    self._writer = self._open_writer(start_step) if tensorboard else None
+    self._writers = list(
+      self._default_writers() if writers is None else writers)
     self._closed = False
 
   def __enter__(self) -> 'Progress':
@@ -125,22 +136,14 @@ class Progress:
     return self._clock() - self._time >= self._period
 
   def log(
-    self,
-    step: int,
-    metrics: Mapping[str, Any],
-    *,
-    num_updates: int = 0,
-    num_simulations: int = 0,
-    force: bool = False,
+    self, counts: Counts, metrics: Mapping[str, Any], *, force: bool = False
   ) -> bool:
-    """Prints and records a line, if it is due.
+    """Print and record a line, if it is due.
 
     Args:
-      step: environment steps so far.
+      counts: what has been done so far.
       metrics: numbers by name; those that end in "loss" are printed too. What
         is not finite is recorded as null.
-      num_updates: updates so far.
-      num_simulations: simulations so far.
       force: True to print although it is not due.
 
     Returns:
@@ -148,7 +151,7 @@ class Progress:
     """
     if not (force or self.due()):
       return False
-    row = self._rates(int(step), int(num_updates), int(num_simulations))
+    row = self._rates(counts)
     if self._episodes:
       row['return'] = self._return_sum / self._episodes
     if self._is_offline:
@@ -158,7 +161,7 @@ class Progress:
     row |= {name: _plain(value) for name, value in metrics.items()}
     self._episodes, self._return_sum = 0, 0.0
     self.note(self._line(row))
-    self.record(int(step), row)
+    self.record(counts.steps, row)
     return True
 
   def record(self, step: int, metrics: Mapping[str, Any]) -> None:
@@ -168,17 +171,19 @@ class Progress:
     row |= {name: _plain(value) for name, value in metrics.items()}
     with open(self._path, 'a', encoding='utf-8') as file:
       file.write(json.dumps(row, allow_nan=False) + '\n')
-    if self._writer is not None:
-      for name, value in row.items():
-        if isinstance(value, (int, float)) and name != 'step':
-          self._writer.add_scalar(name, value, int(step))
+    scalars = {
+      name: value for name, value in row.items()
+      if isinstance(value, (int, float)) and name != 'step'}
+    for writer in list(self._writers):
+      self._try(
+        writer, functools.partial(writer.write, int(step), scalars))
 
   def close(self) -> pathlib.Path | None:
     """Ends the record; returns curves.png, drawn anew, if it could be."""
     self._closed = True
-    if self._writer is not None:
-      self._writer.close()
-      self._writer = None
+    for writer in list(self._writers):
+      self._try(writer, writer.close)
+    self._writers = []
     try:
       return plots.plot_curves(self.workdir)
     except ImportError:
@@ -186,34 +191,42 @@ class Progress:
         f'no {plots.CURVES_FILE}: matplotlib is not installed (extra "viz")')
       return None
 
-  def _open_writer(self, start_step: int) -> Any:
+  def _default_writers(self) -> list[Writer]:
     try:
-      import tensorboardX
+      return [writers_lib.TensorBoard(
+        self.workdir / 'tensorboard', self._counts.steps)]
     except ImportError:
       self.note('no TensorBoard events: tensorboardX is not installed '
                 '(extra "viz")')
-      return None
-    purge = start_step + 1 if start_step else None
-    return tensorboardX.SummaryWriter(
-      str(self.workdir / 'tensorboard'), purge_step=purge)
+      return []
 
-  def _rates(
-    self, step: int, updates: int, simulations: int
-  ) -> dict[str, Any]:
-    """Returns the counters and the rates since the last line."""
+  def _try(self, writer: Writer, act: Callable[[], Any]) -> None:
+    """Call a writer; one that fails is told of and left out from then on.
+
+    What only reports must never end a run.
+    """
+    try:
+      act()
+    except Exception as error:  # noqa: B902 - whatever a user's writer raises.
+      self._writers.remove(writer)
+      self.note(
+        f'{type(writer).__name__} failed and gets no more metrics: '
+        f'{type(error).__name__}: {error}')
+
+  def _rates(self, counts: Counts) -> dict[str, Any]:
+    """Return the counters and the rates since the last line."""
     now = self._clock()
     seconds = max(now - self._time, 1e-9)
-    previous = (self._step, self._simulations, self._updates)
     rates = [
       (count - before) / seconds
-      for count, before in zip((step, simulations, updates), previous)
+      for count, before in zip(counts, self._counts)
     ]
-    if step > self._step:
+    if counts.steps > self._counts.steps:
       self._rate = rates[0] if self._rate is None else (
         _SMOOTHING * self._rate + (1 - _SMOOTHING) * rates[0])
-    self._step, self._time = step, now
-    self._simulations, self._updates = simulations, updates
-    return dict(zip(metrics_lib.RATES, rates), step=step, updates=updates)
+    self._counts, self._time = counts, now
+    return dict(
+      zip(metrics_lib.RATES, rates), step=counts.steps, updates=counts.updates)
 
   def _line(self, row: Mapping[str, Any]) -> str:
     step = row['step']

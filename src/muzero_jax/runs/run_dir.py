@@ -9,6 +9,7 @@ import pathlib
 from typing import Any
 
 from muzero_jax import config as config_lib
+from muzero_jax import files
 from muzero_jax.config import Config, presets
 from muzero_jax.errors import UserError
 
@@ -145,17 +146,9 @@ def _refuse_unwritable(workdir: pathlib.Path) -> None:
 
 def _write_config(path: pathlib.Path, config: Config) -> None:
   """Writes config.json so that no reader ever sees half of it."""
-  temporary = path.with_name(f'.{CONFIG_FILE}-{os.getpid()}')
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-      with open(temporary, 'w', encoding='utf-8') as file:
-        file.write(config_lib.to_json(config))
-        file.flush()
-        os.fsync(file.fileno())
-      os.replace(temporary, path)
-    finally:
-      temporary.unlink(missing_ok=True)
+    files.write_whole(path, config_lib.to_json(config).encode())
   except OSError as error:
     raise UserError(
       f'workdir {path.parent} cannot be written: {error.strerror}') from None

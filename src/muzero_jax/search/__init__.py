@@ -4,6 +4,7 @@
 policies take mctx's arguments and return its trees, faster.
 """
 
+from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.search.engine import RecurrentFnOutput, search
 from muzero_jax.search.make import Search, make_search, sample_action
 from muzero_jax.search.policies import (
@@ -25,6 +26,8 @@ from muzero_jax.search.stochastic import (
 from muzero_jax.search.trees import num_bytes
 
 __all__ = [
+  'PUCT',
+  'Gumbel',
   'RecurrentFnOutput',
   'Search',
   'Selection',

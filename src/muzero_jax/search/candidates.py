@@ -4,7 +4,7 @@ All of the difference from plain MuZero (Hubert et al. 2021, arXiv 2104.06303):
   `draw`             a node's actions are C candidates, drawn from a proposal
                      beta; their prior is beta^/beta pi in place of pi
   `over_candidates`  to the search, actions are the candidates' numbers
-  `policy_loss`      pi is trained towards the search's policy over them
+  `learning.sampled_policy`  pi is trained towards the search's policy
 With it actions may be continuous, or discrete and too many to consider each.
 Rows are stored with their candidates, and with the action that was played as
 itself, so that the unroll, targets, replay and Reanalyse are plain MuZero's.
@@ -17,9 +17,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import search
+from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.networks.distributions import Distribution
-from muzero_jax.search import Search
+from muzero_jax.search import make
+from muzero_jax.search.make import Search
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
   Array,
@@ -33,13 +34,12 @@ from muzero_jax.types import (
 class Proposal(NamedTuple):
   """Where candidates come from; static, never crosses jit.
 
-  beta = share p_tau + (1 - share) pi, with p_tau the policy tempered.
+  They are drawn from beta, the policy pi tempered by tau.
   """
 
   distribution: Distribution  # pi
   num_samples: int  # C
   temperature: float = 1.0  # tau; above 1 candidates spread wider than pi.
-  share: float = 1.0  # Of the candidates, rounded to whole ones.
   has_mode: bool = False  # Whether the first one is the policy's mode instead.
 
 
@@ -83,25 +83,16 @@ def draw(
     [B, C, ...] candidates and [B, C] logits.
   """
   pi, num = proposal.distribution, proposal.num_samples
-  tau, num_wide = proposal.temperature, round(proposal.share * num)
+  tau = proposal.temperature
   noise = jax.vmap(lambda key: pi.draw_noise(key, num))(rng_keys)
   logits = logits[:, None]
-  candidates = pi.transform(logits, noise)
-  is_tempered = tau != 1 and num_wide > 0
-  if is_tempered:
-    wide = pi.transform(logits, noise[:, :num_wide], tau)
-    candidates = candidates.at[:, :num_wide].set(wide)
+  candidates = pi.transform(logits, noise, tau)
   if proposal.has_mode:
     candidates = candidates.at[:, 0].set(pi.mode(logits)[:, 0])
   log_ratio: Any = 0.0
-  if is_tempered:
-    log_pi = pi.log_prob(logits, candidates)
-    log_beta = pi.log_prob(logits, candidates, tau)
-    if num_wide < num:
-      share = num_wide / num
-      log_beta = jnp.logaddexp(
-        jnp.log(share) + log_beta, jnp.log(1 - share) + log_pi)
-    log_ratio = log_pi - log_beta
+  if tau != 1:
+    log_ratio = pi.log_prob(logits, candidates) - pi.log_prob(
+      logits, candidates, tau)
   same = candidates[:, :, None] == candidates[:, None]
   if same.ndim > 3:
     same = same.all(axis=-1)
@@ -157,23 +148,24 @@ def make_search(
   proposal: Proposal,
   value_transform: Transform,
   reward_transform: Transform,
-  **settings: Any,
+  settings: Gumbel | PUCT,
+  **kwargs: Any,
 ) -> Search:
-  """Returns `search.make_search` of a model over candidates.
+  """Make a search over candidates.
 
   Args:
     model: h, g and f, without afterstates.
     proposal: how candidates are drawn.
-    value_transform, reward_transform, **settings: as `search.make_search` has
-      them.
+    value_transform, reward_transform, settings, **kwargs: as
+      `search.make_search` has them.
 
   Returns:
     The search. Its `action` is one of the environment's, its `policy` [B, C]
     is of `candidates`, both of the root.
   """
-  inner = search.make_search(
+  inner = make.make_search(
     over_candidates(model, proposal), value_transform, reward_transform,
-    **settings)
+    settings, **kwargs)
   return functools.partial(_search, inner, proposal.num_samples)
 
 

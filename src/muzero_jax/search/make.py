@@ -13,13 +13,11 @@ import jax
 import jax.numpy as jnp
 import mctx
 
+from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.errors import UserError
 from muzero_jax.search import batch_agents, policies, selection, stochastic
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, PrefixState, SearchOutput
-
-POLICIES = ('gumbel', 'muzero')
-Q_NORMALISATIONS = ('siblings', 'tree')
 
 
 class _Embedding(NamedTuple):
@@ -46,130 +44,49 @@ def make_search(
   model: Model,
   value_transform: Transform,
   reward_transform: Transform,
+  settings: Gumbel | PUCT,
   *,
-  policy: str = 'gumbel',
-  num_simulations: int = 50,
-  max_depth: int | None = None,
   discount: float = 0.997,
   num_players: int = 1,
   noise: bool = True,
-  max_considered_actions: int = 16,
-  gumbel_value_scale: float = 0.1,
-  gumbel_maxvisit_init: float = 50.0,
-  gumbel_min_range: float = 1e-8,
-  gumbel_min_share: float = 0.0,
-  gumbel_prior_weight: float = 1.0,
-  gumbel_keep_prior: bool = False,
-  q_normalisation: str = 'siblings',
-  pb_c_init: float = 1.25,
-  pb_c_base: float = 19652.0,
-  dirichlet_alpha: float = 0.25,
-  dirichlet_fraction: float = 0.25,
 ) -> Search:
-  """Returns a search function built from a model.
+  """Make a search function from a model.
 
   Args:
     model: functions h, g and f; with afterstates, trees have chance nodes.
     value_transform: turns the value head's outputs into scalars.
     reward_transform: turns the reward head's outputs into scalars.
-    policy: 'muzero' (pUCT and visit counts, MuZero appendix B) or 'gumbel'
-      (sequential halving at the root and the improved policy, Gumbel MuZero).
-    num_simulations: per search, at least 1.
-    max_depth: of the tree; None for no limit.
+    settings: `Gumbel` (sequential halving at the root and the improved policy,
+      Gumbel MuZero) or `PUCT` (pUCT and visit counts, MuZero appendix B), with
+      their sizes.
     discount: gamma of one step.
     num_players: with 2, a value is worth its negative before the turn passed:
       with each action, or where the model says so, if it predicts turns.
     noise: False for evaluation and Reanalyse: no Dirichlet and no Gumbel
       noise, whatever the temperature.
-    max_considered_actions: Gumbel only, m of sequential halving.
-    gumbel_value_scale: Gumbel only, c_scale of sigma(q).
-    gumbel_maxvisit_init: Gumbel only, c_visit of sigma(q).
-    gumbel_min_range: Gumbel only; a node's q-values are divided by their
-      range or by this, whichever is larger, so that differences that are mere
-      noise are not stretched to a decision (EfficientZero's code has such a
-      floor, of 0.01).
-    gumbel_min_share: Gumbel only; nor are they stretched where their range is
-      a smaller share of the node's value than this.
-    gumbel_prior_weight: Gumbel only, w of the policy target softmax(w logits +
-      sigma(completed q)); 1 is the paper's. Trained towards it again and
-      again, logits grow without end at 1, so that any lasting difference of
-      q-values ends in a certain policy; below 1 they settle at
-      sigma(q) / (1 - w), and what differs little stays open.
-    gumbel_keep_prior: Gumbel only; where q-values differ by a share of their
-      least range only, the weight falls short of 1 by that share only.
-      Actions of equal value then leave the policy as it is, habits included;
-      else it is forgotten wherever no reward is in sight.
-    q_normalisation: 'muzero' only; 'siblings' scales a node's q-values over
-      the node and its children, 'tree' over the whole tree as in the paper.
-    pb_c_init: 'muzero' only, c1.
-    pb_c_base: 'muzero' only, c2.
-    dirichlet_alpha: 'muzero' only, of the root noise.
-    dirichlet_fraction: 'muzero' only, share of the root noise.
 
   Returns:
     A function of (params, rng_key, observation [B, ...], legal_actions
-    [B, A], temperature scalar or [B]). 'muzero' draws its action in
-    proportion to visits^(1/temperature), 'gumbel' scales the Gumbel noise by
-    the temperature, which draws from the improved policy at 1; both are
-    greedy at 0. Both policies returned are training targets.
+    [B, A], temperature scalar or [B]). pUCT draws its action in proportion to
+    visits^(1/temperature), Gumbel scales its noise by the temperature, which
+    draws from the improved policy at 1; both are greedy at 0. Both policies
+    returned are training targets.
 
   Raises:
-    UserError: if an argument is not among the allowed values.
+    UserError: if there are not 1 or 2 players.
   """
-  _check('policy', policy, POLICIES)
-  _check('q_normalisation', q_normalisation, Q_NORMALISATIONS)
-  _check('num_players', num_players, (1, 2))
-  if num_simulations < 1:
-    raise UserError(
-      f'num_simulations={num_simulations}: must be at least 1'
-    )
+  if num_players not in (1, 2):
+    raise UserError(f'num_players={num_players!r}: must be 1 or 2')
   sign = -1.0 if num_players == 2 and model.turn is None else 1.0
   root_fn = functools.partial(_root, model, value_transform)
   steps = _recurrent_fns(
     model, value_transform, reward_transform, sign * discount
   )
   is_stochastic = model.afterstate is not None
-  common: dict[str, Any] = dict(
-    num_simulations=num_simulations, max_depth=max_depth
-  )
-  if policy == 'gumbel':
-    run = functools.partial(
-      _gumbel_policy,
-      stochastic.gumbel_stochastic_muzero_policy
-      if is_stochastic
-      else policies.gumbel_muzero_policy,
-      noise=noise,
-      prior_weight=gumbel_prior_weight,
-      keep_range=gumbel_min_range if gumbel_keep_prior else 0.0,
-      keep_share=gumbel_min_share,
-      max_num_considered_actions=max_considered_actions,
-      qtransform=functools.partial(
-        selection.qtransform_above_noise,
-        value_scale=gumbel_value_scale,
-        maxvisit_init=gumbel_maxvisit_init,
-        epsilon=gumbel_min_range,
-        min_share=gumbel_min_share,
-      ),
-      **common,
-    )
+  if isinstance(settings, Gumbel):
+    run = _make_gumbel(settings, is_stochastic, noise)
   else:
-    run = functools.partial(
-      _muzero_policy,
-      stochastic.stochastic_muzero_policy
-      if is_stochastic
-      else policies.muzero_policy,
-      alpha=dirichlet_alpha,
-      fraction=dirichlet_fraction if noise else 0.0,
-      noise=noise,
-      pb_c_init=pb_c_init,
-      pb_c_base=pb_c_base,
-      qtransform=(
-        selection.qtransform_by_tree
-        if q_normalisation == 'tree'
-        else mctx.qtransform_by_parent_and_siblings
-      ),
-      **common,
-    )
+    run = _make_puct(settings, is_stochastic, noise)
   bind = lambda root_fn, *fns: functools.partial(
     _search, model, root_fn, functools.partial(run, **dict(zip(steps, fns)))
   )
@@ -178,9 +95,65 @@ def make_search(
   )
 
 
-def _check(name: str, value: Any, allowed: tuple[Any, ...]) -> None:
-  if value not in allowed:
-    raise UserError(f'{name}={value!r}: must be one of {allowed}')
+def _make_gumbel(
+  settings: Gumbel, is_stochastic: bool, noise: bool
+) -> Callable[..., Any]:
+  """Return Gumbel MuZero's policy with its settings bound.
+
+  Besides mctx's settings there are two of our own. A node's q-values are
+  divided by their range or by `gumbel_min_range`, whichever is larger, so that
+  differences that are mere noise are not stretched to a decision
+  (EfficientZero's code has such a floor, of 0.01). The policy target is
+  softmax(w logits + sigma(completed q)) with w = `gumbel_prior_weight`; 1 is
+  the paper's. Trained towards it again and again, logits grow without end at
+  1, so that any lasting difference of q-values ends in a certain policy; below
+  1 they settle at sigma(q) / (1 - w), and what differs little stays open.
+  """
+  return functools.partial(
+    _gumbel_policy,
+    stochastic.gumbel_stochastic_muzero_policy
+    if is_stochastic
+    else policies.gumbel_muzero_policy,
+    noise=noise,
+    prior_weight=settings.gumbel_prior_weight,
+    max_num_considered_actions=settings.max_considered_actions,
+    qtransform=functools.partial(
+      selection.qtransform_above_noise,
+      value_scale=settings.gumbel_value_scale,
+      maxvisit_init=settings.gumbel_maxvisit_init,
+      epsilon=settings.gumbel_min_range,
+    ),
+    num_simulations=settings.num_simulations,
+    max_depth=settings.max_depth or None,
+  )
+
+
+def _make_puct(
+  settings: PUCT, is_stochastic: bool, noise: bool
+) -> Callable[..., Any]:
+  """Return MuZero's policy with its settings bound.
+
+  q-values are scaled over a node and its children ('siblings') or, as in the
+  paper, over the whole tree ('tree').
+  """
+  return functools.partial(
+    _muzero_policy,
+    stochastic.stochastic_muzero_policy
+    if is_stochastic
+    else policies.muzero_policy,
+    alpha=settings.dirichlet_alpha,
+    fraction=settings.dirichlet_fraction if noise else 0.0,
+    noise=noise,
+    pb_c_init=settings.pb_c_init,
+    pb_c_base=settings.pb_c_base,
+    qtransform=(
+      selection.qtransform_by_tree
+      if settings.q_normalisation == 'tree'
+      else mctx.qtransform_by_parent_and_siblings
+    ),
+    num_simulations=settings.num_simulations,
+    max_depth=settings.max_depth or None,
+  )
 
 
 def _checked(
@@ -372,8 +345,6 @@ def _gumbel_policy(
   *,
   noise: bool,
   prior_weight: float,
-  keep_range: float,
-  keep_share: float,
   max_num_considered_actions: int,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array, Array]:
@@ -406,16 +377,8 @@ def _gumbel_policy(
     prior = jnp.maximum(
       jax.nn.log_softmax(root.prior_logits), jnp.log(tiny)
     )
-    decay: Any = 1 - prior_weight
-    if keep_range:
-      # Where nothing is at stake, nothing is learnt, and nothing forgotten.
-      visited = (summary.visit_counts > 0) & legal_actions
-      known = jnp.where(visited, summary.qvalues, value[:, None])
-      spread = known.max(axis=-1) - known.min(axis=-1)
-      floor = jnp.maximum(keep_range, keep_share * jnp.abs(value))
-      decay = decay * jnp.minimum(spread / floor, 1)[:, None]
     policy = jax.nn.softmax(policies.mask_logits(
-      improved - decay * prior, ~legal_actions
+      improved - (1 - prior_weight) * prior, ~legal_actions
     ))
   return output.action, policy, value, summary.qvalues
 

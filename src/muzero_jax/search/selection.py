@@ -352,15 +352,12 @@ def qtransform_above_noise(
   value_scale: float = 0.1,
   maxvisit_init: float = 50.0,
   epsilon: float = 1e-8,
-  min_share: float = 0.0,
 ) -> Array:
   """Returns mctx's completed q-values, scaled with regard to their noise.
 
   As `mctx.qtransform_completed_by_mix_value`, but a node's q-values are
-  divided by their range only if that is larger than `epsilon` and than
-  `min_share` |v_mix|, else by the largest of the two. An estimate errs in
-  proportion to its size: what differs by less is noise where values are large,
-  and may decide where they are small.
+  divided by their range only if that is larger than `epsilon`, else by
+  `epsilon`: what differs by less is noise, and must not decide.
 
   Args:
     tree: unbatched.
@@ -368,7 +365,6 @@ def qtransform_above_noise(
     value_scale: c_scale of sigma(q).
     maxvisit_init: c_visit of sigma(q).
     epsilon: least range.
-    min_share: least range as a share of the node's value.
 
   Returns:
     [A] sigma(completed q).
@@ -385,7 +381,6 @@ def qtransform_above_noise(
     value_scale=value_scale,
     maxvisit_init=maxvisit_init,
     epsilon=epsilon,
-    min_share=min_share,
   )[0]
 
 
@@ -422,7 +417,6 @@ def _completed_by_mix_value(
   rescale_values: bool = True,
   use_mixed_value: bool = True,
   epsilon: Any = 1e-8,
-  min_share: Any = 0.0,
 ) -> Array:
   """Returns sigma(completed q) [B, A] (Gumbel MuZero, equations 8 and 10)."""
   value = nodes.raw_values
@@ -432,10 +426,7 @@ def _completed_by_mix_value(
   if rescale_values:
     low = completed.min(axis=-1, keepdims=True)
     high = completed.max(axis=-1, keepdims=True)
-    floor = epsilon
-    if min_share:
-      floor = jnp.maximum(epsilon, min_share * jnp.abs(value))[:, None]
-    completed = (completed - low) / jnp.maximum(high - low, floor)
+    completed = (completed - low) / jnp.maximum(high - low, epsilon)
   scale = (maxvisit_init + nodes.visits.max(axis=-1)) * value_scale
   return scale[:, None] * completed
 

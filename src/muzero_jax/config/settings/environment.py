@@ -1,0 +1,72 @@
+"""Settings of environments and of what steps them."""
+
+import dataclasses
+
+from muzero_jax.config.settings.base import Record, field
+from muzero_jax.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Environment(Record):
+  """Which environment, and the protocol it is played by."""
+
+  family: str = field('classic', 'Environment family.', choices=(
+    'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax',
+    'continuous', 'physics', 'gymnasium'))
+  env_id: str = field('cartpole', 'Environment within the family.')
+  frame_size: int = field(96, 'Atari: pixels per side.', low=36, high=210)
+  grayscale: bool = field(True, 'Atari: grey frames, else RGB.')
+  frame_skip: int = field(4, 'Atari: frames per step.', low=1, high=60)
+  noop_max: int = field(
+    30, 'Atari: most no-ops at the start of an episode.', low=0, high=300)
+  repeat_action_probability: float = field(
+    0.0, 'Atari and MinAtar: sticky actions.', low=0, high=1)
+  full_action_set: bool = field(
+    False, 'Atari: all 18 actions, else the minimal set.')
+  episodic_life: bool = field(
+    True, 'Atari: a lost life ends a training episode. Never in evaluation.')
+  max_episode_frames: int = field(
+    108_000, 'Atari: frame cap of an episode.', low=100)
+  env_threads: int = field(
+    0, 'Atari: emulator threads; 0 for one per core.', low=0, high=1024)
+  vectorisation: str = field(
+    'sync', 'Gymnasium: environments one after another in their actor\'s '
+    'thread, each in a process of its own, or the vector environment that was '
+    'registered with the id.', choices=('sync', 'async', 'own'))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Driver(Record):
+  """Who steps how many environments, and on which devices."""
+
+  driver: str = field(
+    'auto', 'anakin compiles environments into the training step, sebulba '
+    'steps them on the host, in actor threads; auto takes anakin wherever the '
+    'environments are JAX\'s or ALE\'s.',
+    choices=('auto', 'anakin', 'sebulba'))
+  num_envs: int = field(
+    64, 'Environments stepped together, over all devices.', low=1,
+    high=1 << 20)
+  num_devices: int = field(
+    0, 'Devices to shard over; 0 for all that fit. Where more than '
+    'one are asked for, scripts let each core of a processor be one.', low=0)
+  actor_threads: int = field(
+    1, 'Sebulba: actor threads, each with num_envs / actor_threads '
+    'environments.', low=1, high=256)
+  policy_lag: int = field(
+    1, 'Sebulba: iterations by which the actors\' parameters lag the '
+    'learner\'s. With 1, actors and learner take turns; with more, actors play '
+    'meanwhile.', low=1, high=100)
+  on_worker_error: str = field(
+    'stop', 'Sebulba: environments that raise, hang or return wrong shapes '
+    'end the run, or are made anew, the episodes that broke off dropped.',
+    choices=('stop', 'restart'))
+  worker_timeout: float = field(
+    60.0, 'Seconds after which a step of host environments counts as hung.',
+    low=1e-3)
+
+  def _check(self) -> None:
+    if self.num_envs % self.actor_threads:
+      raise UserError(
+        f'num_envs = {self.num_envs} is not a multiple of actor_threads = '
+        f'{self.actor_threads}')
