@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from muzero_jax import networks, transforms
+from muzero_jax import networks, search, transforms
 from muzero_jax.networks import model
 from muzero_jax.types import Environment, EnvSpec, TimeStep
 
@@ -90,6 +90,16 @@ def tiny_model(num_actions=3, *, width=8, num_outputs=11, **kwargs):
       **kwargs,
     )
   )
+
+
+def make_search(model, value_transform, reward_transform, **kwargs):
+  """`search.make_search` with settings and arguments by name."""
+  record = search.PUCT if kwargs.pop('policy', 'gumbel') == 'muzero' else (
+    search.Gumbel)
+  own = {name: kwargs.pop(name) for name in ('discount', 'num_players', 'noise')
+         if name in kwargs}
+  return search.make_search(
+    model, value_transform, reward_transform, record(**kwargs), **own)
 
 
 def random_params(params, rng_key, scale=0.3):

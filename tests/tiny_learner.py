@@ -9,6 +9,7 @@ import numpy as np
 import optax
 
 from muzero_jax import targets
+from muzero_jax.config import settings
 from muzero_jax.learning import learner, total_loss
 from muzero_jax.replay import reanalyse
 from muzero_jax.types import EnvSpec, Sequence
@@ -50,12 +51,21 @@ def make_targets(rng_key, sequence):
 
 def make(optimiser=SGD, *, width=8, **kwargs):
   functions = helpers.tiny_model(A, width=width)
+  reanalyser = None
+  if search := kwargs.pop('reanalyse_search', None):
+    reanalyser = reanalyse.Reanalyser(
+      search, reanalyse.make_value_fn(functions, TRANSFORM))
+  own = {name: kwargs.pop(name) for name in ('symmetries', 'axis_name')
+         if name in kwargs}
   return learner.make_learner(
-    total_loss.make_objective(functions, TRANSFORM, TRANSFORM),
+    total_loss.make_total_loss(
+      functions, TRANSFORM, TRANSFORM, settings.LossWeights()),
     optimiser,
-    value_fn=reanalyse.make_value_fn(functions, TRANSFORM),
-    **{'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
-       **kwargs},
+    settings.Learning(**{
+      'batch_size': N, 'unroll_steps': K, 'td_steps': TD, 'discount': 0.9,
+      **kwargs}),
+    reanalyser=reanalyser,
+    **own,
   )
 
 

@@ -27,6 +27,7 @@ from tiny_learner import (
 )
 
 from muzero_jax import networks
+from muzero_jax.config import settings
 from muzero_jax.learning import learner, total_loss, value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
@@ -91,12 +92,12 @@ def test_variants_overfit_one_batch(variant):
     ),
   }[variant]()
   learn = learner.make_learner(
-    total_loss.make_objective(
-      model.make_model(network), TRANSFORM, TRANSFORM,
-      consistency_weight=2.0 if variant == 'consistency' else 0.0,
-    ),
+    total_loss.make_total_loss(
+      model.make_model(network), TRANSFORM, TRANSFORM, settings.LossWeights(
+        consistency_weight=2.0 if variant == 'consistency' else 0.0)),
     optax.adam(3e-3),
-    batch_size=N, unroll_steps=K, td_steps=TD, discount=0.9,
+    settings.Learning(
+      batch_size=N, unroll_steps=K, td_steps=TD, discount=0.9),
   )
   batch = make_batch()
   seen = np.random.default_rng(1).normal(size=(N, K + 1, 4))
@@ -421,8 +422,9 @@ def test_monte_carlo_returns_never_bootstrap(fields):
 @pytest.mark.parametrize('name', ['consistency_weight', 'entropy_weight'])
 def test_weights_of_what_there_is_none_of_are_refused(name):
   with pytest.raises(ValueError, match=f'{name}=0.5: needs a '):
-    total_loss.make_objective(
-      helpers.tiny_model(A), TRANSFORM, TRANSFORM, **{name: 0.5})
+    total_loss.make_total_loss(
+      helpers.tiny_model(A), TRANSFORM, TRANSFORM,
+      settings.LossWeights(**{name: 0.5}))
 
 
 def test_a_fraction_without_a_search_is_refused():

@@ -17,6 +17,7 @@ from tiny_learner import (
   spoilt,
 )
 
+from muzero_jax.config import settings
 from muzero_jax.learning import learner, learner_state, total_loss
 from muzero_jax.types import Model, ModelOutput
 
@@ -60,8 +61,10 @@ def test_a_gradient_that_is_not_finite_skips_the_update():
     lambda params, state, action: output(params, state),
   )
   learn = learner.make_learner(
-    total_loss.make_objective(model, TRANSFORM, TRANSFORM), SGD, batch_size=N,
-    unroll_steps=K, td_steps=TD,
+    total_loss.make_total_loss(
+      model, TRANSFORM, TRANSFORM, settings.LossWeights()),
+    SGD,
+    settings.Learning(batch_size=N, unroll_steps=K, td_steps=TD),
   )
   sequence, target, weights = shared()[2]
   target = target._replace(

@@ -2,12 +2,13 @@
 
 import functools
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from muzero_jax import config, search, targets, transforms
+from muzero_jax import config, targets, transforms
 from muzero_jax.drivers import build
 from muzero_jax.envs import base
 from muzero_jax.learning import total_loss, turn_prediction
@@ -151,7 +152,7 @@ def test_only_the_true_turns_find_the_best_move(policy):
   roots = jnp.stack([jnp.arange(count), jnp.zeros(count)], axis=1)
   right = {}
   for knows in (True, False):
-    run = search.make_search(
+    run = helpers.make_search(
       model_of(params, knows_turns=knows), IDENTITY, IDENTITY, policy=policy,
       num_simulations=400, discount=1.0, num_players=2, noise=False,
       gumbel_value_scale=1.0, pb_c_init=2.0)

@@ -2,13 +2,14 @@
 
 import functools
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TRANSFORM, random_params
 
-from muzero_jax import config, networks, search, transforms
+from muzero_jax import config, networks, transforms
 from muzero_jax.learning import value_prefix
 from muzero_jax.networks import model
 from muzero_jax.types import Model, ModelOutput, PrefixState
@@ -141,7 +142,7 @@ def counting(prefix_steps):
 def test_a_search_by_differences_is_that_by_rewards(policy):
   seen = jnp.array([[1.0], [4.0], [6.0]])
   found = [
-    jax.jit(search.make_search(
+    jax.jit(helpers.make_search(
       counting(steps), IDENTITY, IDENTITY, policy=policy, num_simulations=30,
       noise=False, discount=0.9,
     ))(None, jax.random.key(0), seen, jnp.ones((3, A), bool))

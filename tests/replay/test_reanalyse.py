@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import search
 from muzero_jax.replay import reanalyse
 from muzero_jax.types import SearchOutput, Sequence
 
@@ -37,7 +36,7 @@ def make_batch(seed=0):
 @functools.cache
 def parts():
   model = helpers.tiny_model(A)
-  run = search.make_search(
+  run = helpers.make_search(
     model, TRANSFORM, TRANSFORM, num_simulations=4, noise=False
   )
 

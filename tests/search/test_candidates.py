@@ -2,13 +2,14 @@
 
 import functools
 
+import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TRANSFORM, random_params, tiny_model
 
-from muzero_jax import losses, search
+from muzero_jax import losses
 from muzero_jax.learning import sampled_policy
 from muzero_jax.networks import MLPNetwork, distributions
 from muzero_jax.networks import model as model_lib
@@ -186,7 +187,7 @@ def test_over_discrete_actions_it_is_plain_search_with_the_draws_for_a_prior(
     output = model.root(params, observation)
     return output._replace(policy_logits=jnp.log(share))
 
-  plain = jax.jit(search.make_search(
+  plain = jax.jit(helpers.make_search(
     model._replace(root=root), TRANSFORM, TRANSFORM, **common))
   expected = plain(params, jax.random.key(0), SEEN, drawn)
   np.testing.assert_array_equal(found.action, expected.action)

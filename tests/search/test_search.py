@@ -7,6 +7,7 @@ The models are written by hand: their "hidden state" is the game's own state,
 import functools
 
 import chex
+import helpers
 import jax
 import jax.numpy as jnp
 import mctx
@@ -30,7 +31,7 @@ def output(state, reward, value, policy_logits):
 
 def make(model, **kwargs):
   kwargs = {'discount': 1.0, 'num_simulations': 32, 'noise': False, **kwargs}
-  return jax.jit(search.make_search(model, IDENTITY, IDENTITY, **kwargs))
+  return jax.jit(helpers.make_search(model, IDENTITY, IDENTITY, **kwargs))
 
 
 def legal(batch, num_actions):
@@ -648,7 +649,7 @@ def test_gumbel_policy_is_the_improved_one():
 ])
 def test_bad_arguments_are_named(name, value):
   with pytest.raises(ValueError, match=f'{name}='):
-    search.make_search(nim_model(), IDENTITY, IDENTITY, **{name: value})
+    helpers.make_search(nim_model(), IDENTITY, IDENTITY, **{name: value})
 
 
 def test_simulations_may_be_fewer_than_actions():
@@ -662,7 +663,7 @@ def test_simulations_may_be_fewer_than_actions():
 @pytest.mark.parametrize('policy', POLICIES)
 @pytest.mark.parametrize('dtype', [jnp.int32, jnp.uint8, jnp.float32])
 def test_masks_of_numbers_are_masks(policy, dtype):
-  plan = search.make_search(
+  plan = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy=policy, noise=False,
     num_simulations=4,
   )
@@ -691,7 +692,7 @@ def test_mixed_value_weighs_visited_actions_by_the_prior():
 @pytest.mark.parametrize('floor, gap', [(1e-8, 1.0), (0.5, 0.02)])
 def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   """q-values 0 and 0.01: scaled to [0, 1], or to 0.01 / floor."""
-  found = search.make_search(
+  found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
     gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=floor,
@@ -707,7 +708,7 @@ def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   (0.0, 0.05), (2.0, 0.01), (-8.0, 0.0025)])
 def test_the_floor_grows_with_the_nodes_value(value, gap):
   """A difference of 0.01 over max(0.2, 0.5 |v|)."""
-  found = search.make_search(
+  found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
     gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=0.2,
@@ -723,7 +724,7 @@ def test_the_floor_grows_with_the_nodes_value(value, gap):
 @pytest.mark.parametrize('weight', [1.0, 0.5, 0.0])
 def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   """Equal q-values: the target's logits are w times the prior's."""
-  found = search.make_search(
+  found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=4, discount=0.5, max_depth=1, gumbel_prior_weight=weight,
   )(
@@ -740,7 +741,7 @@ def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
 @pytest.mark.parametrize('gap, weight', [(0.0, 1.0), (0.1, 0.8), (9.0, 0.2)])
 def test_the_prior_is_kept_where_nothing_is_at_stake(floor, gap, weight):
   """Of a weight of 0.2 and a floor of 0.4: 1 - 0.8 min(gap / 0.4, 1)."""
-  found = search.make_search(
+  found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=4, discount=0.5, max_depth=1, gumbel_prior_weight=0.2,
     gumbel_keep_prior=True, gumbel_value_scale=0.01, **floor,
@@ -756,7 +757,7 @@ def test_the_prior_is_kept_where_nothing_is_at_stake(floor, gap, weight):
 def test_a_small_prior_weight_never_turns_a_policy_around():
   """Logits where they settle, at sigma / (1 - w): far below what floats tell
   apart as probabilities."""
-  found = search.make_search(
+  found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=64, discount=0.5, max_depth=1, gumbel_value_scale=1.0,
     max_considered_actions=2, gumbel_prior_weight=0.5,

@@ -108,6 +108,7 @@ def make_anakin(
     num_devices=num_devices,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
     searches_per_iteration=build.searches_per_iteration(config, num_devices),
+    step=step,
   )
 
 

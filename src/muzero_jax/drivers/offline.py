@@ -102,6 +102,7 @@ def make_offline(
     samples_per_row=None,
     searches_per_iteration=build.searches_per_iteration(
       config, num_devices, **size),
+    step=lambda state: step(state, rows),
   )
 
 

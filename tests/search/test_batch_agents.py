@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_run
 
-from muzero_jax import agent, search, train
+from muzero_jax import agent, train
 from muzero_jax.drivers import anakin
 from muzero_jax.evaluation import report
 
@@ -19,7 +19,7 @@ NUM_AGENTS, NUM_ROOTS = 3, 4
 @pytest.mark.parametrize('policy', ['gumbel', 'muzero'])
 def test_a_vmapped_search_is_that_of_each_agent(policy):
   model = helpers.tiny_model(3)
-  run = search.make_search(
+  run = helpers.make_search(
     model, helpers.TRANSFORM, helpers.TRANSFORM, policy=policy,
     num_simulations=4, noise=False,
   )
@@ -49,7 +49,7 @@ def test_a_vmapped_search_is_that_of_each_agent(policy):
 
 def test_noise_differs_between_agents_of_the_same_parameters():
   model = helpers.tiny_model(8)
-  run = search.make_search(
+  run = helpers.make_search(
     model, helpers.TRANSFORM, helpers.TRANSFORM, num_simulations=2,
     max_considered_actions=2,
   )
