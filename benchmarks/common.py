@@ -70,7 +70,7 @@ class Iteration(NamedTuple):
   """The compiled iteration (play, add, learn) of one agent, once it learns."""
 
   env: Any
-  driver: anakin.Anakin
+  driver: iteration_lib.Driver
   state: iteration_lib.TrainState
   step: Any  # Compiled; donates the state.
   compile_seconds: float

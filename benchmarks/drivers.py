@@ -63,13 +63,13 @@ def _measure(config: Any) -> dict[str, float]:
   from muzero_jax.drivers import choose
 
   probe = envs.make(config, num_envs=1)
-  driver = choose.make(config, envs.make, probe)
+  driver = choose.make_driver(config, envs.make, probe)
   state = driver.init(jax.random.key(config.seed))
   start = time.perf_counter()
-  stepping = choose.stepping(driver, state, print)
+  session = driver.session(state)
   compile_seconds = time.perf_counter() - start
   times = []
-  with stepping as step:
+  with session as step:
     has_learnt = False
     while not has_learnt:
       state, metrics = step(state)

@@ -59,7 +59,7 @@ def _parts(
   from muzero_jax.replay import frame_stack, ring
 
   system = build.make_system(config, env.spec)
-  search = build.make_search(config, env.spec, system, training=True)
+  search = build.make_search(config, env.spec, system, 'acting')
   learn = build.make_learner(config, env.spec, system)
   keys = jax.random.split(jax.random.key(0), config.rollout_length)
   learner, actor = state.learner, state.actor
