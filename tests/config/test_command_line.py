@@ -180,22 +180,27 @@ def test_config_json_is_plain_json(parse):
 
 
 SCRIPT = '''"""Does nothing."""
-from muzero_jax import flags
-flags.define(defaults='cartpole', workdir='run')
+from muzero_jax import errors
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
+command_line.define(defaults='cartpole', workdir='run')
 def main(arguments):
-  config = flags.resolve(*arguments)
-  flags.store(arguments.workdir, config)
+  config = run_dir.resolve(*arguments)
+  run_dir.store(arguments.workdir, config)
   if config.seed == 1:
-    raise ValueError(
-      'two\\nlines')
+    raise errors.UserError('two\\nlines')
   if config.seed == 2:
     {}['no such key']
   if config.seed == 3:
     int('x' * 3)
   if config.seed == 4:
-    raise FloatingPointError('not finite')
+    raise errors.NotFiniteError('not finite')
+  if config.seed == 5:
+    raise errors.RunError('disk full')
+  if config.seed == 6:
+    raise ValueError('of our own')
 if __name__ == '__main__':
-  flags.run(main)
+  command_line.run(main)
 '''
 
 

@@ -20,7 +20,7 @@ from tiny_replay import (
 
 from muzero_jax import config
 from muzero_jax.drivers import anakin, build
-from muzero_jax.replay import reanalyse_buffer
+from muzero_jax.replay import reanalyse, reanalyse_buffer
 from muzero_jax.types import SearchOutput
 
 S, K, N_STEP = 2, 1, 2
@@ -66,7 +66,7 @@ def fake_value(params, observation):
 @functools.cache
 def make(spec, plan, stack_actions=False):
   made = reanalyse_buffer.make_stream(
-    spec, plan, search=fake_search, value_fn=fake_value,
+    spec, plan, reanalyser=reanalyse.Reanalyser(fake_search, fake_value),
     stack_actions=stack_actions)
   return made, jax.jit(made.refresh)
 
