@@ -40,7 +40,8 @@ def rates(count, num_updates=1, **fields):
 
 
 def test_constant_schedule():
-  np.testing.assert_allclose(rates(4, learning_rate=0.3, learning_rate_schedule='constant'), 0.3)
+  found = rates(4, learning_rate=0.3, learning_rate_schedule='constant')
+  np.testing.assert_allclose(found, 0.3)
 
 
 def test_cosine_schedule_ends_at_its_share_and_stays():

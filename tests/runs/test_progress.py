@@ -104,7 +104,9 @@ def test_timed_counts_in_no_rate(tmp_path, clock):
 
 def test_what_is_not_finite_is_null(tmp_path, clock):
   shown = _make(tmp_path, clock)
-  shown.log(Counts(steps=1), {'loss': float('nan'), 'x': np.inf, 'y': True}, force=True)
+  shown.log(
+    Counts(steps=1), {'loss': float('nan'), 'x': np.inf, 'y': True},
+    force=True)
   text = (tmp_path / metrics.METRICS_FILE).read_text()
 
   def refuse(constant):
