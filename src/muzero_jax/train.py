@@ -192,7 +192,7 @@ def _start(
   driver: Driver,
 ) -> tuple[TrainState, list[str]]:
   """Return the state to go on from, and lines that say which that is."""
-  rng_key = jax.random.key(config.seed)
+  rng_key = iteration.run_key(config)
   lines: list[str] = []
   abstract = driver.abstract()
   if not driver.restorable:
@@ -203,9 +203,8 @@ def _start(
   step, state = found
   lines.append(f'resumed from the checkpoint at step {step:,}')
   if not driver.restorable:
-    actor_key = jax.random.fold_in(rng_key, step)
     state = state._replace(
-      actor=driver.init_actors(actor_key),
+      actor=driver.restart_actors(rng_key, step),
       replay=jax.jit(ring.close_episodes, donate_argnums=0)(state.replay),
     )
     lines.append(

@@ -102,7 +102,7 @@ def make_anakin(
     spec=env.spec,
     restorable=env.restorable,
     init=functools.partial(_init, parts),
-    init_actors=functools.partial(_init_actors, parts),
+    restart_actors=functools.partial(_restart_actors, parts),
     abstract=functools.partial(_abstract, parts),
     session=functools.partial(_session, step),
     num_devices=num_devices,
@@ -130,23 +130,42 @@ def _make_step(parts: _Parts) -> Step:
     step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
 
 
+class _Keys(NamedTuple):
+  """What each agent's key is split into."""
+
+  learner: Array
+  actors: Array
+  iterations: Array
+  restarts: Array
+
+
+def _split(parts: _Parts, rng_key: Array) -> _Keys:
+  """Split the key of a run, or of each of its agents."""
+  split = functools.partial(jax.random.split, num=len(_Keys._fields))
+  keys = parts.placement.over_agents(split)(rng_key)
+  return _Keys(*(keys[..., i] for i in range(len(_Keys._fields))))
+
+
+def _restart_actors(parts: _Parts, rng_key: Array, step: int) -> ActorState:
+  """Make fresh actors for a run that goes on from a step without its own."""
+  key = jax.random.fold_in(_split(parts, rng_key).restarts, step)
+  return _init_actors(parts, key)
+
+
 def _init(parts: _Parts, rng_key: Array) -> TrainState:
   """Make the state before the first iteration."""
   placement = parts.placement
-  if placement.many:
-    rng_key = jax.random.split(rng_key, parts.config.num_seeds)
-  keys = placement.over_agents(
-    functools.partial(jax.random.split, num=3))(rng_key)
+  keys = _split(parts, rng_key)
   init_replays = placement.over_devices(
     placement.over_agents(functools.partial(_init_replay, parts)),
     in_specs=PartitionSpec(), out_specs=placement.specs.replay)
   init_learners = placement.over_agents(
     functools.partial(_init_learner, parts))
   return iteration.place(placement.shardings, TrainState(
-    learner=jax.jit(init_learners)(keys[..., 0]),
-    actor=_init_actors(parts, keys[..., 1]),
+    learner=jax.jit(init_learners)(keys.learner),
+    actor=_init_actors(parts, keys.actors),
     replay=jax.jit(init_replays)(rng_key),
-    rng_key=placement.split(keys[..., 2]),
+    rng_key=placement.split(keys.iterations),
     # Donated, so no two may be the same buffer.
     num_steps=jnp.zeros(rng_key.shape, jnp.int32),
     num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
@@ -187,7 +206,8 @@ def _init_actors(parts: _Parts, rng_key: Array) -> ActorState:
 
 def _abstract(parts: _Parts) -> TrainState:
   """Return shapes, types and shardings of a state."""
-  shapes = jax.eval_shape(functools.partial(_init, parts), jax.random.key(0))
+  rng_key = iteration.run_key(parts.config)
+  shapes = jax.eval_shape(functools.partial(_init, parts), rng_key)
   return iteration.abstract_like(parts.placement.shardings, shapes)
 
 

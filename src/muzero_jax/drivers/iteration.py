@@ -65,9 +65,10 @@ class Driver(NamedTuple):
 
   spec: EnvSpec
   restorable: bool  # False where a checkpoint cannot keep the actors.
-  init: Callable[[Array], TrainState]  # rng_key -> state.
-  # rng_key -> fresh actors, for a state whose own could not be restored.
-  init_actors: Callable[[Array], Any]
+  init: Callable[[Array], TrainState]  # `run_key` -> state.
+  # `run_key`, step -> fresh actors, for a state whose own could not be
+  # restored.
+  restart_actors: Callable[[Array, int], Any]
   # () -> shapes, types and shardings of a state; allocates nothing.
   abstract: Callable[[], TrainState]
   # state, report -> context that gives the step; it compiles at once, starts
@@ -136,6 +137,16 @@ def make_placement(
   specs = _partition_specs(many, streamed)
   shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
   return Placement(many, mesh, specs, shardings)
+
+
+def run_key(config: Config) -> Array:
+  """Return the key of a run; of several agents [agents], one each.
+
+  That of agent i is the key of `seed` + i, so that it can be repeated alone.
+  """
+  if config.num_seeds == 1:
+    return jax.random.key(config.seed)
+  return jax.vmap(jax.random.key)(config.seed + jnp.arange(config.num_seeds))
 
 
 def choose_num_devices(

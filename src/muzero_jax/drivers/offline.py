@@ -95,7 +95,7 @@ def make_offline(
     spec=data.spec,
     restorable=True,
     init=functools.partial(_init, parts),
-    init_actors=lambda rng_key: _NONE,
+    restart_actors=lambda rng_key, step: _NONE,
     abstract=functools.partial(_abstract, parts),
     session=functools.partial(_session, step, rows),
     num_devices=num_devices,
@@ -132,8 +132,6 @@ def _make_step(parts: _Parts) -> Callable[..., Any]:
 def _init(parts: _Parts, rng_key: Array) -> TrainState:
   """Make the state before the first update."""
   placement = parts.placement
-  if placement.many:
-    rng_key = jax.random.split(rng_key, parts.config.num_seeds)
   init = placement.over_agents(functools.partial(_init_one, parts))
   state = jax.jit(init)(rng_key)
   return iteration.place(placement.shardings, state._replace(
@@ -160,7 +158,8 @@ def _init_one(parts: _Parts, rng_key: Array) -> TrainState:
 
 def _abstract(parts: _Parts) -> TrainState:
   """Return shapes, types and shardings of a state."""
-  shapes = jax.eval_shape(functools.partial(_init, parts), jax.random.key(0))
+  rng_key = iteration.run_key(parts.config)
+  shapes = jax.eval_shape(functools.partial(_init, parts), rng_key)
   return iteration.abstract_like(parts.placement.shardings, shapes)
 
 

@@ -44,8 +44,6 @@ from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
 
 # What a TrainState holds of actors that live in threads.
 _NO_ACTORS: Any = None
-# Tells the keys of actors from all others of a seed.
-_ACTORS = 1
 
 class _Parts(NamedTuple):
   """What a run is made of; never crosses jit."""
@@ -103,7 +101,7 @@ def make_sebulba(
     spec=spec,
     restorable=False,
     init=jax.jit(functools.partial(_init, parts), out_shardings=sharding),
-    init_actors=lambda rng_key: _NO_ACTORS,
+    restart_actors=lambda rng_key, step: _NO_ACTORS,
     abstract=functools.partial(_abstract, parts),
     session=functools.partial(_session, parts),
     num_devices=1,
@@ -128,7 +126,7 @@ def _check(config: Config) -> None:
 
 def _init(parts: _Parts, rng_key: Any) -> TrainState:
   """Make the state before the first iteration."""
-  learner_key, next_key = jax.random.split(rng_key)
+  learner_key, next_key, _ = jax.random.split(rng_key, 3)
   config, spec = parts.config, parts.spec
   observation = build.example_observation(config, spec)
   return TrainState(
@@ -299,7 +297,8 @@ class _ActorPool:
     actor = None
     try:
       actor = self._make_actor(index)
-      key = jax.random.fold_in(jax.random.key(self._config.seed), _ACTORS)
+      # The third key of the seed; `_init` takes the others.
+      key = jax.random.split(jax.random.key(self._config.seed), 3)[2]
       key = jax.random.fold_in(key, index)
       for iteration in itertools.count(self._start):
         lagging = max(iteration + 1 - self._config.policy_lag, self._start)

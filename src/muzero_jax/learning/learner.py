@@ -133,9 +133,8 @@ def _update(
     buffer: the replay, or `Rings`.
     rng_key: consumed.
   """
-  sample_key, reanalyse_key, turn_key, target_key = jax.random.split(
-    rng_key, 4
-  )
+  sample_key, reanalyse_key, turn_key, target_key, augment_key = (
+    jax.random.split(rng_key, 5))
   batch = stages.sample(buffer, sample_key)
   sequence = batch.sequence
   if stages.refresh is not None:
@@ -143,10 +142,8 @@ def _update(
   if stages.turn is not None:
     sequence = stages.turn(turn_key, sequence)
   if stages.augment is not None:
-    # One more key only where it is used: others keep their draws.
-    sequence = sequence._replace(observation=stages.augment(
-      jax.random.fold_in(rng_key, 0), sequence.observation
-    ))
+    sequence = sequence._replace(
+      observation=stages.augment(augment_key, sequence.observation))
   # A ring knows the steps of its own environments alone.
   devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
   ages = store.ages(buffer, batch) * devices

@@ -1,8 +1,9 @@
 """Distributions over actions, given by what a policy head puts out.
 
 Sampled MuZero (`search.candidates`) draws a node's candidates from one of
-these, and its policy loss asks them for log-probabilities. Actions are in the environment's
-own units; only here and at the input of g are they scaled to [-1, 1].
+these, and its policy loss asks them for log-probabilities. Actions are in the
+environment's own units; only here and at the input of g are they scaled to
+[-1, 1].
 """
 
 from collections.abc import Callable

@@ -34,8 +34,8 @@ def foldable(
       share the key.
 
   Returns:
-    The function. Under `vmap` it draws all noise from the first agent's key,
-    row by row, so that agents do not repeat each other.
+    The function. Under `vmap` each agent's noise is drawn from its own key
+    (`keys.draw`), as if it searched alone.
   """
   search = jax.custom_batching.custom_vmap(
     build(root_fn, *recurrent_fns)
@@ -70,7 +70,7 @@ def foldable(
 
     steps = [functools.partial(step, fn) for fn in recurrent_fns]
     found = build(roots, *steps)(
-      params, rng_key[0], *jax.tree.map(flat, arrays)
+      params, rng_key, *jax.tree.map(flat, arrays)
     )
     return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)
 

@@ -15,7 +15,13 @@ import mctx
 
 from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.errors import UserError
-from muzero_jax.search import batch_agents, policies, selection, stochastic
+from muzero_jax.search import (
+  batch_agents,
+  keys,
+  policies,
+  selection,
+  stochastic,
+)
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, PrefixState, SearchOutput
 
@@ -396,7 +402,7 @@ def _muzero_policy(
   fraction: float,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array, Array]:
-  search_key, action_key = jax.random.split(rng_key)
+  search_key, action_key = keys.split(rng_key, 2)
   output = policy_fn(
     params,
     search_key,
@@ -431,7 +437,7 @@ def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:
   Returns:
     [B] int32 actions.
   """
-  gumbel = jax.random.gumbel(rng_key, weights.shape)
+  gumbel = keys.draw(jax.random.gumbel, rng_key, weights.shape)
   logits = jnp.log(weights)
   # Perturb-and-max: dividing the noise's side by t keeps t = 0 finite.
   best = jnp.max(weights, axis=-1, keepdims=True)

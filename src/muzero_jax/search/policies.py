@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax.errors import UserError
-from muzero_jax.search import selection
+from muzero_jax.search import keys, selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.selection import Nodes
 from muzero_jax.types import Array, Params
@@ -70,20 +70,22 @@ def muzero_policy(
   Raises:
     UserError: on an unknown `tie_break`.
   """
-  action_key, noise_key, search_key = jax.random.split(rng_key, 3)
+  action_key, noise_key, search_key = keys.split(rng_key, 3)
   root = noisy_root(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
   )
+  search_key, tie_noise = draw_tie_break(
+    tie_break, search_key, root.prior_logits.shape)
   select = selection.puct(
     qtransform,
     pb_c_init=pb_c_init,
     pb_c_base=pb_c_base,
-    tie_break=tie_break_noise(tie_break, search_key, root.prior_logits.shape),
+    tie_break=tie_noise,
   )
   tree, top = search_with_root(
     params,
-    search_key,
+    keys.shared(search_key),
     root=root,
     recurrent_fn=recurrent_fn,
     root_action_selection_fn=select,
@@ -135,15 +137,13 @@ def gumbel_muzero_policy(
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=mask_logits(root.prior_logits, invalid_actions)
   )
-  search_key, gumbel_key = jax.random.split(rng_key)
-  gumbel = gumbel_scale * jax.random.gumbel(
-    gumbel_key, root.prior_logits.shape, root.prior_logits.dtype
-  )
+  search_key, gumbel_key = keys.split(rng_key, 2)
+  gumbel = gumbel_scale * gumbel_noise(gumbel_key, root.prior_logits)
   if interior_selection is None:
     interior_selection = selection.gumbel_interior(qtransform)
   tree, top = search_with_root(
     params,
-    search_key,
+    keys.shared(search_key),
     root=root,
     recurrent_fn=recurrent_fn,
     root_action_selection_fn=selection.gumbel_root(
@@ -165,6 +165,13 @@ def gumbel_muzero_policy(
   return act_by_improved(
     tree, top, gumbel, root.prior_logits, invalid_actions, qtransform
   )
+
+
+def gumbel_noise(rng_key: Array, logits: Array) -> Array:
+  """Return Gumbel noise [B, A] in the dtype of logits."""
+  return keys.draw(
+    lambda key, shape: jax.random.gumbel(key, shape, logits.dtype),
+    rng_key, logits.shape)
 
 
 def act_by_improved(
@@ -243,7 +250,9 @@ def add_dirichlet_noise(
     return logits
   # Normalised gamma variables are Dirichlet; their logarithms do not
   # underflow at small alpha.
-  log_gamma = jax.random.loggamma(rng_key, alpha, logits.shape)
+  log_gamma = keys.draw(
+    lambda key, shape: jax.random.loggamma(key, alpha, shape),
+    rng_key, logits.shape)
   noise = jax.nn.softmax(jnp.where(legal_actions, log_gamma, lowest))
   mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
   tiny = jnp.finfo(jnp.float32).tiny
@@ -270,11 +279,9 @@ def noisy_root(
       rng_key, logits, legal, alpha=alpha, fraction=fraction
     )
   else:
+    concentration = jnp.full(logits.shape[-1], alpha)
     noise = jax.random.dirichlet(
-      rng_key,
-      jnp.full(logits.shape[-1], alpha),
-      shape=logits.shape[:1],
-    )
+      keys.shared(rng_key), concentration, shape=logits.shape[:1])
     mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
     logits = _log(mixed)
   return root.replace(  # type: ignore[attr-defined]
@@ -282,10 +289,13 @@ def noisy_root(
   )
 
 
-def tie_break_noise(
-  kind: str, rng_key: Array, shape: tuple[int, ...]
-) -> Array | None:
-  """Returns the noise [B, A] of a search, or None to draw it at each node.
+def draw_tie_break(
+  kind: str, search_key: Array, shape: tuple[int, ...]
+) -> tuple[Array, Array | None]:
+  """Return the key of a search, and its noise [B, A] for equal actions.
+
+  For 'node' the key is as it was, and there is no noise: it is drawn at each
+  node, as mctx does.
 
   Raises:
     UserError: if `kind` is not among `TIE_BREAKS`.
@@ -293,9 +303,9 @@ def tie_break_noise(
   if kind not in TIE_BREAKS:
     raise UserError(f'tie_break={kind!r}: must be one of {TIE_BREAKS}')
   if kind == 'node':
-    return None
-  # Of the search's key, which is split, never folded, for everything else.
-  return 1e-7 * jax.random.uniform(jax.random.fold_in(rng_key, 0), shape)
+    return search_key, None
+  search_key, tie_key = keys.split(search_key, 2)
+  return search_key, 1e-7 * keys.draw(jax.random.uniform, tie_key, shape)
 
 
 def act_by_visits(
@@ -310,7 +320,7 @@ def act_by_visits(
   logits = logits - logits.max(axis=-1, keepdims=True)
   logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
   return mctx.PolicyOutput(  # type: ignore[call-arg]
-    action=jax.random.categorical(rng_key, logits),
+    action=jax.random.categorical(keys.shared(rng_key), logits),
     action_weights=weights,
     search_tree=tree,
   )

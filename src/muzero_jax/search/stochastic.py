@@ -12,14 +12,15 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import selection
+from muzero_jax.search import keys, selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.policies import (
   act_by_improved,
   act_by_visits,
+  draw_tie_break,
+  gumbel_noise,
   mask_logits,
   noisy_root,
-  tie_break_noise,
 )
 from muzero_jax.search.selection import Nodes, Selection
 from muzero_jax.types import Array, Params
@@ -93,7 +94,9 @@ def stochastic_muzero_policy(
     UserError: on an unknown `tie_break`.
   """
   batch_size, num_actions = root.prior_logits.shape
-  action_key, noise_key, search_key = jax.random.split(rng_key, 3)
+  action_key, noise_key, search_key = keys.split(rng_key, 3)
+  search_key, tie_noise = draw_tie_break(
+    tie_break, search_key, (batch_size, num_actions))
   root = noisy_root(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
@@ -106,16 +109,14 @@ def stochastic_muzero_policy(
       qtransform,
       pb_c_init=pb_c_init,
       pb_c_base=pb_c_base,
-      tie_break=tie_break_noise(
-        tie_break, search_key, (batch_size, num_actions)
-      ),
+      tie_break=tie_noise,
     ),
     num_actions,
   )
   select = _decision_or_chance(decide, num_actions)
   tree, top = search_with_root(
     params,
-    search_key,
+    keys.shared(search_key),
     root=root,
     recurrent_fn=recurrent_fn,
     root_action_selection_fn=select,
@@ -174,17 +175,15 @@ def gumbel_stochastic_muzero_policy(
   )
   logits = root.prior_logits
   num_actions = logits.shape[-1]
-  search_key, gumbel_key = jax.random.split(rng_key)
-  gumbel = gumbel_scale * jax.random.gumbel(
-    gumbel_key, logits.shape, logits.dtype
-  )
+  search_key, gumbel_key = keys.split(rng_key, 2)
+  gumbel = gumbel_scale * gumbel_noise(gumbel_key, logits)
   root, recurrent_fn, num_outcomes = _with_chance(
     params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
   )
   over_actions = lambda rule: _over_actions(rule, num_actions)
   tree, top = search_with_root(
     params,
-    search_key,
+    keys.shared(search_key),
     root=root,
     recurrent_fn=recurrent_fn,
     root_action_selection_fn=over_actions(selection.gumbel_root(
