@@ -34,8 +34,8 @@ def make_data(num_rows=24, num_envs=8):
     jax.tree.map(np.asarray, tiny_dataset.make_rows(num_rows, num_envs)), {})
 
 
-def play(driver, num_iterations):
-  state, history = driver.init(jax.random.key(0)), []
+def play(driver, num_iterations, config=CONFIG):
+  state, history = driver.init(iteration.run_key(config)), []
   for _ in range(num_iterations):
     state, metrics = driver.step(state)
     history.append(metrics)
@@ -117,7 +117,7 @@ def test_eight_devices_share_the_rows():
 
 def test_agents_side_by_side_learn_from_the_same_rows():
   config = dataclasses.replace(CONFIG, num_seeds=2)
-  state, history = play(offline.make_offline(config, make_data()), 2)
+  state, history = play(offline.make_offline(config, make_data()), 2, config)
   assert history[-1].num_updates.tolist() == [4, 4]
   assert np.isfinite(history[-1].learner.loss).all()
   assert state.replay.priority.shape == (2, 24, 8)

@@ -176,7 +176,7 @@ def test_update_is_sample_targets_and_step():
   state = learn.init(initial_params())
   rng_key = jax.random.key(7)
   new_state, new_buffer, metrics = update(state, buffer, rng_key)
-  sample_key, _, target_key = jax.random.split(rng_key, 3)
+  sample_key, _, _, target_key, _ = jax.random.split(rng_key, 5)
   batch = ring.sample(
     buffer, sample_key, batch_size=N, window=L, alpha=1.0
   )
@@ -377,8 +377,7 @@ def test_old_samples_train_their_values_on_the_fresh_search():
   found = jax.jit(learn.update)(late, buffer, rng_key)[2]
   wanted = jax.jit(plain.update)(late, buffer, rng_key)[2]
   assert early.value_target == wanted.value_target
-  sample_key, reanalyse_key, _, target_key = jax.random.split(rng_key, 4)
-  del reanalyse_key
+  sample_key, _, _, target_key, _ = jax.random.split(rng_key, 5)
   batch = ring.sample(
     buffer, sample_key, batch_size=N, window=L, observed_rows=L)
   stale = np.asarray(ring.ages(buffer, batch)) >= 24
@@ -479,7 +478,7 @@ def test_ages_count_the_steps_of_all_devices():
     learn.update, mesh=mesh, in_specs=(whole, spec, whole),
     out_specs=(whole, spec, whole), check_vma=False,
   ))(learn.init(initial_params()), buffer, rng_key)
-  sample_key = jax.random.split(rng_key, 4)[0]
+  sample_key = jax.random.split(rng_key, 5)[0]
   capacity, num_envs = buffer.priority.shape
   ages = []
   for envs in (slice(num_envs // 2), slice(num_envs // 2, None)):

@@ -10,7 +10,7 @@ import pytest
 import tiny_run
 
 from muzero_jax import agent, train
-from muzero_jax.drivers import anakin
+from muzero_jax.drivers import anakin, iteration
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import report
 
@@ -69,7 +69,7 @@ def test_agents_of_a_driver_learn_apart():
   driver = anakin.make_anakin(
     config, env, rows_per_env=config.capacity_rows_per_env
   )
-  state = driver.init(jax.random.key(0))
+  state = driver.init(iteration.run_key(config))
   first = jax.tree.map(np.asarray, state.learner.params)
   while True:
     state, metrics = driver.step(state)
