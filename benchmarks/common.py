@@ -90,7 +90,7 @@ def iteration(config: Config) -> Iteration:
       'environments that run in JAX')
   driver = anakin.make_anakin(
     config, env, rows_per_env=config.capacity_rows_per_env)
-  state = driver.init(jax.random.key(config.seed))
+  state = driver.init(iteration_lib.run_key(config))
   start = time.perf_counter()
   step = driver.step.lower(state).compile()
   compile_seconds = time.perf_counter() - start

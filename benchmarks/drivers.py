@@ -60,11 +60,11 @@ def _measure(config: Any) -> dict[str, float]:
 
   from benchmarks import common
   from muzero_jax import envs
-  from muzero_jax.drivers import choose
+  from muzero_jax.drivers import choose, iteration
 
   probe = envs.make(config, num_envs=1)
   driver = choose.make_driver(config, envs.make, probe)
-  state = driver.init(jax.random.key(config.seed))
+  state = driver.init(iteration.run_key(config))
   start = time.perf_counter()
   session = driver.session(state)
   compile_seconds = time.perf_counter() - start

@@ -12,7 +12,9 @@ from helpers import assert_trees_equal, counting_env
 
 from muzero_jax import agent, envs
 from muzero_jax.acting import actor
+from muzero_jax.config import settings
 from muzero_jax.drivers import anakin, build
+from muzero_jax.errors import UserError
 from muzero_jax.runs import checkpoint, run_dir
 
 
@@ -21,12 +23,12 @@ def played():
   """What the actor, without noise, does over several episodes."""
   env, player = counting_env(NUM_ENVS), counting_agent()
   system = build.make_system(CONFIG, env.spec)
-  search = build.make_search(CONFIG, env.spec, system, training=False)
+  search = build.make_search(CONFIG, env.spec, system, 'evaluation')
   state = actor.init(
     env, jax.random.key(0), num_envs=NUM_ENVS, stacked_frames=3)
   rollout = jax.jit(lambda params, state, key: actor.rollout(
-    env, search, params, state, key, length=16, temperature=0.0,
-    stack_actions=True))
+    env, search, params, state, key, settings.Acting(rollout_length=16),
+    temperature=0.0, stack_actions=True))
   _, rows, _ = rollout(player.params, state, jax.random.key(5))
   return jax.tree.map(np.asarray, rows)
 
@@ -91,14 +93,14 @@ def test_load_takes_the_running_mean_where_one_is_kept(tmp_path):
 
 
 def test_load_refuses_what_is_no_run(tmp_path):
-  with pytest.raises(ValueError, match='is not a run directory'):
+  with pytest.raises(UserError, match='is not a run directory'):
     agent.load(tmp_path)
   run_dir.store(tmp_path, tiny_run.config())
   # Before anything is built, which can take long.
-  with pytest.raises(ValueError, match='has no checkpoint yet'):
+  with pytest.raises(UserError, match='has no checkpoint yet'):
     agent.load(tmp_path, make_env=None)
   checkpoint.save(tmp_path, 1, {'learner': {'params': {'x': jnp.ones(2)}}})
-  with pytest.raises(ValueError, match="has no 'learner/average_params/params"):
+  with pytest.raises(UserError, match="has no 'learner/average_params/params"):
     agent.load(tmp_path)
 
 
@@ -115,7 +117,7 @@ def test_load_refuses_what_is_no_run(tmp_path):
 def test_observations_that_do_not_fit(arguments, words):
   player = counting_agent()
   player.reset()
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     player.act(*arguments)
 
 
@@ -123,7 +125,7 @@ def test_the_number_of_episodes_is_fixed_until_reset():
   player = counting_agent()
   player.reset()
   player.act(np.zeros((NUM_ENVS, 4)))
-  with pytest.raises(ValueError, match='holds 2 episodes.*playing 3; call'):
+  with pytest.raises(UserError, match='holds 2 episodes.*playing 3; call'):
     player.act(np.zeros((2, 4)))
 
 
@@ -134,5 +136,5 @@ def test_frames_are_never_silently_cast():
   assert observe([0, 255]).dtype == np.uint8
   np.testing.assert_array_equal(observe(np.array([3.0, 7.0])), [3, 7])
   for bad in ([0.5], [256], [-1]):
-    with pytest.raises(ValueError, match='no uint8, which is what test/frames'):
+    with pytest.raises(UserError, match='no uint8, which is what test/frames'):
       observe(bad)

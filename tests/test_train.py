@@ -14,11 +14,12 @@ from helpers import assert_trees_equal
 from muzero_jax import agent, envs, train
 from muzero_jax.drivers import memory_check
 from muzero_jax.envs import base
+from muzero_jax.errors import NotFiniteError, UserError
 from muzero_jax.runs import (
   checkpoint,
   lock,
+  plots,
   policy_checkpoints,
-  progress,
   run_dir,
 )
 from muzero_jax.types import EnvSpec
@@ -56,7 +57,7 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
 
   # Stopped before its first update, and in the middle.
   stopped = tiny_run.config()
-  monkeypatch.setattr(progress, 'plot_curves', lambda workdir: None)
+  monkeypatch.setattr(plots, 'plot_curves', lambda workdir: None)
   for num_saves in (1, 5):
     with monkeypatch.context() as patch:
       tiny_run.interrupt_after(patch, num_saves)
@@ -83,7 +84,7 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
 def test_another_configuration_leaves_the_directory_alone(tmp_path):
   run_dir.store(tmp_path, tiny_run.config())
   before = tiny_run.snapshot(tmp_path)
-  with pytest.raises(ValueError, match='seed is 0 there and 3 here'):
+  with pytest.raises(UserError, match='seed is 0 there and 3 here'):
     train.run(tiny_run.config(seed=3, num_steps=7000), tmp_path)
   after = tiny_run.snapshot(tmp_path)
   assert after.pop(lock.LOCK_FILE) == b'' and after == before
@@ -92,7 +93,7 @@ def test_another_configuration_leaves_the_directory_alone(tmp_path):
 def test_a_second_trainer_is_refused(tmp_path):
   workdir = tmp_path / 'run'
   with lock.hold(workdir):
-    with pytest.raises(ValueError, match='run is in use: another process'):
+    with pytest.raises(UserError, match='run is in use'):
       train.run(tiny_run.config(), workdir)
     assert [*tiny_run.snapshot(workdir)] == [lock.LOCK_FILE]
   with lock.hold(workdir):
@@ -101,7 +102,7 @@ def test_a_second_trainer_is_refused(tmp_path):
 
 def test_a_replay_that_cannot_fit_leaves_nothing_behind(tmp_path, monkeypatch):
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: 1000)
-  with pytest.raises(ValueError, match='replay_capacity = 1024'):
+  with pytest.raises(UserError, match='replay_capacity = 1024'):
     train.run(tiny_run.config(), tmp_path / 'run')
   assert not (tmp_path / 'run').exists()
 
@@ -144,7 +145,7 @@ def test_rows_that_are_not_finite_end_the_run(tmp_path, bad_step, bad_reward):
 
   # All 8 environments take each step, so 64 steps an iteration.
   found = 128 if bad_step == 16 else 192
-  with pytest.raises(FloatingPointError, match=(
+  with pytest.raises(NotFiniteError, match=(
       f'step {found}: 8 rows of the environment .* not finite')):
     train.run(run_config, tmp_path, make_env=make_env)
   good = checkpoint.steps(tmp_path)

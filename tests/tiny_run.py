@@ -17,7 +17,7 @@ from helpers import random_params
 from benchmarks import kill
 from muzero_jax import config as config_lib
 from muzero_jax import envs
-from muzero_jax.drivers import anakin
+from muzero_jax.drivers import anakin, iteration
 from muzero_jax.runs import checkpoint, run_dir
 
 # As test_checkpoint has them: 150 iterations.
@@ -66,7 +66,7 @@ def store(workdir, run_config, steps, scale=0.3):
     run_config, envs.make(run_config),
     rows_per_env=run_config.capacity_rows_per_env
   )
-  state = driver.init(jax.random.key(0))
+  state = driver.init(iteration.run_key(run_config))
   params = jax.jit(random_params)(
     state.learner.params, jax.random.key(1), scale)
   state = state._replace(learner=state.learner._replace(params=params))

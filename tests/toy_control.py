@@ -8,7 +8,7 @@ import numpy as np
 
 from muzero_jax import config as config_lib
 from muzero_jax.agent import Agent
-from muzero_jax.drivers import anakin
+from muzero_jax.drivers import anakin, iteration
 from muzero_jax.envs import base
 from muzero_jax.evaluation import report
 from muzero_jax.learning import learner_state
@@ -94,7 +94,7 @@ def train(run_config, make_env, iterations):
   env = make_env(run_config, num_envs=run_config.num_envs)
   driver = anakin.make_anakin(
     run_config, env, rows_per_env=run_config.capacity_rows_per_env)
-  state = driver.init(jax.random.key(run_config.seed))
+  state = driver.init(iteration.run_key(run_config))
   for _ in range(iterations):
     state, metrics = driver.step(state)
   return state, jax.device_get(metrics)

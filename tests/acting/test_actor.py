@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from muzero_jax.acting import actor
+from muzero_jax.config import settings
 from muzero_jax.replay import frame_stack
 from muzero_jax.types import SearchOutput
 
@@ -37,11 +38,12 @@ def compiled(reward_clip=0.0, temperature_moves=0, stack_actions=False,
 
   @functools.partial(jax.jit, static_argnums=2)
   def play(state, rng_key, length=LENGTH):
+    acting = settings.Acting(
+      rollout_length=length, temperature_moves=temperature_moves,
+      reward_clip=reward_clip)
     return actor.rollout(
-      env, fake_search, None, state, rng_key, length=length, temperature=0.75,
-      temperature_moves=temperature_moves, reward_clip=reward_clip,
-      stack_actions=stack_actions,
-    )
+      env, fake_search, None, state, rng_key, acting, temperature=0.75,
+      stack_actions=stack_actions)
 
   state = actor.init(
     env, jax.random.key(0), num_envs=NUM_ENVS, stacked_frames=STACK
@@ -179,7 +181,7 @@ def test_rows_share_their_noise():
 
   rollout = lambda noise_steps: jax.device_get(actor.rollout(
     env._replace(step=chancy), noisy, None, state, jax.random.key(0),
-    length=LENGTH, noise_steps=noise_steps)[1])
+    settings.Acting(rollout_length=LENGTH, noise_steps=noise_steps))[1])
   fresh, kept = rollout(1).value, rollout(5).value
   assert len(set(fresh.flatten().tolist())) == LENGTH * NUM_ENVS
   np.testing.assert_array_equal(kept, fresh[[0] * 5 + [5] * 5 + [10] * 2])
@@ -207,8 +209,7 @@ def test_broken_rewards_and_frames_are_counted():
 
   _, rows, stats = actor.rollout(
     env._replace(step=broken), fake_search, None, state, jax.random.key(0),
-    length=3,
-  )
+    settings.Acting(rollout_length=3))
   # The first row came from `init`.
   assert stats.num_bad == 2 * 2
   del rows

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from muzero_jax.acting import actor, host_actor, host_worker
+from muzero_jax.config import settings
 from muzero_jax.types import HostEnvironment, SearchOutput
 
 NUM_ENVS, LENGTH, STACK = 2, 6, 2
@@ -29,9 +30,12 @@ def fake_search(params, rng_key, observation, legal_actions, temperature):
 @functools.cache
 def functions(spec=host_envs.SPEC, num_envs=NUM_ENVS):
   return host_actor.make_functions(
-    fake_search, spec, num_envs=num_envs, length=LENGTH,
-    temperature=lambda num_steps: num_steps / 10, temperature_moves=3,
-    noise_steps=2, reward_clip=1.5, stacked_frames=STACK, stack_actions=True)
+    fake_search, spec,
+    settings.Acting(
+      rollout_length=LENGTH, temperature_moves=3, noise_steps=2,
+      reward_clip=1.5),
+    settings.FrameStack(stacked_frames=STACK, stack_actions=True),
+    num_envs=num_envs, temperature=lambda num_steps: num_steps / 10)
 
 
 def make_actor(factory, **kwargs):

@@ -12,6 +12,7 @@ from absl import flags as absl_flags
 
 from muzero_jax import config as config_lib
 from muzero_jax.config import Config, command_line
+from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
 
 
@@ -19,8 +20,8 @@ from muzero_jax.runs import run_dir
 def _parse(tmp_path):
   def parse(*argv, defaults='atari_tiny'):
     values = absl_flags.FlagValues()
-    command_line.define(defaults=defaults, workdir=str(tmp_path / 'run'),
-                 flag_values=values)
+    command_line.define(
+      defaults=defaults, workdir=str(tmp_path / 'run'), flag_values=values)
     return command_line.parse(['program', *argv], flag_values=values)
   return parse
 
@@ -92,7 +93,7 @@ def test_defaults_may_be_a_config(parse):
   (['--workdir='], '--workdir is needed'),
 ])
 def test_refusals(parse, argv, words):
-  with pytest.raises(ValueError) as refusal:
+  with pytest.raises(UserError) as refusal:
     parse(*argv)
   assert words in str(refusal.value)
   assert '\n' not in str(refusal.value)
@@ -101,7 +102,7 @@ def test_refusals(parse, argv, words):
 def test_binary_flagfile(parse, tmp_path):
   path = tmp_path / 'x.flags'
   path.write_bytes(b'\xff\xfe\x00')
-  with pytest.raises(ValueError, match='flagfile cannot be read'):
+  with pytest.raises(UserError, match='flagfile cannot be read'):
     parse(f'--flagfile={path}')
 
 
@@ -119,10 +120,10 @@ def test_resume_refuses_another_configuration(parse):
   _resolve_and_store(*arguments)
   path = pathlib.Path(arguments.workdir) / run_dir.CONFIG_FILE
   stored = path.read_bytes()
-  with pytest.raises(ValueError, match=(
+  with pytest.raises(UserError, match=(
       'grayscale is true there and false here, seed is 3 there and 4 here')):
     _resolve_and_store(*parse('--seed=4', '--nograyscale', '--num_steps=9'))
-  with pytest.raises(ValueError, match='family is atari there and classic'):
+  with pytest.raises(UserError, match='family is atari there and classic'):
     _resolve_and_store(*parse('--preset=cartpole'))
   assert path.read_bytes() == stored
   # The preset's own num_steps is no wish to change the run's.
@@ -140,33 +141,33 @@ def test_damaged_config_is_kept_and_named(parse, text, words):
   path = pathlib.Path(arguments.workdir) / run_dir.CONFIG_FILE
   path.parent.mkdir()
   path.write_text(text)
-  with pytest.raises(ValueError, match=f'config.json.*{words}'):
+  with pytest.raises(UserError, match=f'config.json.*{words}'):
     _resolve_and_store(*arguments)
   assert path.read_text() == text
 
 
 def test_workdirs_that_cannot_be_used(parse, tmp_path):
   (tmp_path / 'file').write_text('')
-  with pytest.raises(ValueError, match='cannot be written'):
+  with pytest.raises(UserError, match='cannot be written'):
     _resolve_and_store(*parse(f'--workdir={tmp_path}/file'))
-  with pytest.raises(ValueError, match='cannot be written'):
+  with pytest.raises(UserError, match='cannot be written'):
     _resolve_and_store(*parse(f'--workdir={tmp_path}/file/below'))
-  with pytest.raises(ValueError, match='cannot be written'):
+  with pytest.raises(UserError, match='cannot be written'):
     _resolve_and_store(*parse('--workdir=/proc/run'))
   (tmp_path / 'other' / 'checkpoints').mkdir(parents=True)
-  with pytest.raises(ValueError, match='but no config.json'):
+  with pytest.raises(UserError, match='but no config.json'):
     _resolve_and_store(*parse(f'--workdir={tmp_path}/other'))
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason='root may write anywhere')
 def test_read_only_workdir(parse, tmp_path):
   (tmp_path / 'run').mkdir(mode=0o500)
-  with pytest.raises(ValueError, match='cannot be written: permission denied'):
+  with pytest.raises(UserError, match='cannot be written: permission denied'):
     _resolve_and_store(*parse())
 
 
 def test_sizes_that_do_not_fit_leave_no_directory(parse, tmp_path):
-  with pytest.raises(ValueError, match='replay_capacity'):
+  with pytest.raises(UserError, match='replay_capacity'):
     _resolve_and_store(*parse('--num_envs=1000000'))
   assert not (tmp_path / 'run').exists()
 
@@ -180,22 +181,25 @@ def test_config_json_is_plain_json(parse):
 
 
 SCRIPT = '''"""Does nothing."""
+from muzero_jax import errors
 from muzero_jax.config import command_line
-from muzero_jax.errors import RunError, UserError
 from muzero_jax.runs import run_dir
 command_line.define(defaults='cartpole', workdir='run')
 def main(arguments):
   config = run_dir.resolve(*arguments)
   run_dir.store(arguments.workdir, config)
   if config.seed == 1:
-    raise UserError(
-      'two\\nlines')
+    raise errors.UserError('two\\nlines')
   if config.seed == 2:
     {}['no such key']
   if config.seed == 3:
     int('x' * 3)
   if config.seed == 4:
-    raise RunError('not finite')
+    raise errors.NotFiniteError('not finite')
+  if config.seed == 5:
+    raise errors.RunError('disk full')
+  if config.seed == 6:
+    raise ValueError('of our own')
 if __name__ == '__main__':
   command_line.run(main)
 '''
@@ -223,6 +227,7 @@ def _children_seconds():
   (['--workdir=/proc/x'], 2, 'error: workdir /proc/x cannot be written'),
   (['--seed=1'], 2, 'error: two lines'),
   (['--seed=4'], 1, 'error: not finite'),
+  (['--seed=5'], 1, 'error: disk full'),
 ])
 def test_a_mistake_is_one_line_and_quick(tmp_path, argv, status, line):
   done, seconds = _run(tmp_path, *argv)
@@ -232,7 +237,8 @@ def test_a_mistake_is_one_line_and_quick(tmp_path, argv, status, line):
   assert seconds < 2
 
 
-@pytest.mark.parametrize('seed, error', [(2, 'KeyError'), (3, 'ValueError')])
+@pytest.mark.parametrize('seed, error', [
+  (2, 'KeyError'), (3, 'ValueError'), (6, 'ValueError: of our own')])
 def test_a_defect_keeps_its_traceback(tmp_path, seed, error):
   done, _ = _run(tmp_path, f'--seed={seed}')
   assert done.returncode == 1

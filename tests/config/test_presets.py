@@ -10,6 +10,7 @@ import pytest
 
 from muzero_jax import config as config_lib
 from muzero_jax.drivers import anakin, build
+from muzero_jax.errors import UserError
 from muzero_jax.replay import ring
 from muzero_jax.types import EnvSpec
 
@@ -38,7 +39,7 @@ def test_values_that_would_never_be_mixed_are_refused():
     'cartpole', mixed_value_age=5_000, reanalyse_fraction=1.0)
   spec = EnvSpec('classic/test', (4,), np.float32, 2)
   system = build.make_system(config, spec)
-  with pytest.raises(ValueError, match='mixed_value_start = 30000: the run en'):
+  with pytest.raises(UserError, match='mixed_value_start = 30000'):
     build.make_learner(config, spec, system)
 
 

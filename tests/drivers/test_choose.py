@@ -14,8 +14,7 @@ import tiny_run
 from muzero_jax import agent, config, envs, train
 from muzero_jax.acting import host_worker
 from muzero_jax.drivers import choose
-from muzero_jax.drivers.anakin import Anakin
-from muzero_jax.drivers.sebulba import Sebulba
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.runs import checkpoint, policy_checkpoints
 
@@ -35,17 +34,19 @@ def changed(**fields):
 
 def test_the_environments_decide():
   host = host_envs.Factory()
-  driver = choose.make(changed(), host, host(None, num_envs=1))
-  assert isinstance(driver, Sebulba) and driver.spec == host_envs.SPEC
+  driver = choose.make_driver(changed(), host, host(None, num_envs=1))
+  # Sebulba: the host plays, so no program is the whole iteration.
+  assert driver.step is None and not driver.restorable
+  assert driver.spec == host_envs.SPEC
   assert host.made == []
   run = changed(env_id='cartpole')
-  driver = choose.make(run, envs.make, envs.make(run, num_envs=1))
-  assert isinstance(driver, Anakin)
+  driver = choose.make_driver(run, envs.make, envs.make(run, num_envs=1))
+  assert driver.step is not None and driver.restorable
   assert driver.spec.name == 'classic/cartpole'
-  with pytest.raises(ValueError, match="driver = 'anakin' is not for test/ho"):
-    choose.make(changed(driver='anakin'), host, host(None, num_envs=1))
-  with pytest.raises(ValueError, match="reanalyse_form='stream': host envi"):
-    choose.make(
+  with pytest.raises(UserError, match="driver = 'anakin'"):
+    choose.make_driver(changed(driver='anakin'), host, host(None, num_envs=1))
+  with pytest.raises(UserError, match="reanalyse_form='stream'"):
+    choose.make_driver(
       changed(reanalyse_form='stream', reanalyse_fraction=0.5), host,
       host(None, num_envs=1))
 
@@ -84,7 +85,7 @@ def test_a_run_that_is_stopped_and_resumed(tmp_path, monkeypatch, capsys):
   seeds = {env.seed for env in made.made[:4]}
   assert len(seeds) == 4
 
-  abstract = choose.make(
+  abstract = choose.make_driver(
     changed(), made, made(None, num_envs=1)).abstract()
   found = checkpoint.restore(tmp_path, abstract, report=print)
   assert found is not None

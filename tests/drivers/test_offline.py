@@ -16,8 +16,9 @@ from tiny_run import interrupt_after
 from muzero_jax import agent, envs, train
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration, memory_check, offline
+from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset
-from muzero_jax.runs import checkpoint, policy_checkpoints, progress
+from muzero_jax.runs import checkpoint, plots, policy_checkpoints
 
 CONFIG = Config(
   dataset='memory', batch_size=16, updates_per_iteration=2, num_channels=8,
@@ -33,8 +34,8 @@ def make_data(num_rows=24, num_envs=8):
     jax.tree.map(np.asarray, tiny_dataset.make_rows(num_rows, num_envs)), {})
 
 
-def play(driver, num_iterations):
-  state, history = driver.init(jax.random.key(0)), []
+def play(driver, num_iterations, config=CONFIG):
+  state, history = driver.init(iteration.run_key(config)), []
   for _ in range(num_iterations):
     state, metrics = driver.step(state)
     history.append(metrics)
@@ -77,9 +78,9 @@ def test_the_same_seed_gives_the_same_run():
 def test_a_compiled_step_is_the_step():
   driver, (state, _) = one_device()
   start = driver.init(jax.random.key(0))
-  step = driver.compile(start)
-  for _ in range(3):
-    start, _ = step(start)
+  with driver.session(start) as step:
+    for _ in range(3):
+      start, _ = step(start)
   assert_trees_equal(start, state)
 
 
@@ -109,14 +110,14 @@ def test_eight_devices_share_the_rows():
   for x, y in zip(jax.tree.leaves(abstract), jax.tree.leaves(state)):
     assert (x.shape, x.dtype) == (y.shape, y.dtype)
     assert x.sharding.is_equivalent_to(y.sharding, y.ndim)
-  with pytest.raises(ValueError, match='must divide num_envs=6'):
+  with pytest.raises(UserError, match='num_devices=4.*num_envs=6'):
     iteration.choose_num_devices(
       Config(dataset='d', num_devices=4), num_envs=6)
 
 
 def test_agents_side_by_side_learn_from_the_same_rows():
   config = dataclasses.replace(CONFIG, num_seeds=2)
-  state, history = play(offline.make_offline(config, make_data()), 2)
+  state, history = play(offline.make_offline(config, make_data()), 2, config)
   assert history[-1].num_updates.tolist() == [4, 4]
   assert np.isfinite(history[-1].learner.loss).all()
   assert state.replay.priority.shape == (2, 24, 8)
@@ -171,7 +172,7 @@ def test_a_run_and_one_that_is_stopped(tmp_path, data, monkeypatch, capsys):
   assert agent.load(whole).step == 40
 
   # No environment is needed where none is played.
-  monkeypatch.setattr(progress, 'plot_curves', lambda workdir: None)
+  monkeypatch.setattr(plots, 'plot_curves', lambda workdir: None)
   with monkeypatch.context() as patch:
     interrupt_after(patch, 1)
     stopped = run_config(data)
@@ -189,7 +190,7 @@ def test_a_run_and_one_that_is_stopped(tmp_path, data, monkeypatch, capsys):
 
 def refused(tmp_path, config, words, **kwargs):
   """Checks that a run is refused, and that it writes nothing."""
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     train.run(config, tmp_path / 'run', **kwargs)
   assert not (tmp_path / 'run').exists()
 

@@ -28,6 +28,7 @@ from tiny_learner import (
 
 from muzero_jax import networks
 from muzero_jax.config import settings
+from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, total_loss, value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
@@ -175,7 +176,7 @@ def test_update_is_sample_targets_and_step():
   state = learn.init(initial_params())
   rng_key = jax.random.key(7)
   new_state, new_buffer, metrics = update(state, buffer, rng_key)
-  sample_key, _, target_key = jax.random.split(rng_key, 3)
+  sample_key, _, _, target_key, _ = jax.random.split(rng_key, 5)
   batch = ring.sample(
     buffer, sample_key, batch_size=N, window=L, alpha=1.0
   )
@@ -376,8 +377,7 @@ def test_old_samples_train_their_values_on_the_fresh_search():
   found = jax.jit(learn.update)(late, buffer, rng_key)[2]
   wanted = jax.jit(plain.update)(late, buffer, rng_key)[2]
   assert early.value_target == wanted.value_target
-  sample_key, reanalyse_key, _, target_key = jax.random.split(rng_key, 4)
-  del reanalyse_key
+  sample_key, _, _, target_key, _ = jax.random.split(rng_key, 5)
   batch = ring.sample(
     buffer, sample_key, batch_size=N, window=L, observed_rows=L)
   stale = np.asarray(ring.ages(buffer, batch)) >= 24
@@ -407,7 +407,7 @@ def plain_values(params, sequence):
   dict(reanalyse_fraction=1.0, reanalyse_form='stream'),
 ])
 def test_mixed_values_without_fresh_searches_are_refused(fields):
-  with pytest.raises(ValueError, match='mixed_value_age=9: needs all'):
+  with pytest.raises(UserError, match='mixed_value_age = 9'):
     make(mixed_value_age=9, reanalyse_search=lambda *_: None, **fields)
 
 
@@ -415,20 +415,20 @@ def test_mixed_values_without_fresh_searches_are_refused(fields):
   dict(mixed_value_age=9, reanalyse_fraction=1.0), dict(td_correction=9)])
 def test_monte_carlo_returns_never_bootstrap(fields):
   name = next(iter(fields))
-  with pytest.raises(ValueError, match=f"{name}=9: .*'monte_carlo' never boot"):
+  with pytest.raises(UserError, match=f"{name} = 9"):
     make(value_target='monte_carlo', reanalyse_search=lambda *_: None, **fields)
 
 
 @pytest.mark.parametrize('name', ['consistency_weight', 'entropy_weight'])
 def test_weights_of_what_there_is_none_of_are_refused(name):
-  with pytest.raises(ValueError, match=f'{name}=0.5: needs a '):
+  with pytest.raises(UserError, match=f'{name}=0.5'):
     total_loss.make_total_loss(
       helpers.tiny_model(A), TRANSFORM, TRANSFORM,
       settings.LossWeights(**{name: 0.5}))
 
 
 def test_a_fraction_without_a_search_is_refused():
-  with pytest.raises(ValueError, match='reanalyse_fraction=0.5'):
+  with pytest.raises(UserError, match='reanalyse_fraction=0.5'):
     make(reanalyse_fraction=0.5)
 
 
@@ -478,7 +478,7 @@ def test_ages_count_the_steps_of_all_devices():
     learn.update, mesh=mesh, in_specs=(whole, spec, whole),
     out_specs=(whole, spec, whole), check_vma=False,
   ))(learn.init(initial_params()), buffer, rng_key)
-  sample_key = jax.random.split(rng_key, 4)[0]
+  sample_key = jax.random.split(rng_key, 5)[0]
   capacity, num_envs = buffer.priority.shape
   ages = []
   for envs in (slice(num_envs // 2), slice(num_envs // 2, None)):

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from muzero_jax.errors import UserError
 from muzero_jax.networks import distributions
 from muzero_jax.types import EnvSpec
 
 LOW, HIGH = (-2.0, 0.0), (2.0, 3.0)
 MID, HALF = np.array([0.0, 1.5]), np.array([2.0, 1.5])
 GAUSSIAN = distributions.tanh_gaussian(LOW, HIGH)
-BINS = distributions.factored_categorical(LOW, HIGH, num_bins=5)
 
 
 def draw(distribution, logits, count, tau=1.0):
@@ -92,28 +92,6 @@ def test_gaussian_stays_finite_at_the_bounds():
   assert np.isfinite(jax.grad(GAUSSIAN.entropy)(logits)).all()
 
 
-@pytest.mark.parametrize('tau', [1.0, 2.0])
-def test_factored_is_a_product_over_bins(tau):
-  logits = jax.random.normal(jax.random.key(1), (10,))
-  prob = np.exp(np.asarray(logits, np.float64).reshape(2, 5) / tau)
-  prob /= prob.sum(axis=-1, keepdims=True)
-  bins = np.linspace(LOW, HIGH, 5)
-  index = np.stack(np.meshgrid(range(5), range(5), indexing='ij'), -1)
-  action = np.stack([bins[index[..., d], d] for d in range(2)], -1)
-  expected = prob[0][:, None] * prob[1]
-  found = np.exp(BINS.log_prob(logits, jnp.asarray(action), tau))
-  np.testing.assert_allclose(found, expected, rtol=1e-5)
-  drawn = draw(BINS, logits, 20_000, tau)
-  for d in range(2):
-    share = (np.abs(drawn[:, d, None] - bins[:, d]) < 1e-5).mean(axis=0)
-    np.testing.assert_allclose(share, prob[d], atol=0.015)
-  if tau == 1:
-    entropy = -(prob * np.log(prob)).sum()
-    np.testing.assert_allclose(BINS.entropy(logits), entropy, rtol=1e-5)
-    best = [bins[prob[d].argmax(), d] for d in range(2)]
-    np.testing.assert_allclose(BINS.mode(logits), best, rtol=1e-5)
-
-
 @pytest.mark.parametrize('tau', [1.0, 0.5, 3.0])
 def test_categorical(tau):
   one = distributions.categorical(4)
@@ -134,11 +112,9 @@ def test_categorical(tau):
     np.testing.assert_allclose(one.entropy(logits), entropy, rtol=1e-5)
 
 
-@pytest.mark.parametrize('name', ['gaussian', 'bins', 'categorical'])
+@pytest.mark.parametrize('name', ['gaussian', 'categorical'])
 def test_leading_axes_are_independent(name):
-  one = dict(
-    gaussian=GAUSSIAN, bins=BINS, categorical=distributions.categorical(6)
-  )[name]
+  one = dict(gaussian=GAUSSIAN, categorical=distributions.categorical(6))[name]
   logits = jax.random.normal(jax.random.key(2), (3, one.num_outputs))
   noise = one.draw_noise(jax.random.key(3), 4)
   action = one.transform(logits[:, None], noise)
@@ -163,9 +139,7 @@ def test_a_head_fits_the_actions():
   floats = spec(num_actions=2, action_low=LOW, action_high=HIGH)
   assert distributions.make('categorical', discrete).num_outputs == 3
   assert distributions.make('tanh_gaussian', floats).num_outputs == 4
-  assert distributions.make(
-    'factored_categorical', floats, num_bins=9).num_outputs == 18
-  with pytest.raises(ValueError, match='policy_head = .tanh_gaussian.*discr'):
+  with pytest.raises(UserError, match='policy_head = .tanh_gaussian'):
     distributions.make('tanh_gaussian', discrete)
-  with pytest.raises(ValueError, match='policy_head = .categorical.*contin'):
+  with pytest.raises(UserError, match='policy_head = .categorical'):
     distributions.make('categorical', floats)

@@ -74,8 +74,8 @@ CASES = {
   'mlp': (mlp, (5,), np.float32, (8,)),
   'mlp_image': (mlp, (4, 3, 2), np.uint8, (8,)),
   'mlp_attention': (
-    functools.partial(mlp, stem_channels=3, attention_heads=2), (4, 3, 2), np.bool_,
-    (8,)),
+    functools.partial(mlp, stem_channels=3, attention_heads=2), (4, 3, 2),
+    np.bool_, (8,)),
   'lines': (lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'stochastic_lines': (stochastic_lines, (3, 3, 2), np.bool_, (3, 3, 4)),
   'board': (board, (3, 3, 2), np.bool_, (3, 3, 4)),
@@ -405,8 +405,10 @@ def test_codes_move_nothing_before_the_afterstate_is_mixed():
 
 
 @pytest.mark.parametrize('network,message', [
-  (networks.MLPNetwork(A, D, attention_heads=2), 'attention_heads=2: needs stem_chan'),
-  (networks.StochasticRotationEquivariantNetwork(4, D, num_codes=0), 'num_codes=0: each of'),
+  (networks.MLPNetwork(A, D, attention_heads=2),
+   'attention_heads=2: needs stem_chan'),
+  (networks.StochasticRotationEquivariantNetwork(4, D, num_codes=0),
+   'num_codes=0: each of'),
   (networks.StochasticRotationEquivariantNetwork(4, D, num_codes=32),
    'num_squares=16: the board has 9'),
 ])
@@ -418,7 +420,8 @@ def test_a_module_that_cannot_be_is_refused(network, message):
 
 def test_squares_have_as_many_codes_each():
   functions = model.make_model(
-    networks.StochasticRotationEquivariantNetwork(4, D, num_codes=4, num_squares=9))
+    networks.StochasticRotationEquivariantNetwork(
+      4, D, num_codes=4, num_squares=9))
   with pytest.raises(ValueError, match='num_codes=4: each of 9 squares has'):
     jax.eval_shape(functions.init, jax.random.key(0), observations('lines'))
 
@@ -481,7 +484,8 @@ def test_lines_learn_what_a_move_pays():
     return jax.nn.one_hot(tiles, 3), action, jnp.where(action % 2, down, along)
 
   losses = helpers.reward_losses(
-    networks.RotationEquivariantNetwork(4, 1, channels=4, line_channels=16, head_hidden=16),
+    networks.RotationEquivariantNetwork(
+      4, 1, channels=4, line_channels=16, head_hidden=16),
     draw, jnp.zeros((1, 3, 3, 3)), num_updates=400)
   assert losses[:10].mean() > 0.8
   assert losses[-10:].mean() < 0.1

@@ -19,8 +19,8 @@ from tiny_replay import (
 )
 
 from muzero_jax import config
-from muzero_jax.drivers import anakin, build
-from muzero_jax.replay import reanalyse_buffer
+from muzero_jax.drivers import anakin, build, iteration
+from muzero_jax.replay import reanalyse, reanalyse_buffer
 from muzero_jax.types import SearchOutput
 
 S, K, N_STEP = 2, 1, 2
@@ -66,7 +66,7 @@ def fake_value(params, observation):
 @functools.cache
 def make(spec, plan, stack_actions=False):
   made = reanalyse_buffer.make_stream(
-    spec, plan, search=fake_search, value_fn=fake_value,
+    spec, plan, reanalyser=reanalyse.Reanalyser(fake_search, fake_value),
     stack_actions=stack_actions)
   return made, jax.jit(made.refresh)
 
@@ -196,8 +196,8 @@ CONFIG = config.Config(
 )
 
 
-def play(driver, num_iterations):
-  state, history = driver.init(jax.random.key(0)), []
+def play(driver, num_iterations, run_config=CONFIG):
+  state, history = driver.init(iteration.run_key(run_config)), []
   for _ in range(num_iterations):
     state, metrics = driver.step(state)
     history.append(metrics)
@@ -243,7 +243,7 @@ def test_it_learns_from_rows_of_a_known_age():
 def test_agents_on_several_devices():
   run_config = dataclasses.replace(CONFIG, num_seeds=2, reanalyse_capacity=0)
   driver = driver_of(run_config, num_devices=2)
-  state, history = play(driver, 4)
+  state, history = play(driver, 4, run_config)
   assert history[-1].num_updates.tolist() == [6, 6]
   assert np.isfinite(history[-1].learner.loss).all()
   # Four actors on each device, their columns side by side; one chunk of each

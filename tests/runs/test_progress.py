@@ -9,7 +9,7 @@ import pytest
 
 from muzero_jax.config import Config
 from muzero_jax.runs import metrics, plots
-from muzero_jax.runs.progress import Progress
+from muzero_jax.runs.progress import Counts, Progress
 
 
 class _Clock:
@@ -25,7 +25,7 @@ def _clock():
 
 
 def _make(tmp_path, clock, **changes):
-  arguments = dict(total_steps=1000, log_period=10.0, tensorboard=False,
+  arguments = dict(total_steps=1000, log_period=10.0, writers=[],
                    stream=io.StringIO(), clock=clock) | changes
   return Progress(tmp_path, **arguments)
 
@@ -36,14 +36,14 @@ def _text(shown: Progress) -> str:
 
 def test_a_line_has_what_a_user_asks(tmp_path, clock):
   shown = _make(tmp_path, clock)
-  assert not shown.log(0, {}, num_updates=0, num_simulations=0)
-  shown.log(0, {}, force=True)
+  assert not shown.log(Counts(), {})
+  shown.log(Counts(), {}, force=True)
   clock.now += 10
   shown.add_episodes(3, 30.0)
   shown.add_episodes(1, np.float32(14.0))
   assert shown.log(
-    200, {'loss': np.float32(1.5), 'value_loss': 0.25, 'entropy': 3},
-    num_updates=50, num_simulations=400_000)
+    Counts(steps=200, simulations=400_000, updates=50),
+    {'loss': np.float32(1.5), 'value_loss': 0.25, 'entropy': 3})
   assert _text(shown).splitlines()[-1] == (
     '200/1,000 20%  20 steps/s  40k simulations/s  5 updates/s  '
     'return 11 (4 episodes)  loss 1.5  value loss 0.25  left 0:00:40')
@@ -59,7 +59,7 @@ def test_a_line_of_a_run_that_plays_nothing(tmp_path, clock):
   shown = _make(tmp_path, clock, unit='updates')
   clock.now += 10
   assert shown.log(
-    200, {'loss': 1.5}, num_updates=200, num_simulations=400_000)
+    Counts(steps=200, simulations=400_000, updates=200), {'loss': 1.5})
   assert _text(shown).splitlines()[-1] == (
     '200/1,000 updates 20%  40k simulations/s  20 updates/s  loss 1.5  '
     'left 0:00:40')
@@ -71,8 +71,8 @@ def test_a_line_of_a_run_that_plays_nothing(tmp_path, clock):
 def test_episodes_count_once(tmp_path, clock):
   shown = _make(tmp_path, clock)
   shown.add_episodes(2, 4.0)
-  shown.log(10, {}, force=True)
-  shown.log(20, {}, force=True)
+  shown.log(Counts(steps=10), {}, force=True)
+  shown.log(Counts(steps=20), {}, force=True)
   first, second = metrics.read_metrics(tmp_path)
   assert first['return'] == 2 and first['episodes'] == 2
   assert 'return' not in second and second['episodes'] == 0
@@ -84,7 +84,7 @@ def test_the_rhythm_is_that_of_the_clock(tmp_path, clock):
   printed = []
   for step in range(1, 36):
     clock.now += 1
-    assert shown.due() == shown.log(step, {})
+    assert shown.due() == shown.log(Counts(steps=step), {})
     if metrics.read_metrics(tmp_path)[-1:]:
       printed.append(metrics.read_metrics(tmp_path)[-1]['step'])
   assert sorted(set(printed)) == [10, 20, 30]
@@ -95,7 +95,7 @@ def test_timed_counts_in_no_rate(tmp_path, clock):
   with shown.timed():
     clock.now += 60
   clock.now += 10
-  shown.log(100, {})
+  shown.log(Counts(steps=100), {})
   assert 'compiling the training step ... took 60.0 s' in _text(shown)
   row = metrics.read_metrics(tmp_path)[-1]
   assert row['steps_per_second'] == pytest.approx(10)
@@ -104,7 +104,9 @@ def test_timed_counts_in_no_rate(tmp_path, clock):
 
 def test_what_is_not_finite_is_null(tmp_path, clock):
   shown = _make(tmp_path, clock)
-  shown.log(1, {'loss': float('nan'), 'x': np.inf, 'y': True}, force=True)
+  shown.log(
+    Counts(steps=1), {'loss': float('nan'), 'x': np.inf, 'y': True},
+    force=True)
   text = (tmp_path / metrics.METRICS_FILE).read_text()
 
   def refuse(constant):
@@ -119,7 +121,7 @@ def test_resume_drops_later_rows_and_a_torn_one(tmp_path, clock):
   shown = _make(tmp_path, clock)
   for step in (100, 200, 300):
     clock.now += 10
-    shown.log(step, {'loss': step})
+    shown.log(Counts(steps=step), {'loss': step})
   path = tmp_path / metrics.METRICS_FILE
   with open(path, 'a') as file:
     file.write('{"step": 400, "lo')
@@ -127,10 +129,11 @@ def test_resume_drops_later_rows_and_a_torn_one(tmp_path, clock):
     100, 200, 300]
   clock.now += 1000
   resumed = _make(
-    tmp_path, clock, start_step=200, start_updates=900,
-    start_simulations=10_000)
+    tmp_path, clock,
+    start=Counts(steps=200, simulations=10_000, updates=900))
   clock.now += 10
-  resumed.log(350, {'loss': 1}, num_updates=900, num_simulations=10_000)
+  resumed.log(
+    Counts(steps=350, simulations=10_000, updates=900), {'loss': 1})
   rows = metrics.read_metrics(tmp_path)
   assert [row['step'] for row in rows] == [100, 200, 350]
   assert path.read_text().count('\n') == 3
@@ -142,10 +145,10 @@ def test_resume_drops_later_rows_and_a_torn_one(tmp_path, clock):
 
 def test_nothing_is_rewritten_that_need_not_be(tmp_path, clock):
   shown = _make(tmp_path, clock)
-  shown.log(100, {'loss': 1.0}, force=True)
+  shown.log(Counts(steps=100), {'loss': 1.0}, force=True)
   path = tmp_path / metrics.METRICS_FILE
   before = path.stat().st_ino, path.read_bytes()
-  _make(tmp_path, clock, start_step=100)
+  _make(tmp_path, clock, start=Counts(steps=100))
   assert (path.stat().st_ino, path.read_bytes()) == before
 
 
@@ -164,11 +167,11 @@ def test_header_puts_own_choices_first(tmp_path, clock):
 def test_curves_and_events(tmp_path, clock):
   pytest.importorskip('matplotlib')
   pytest.importorskip('tensorboardX')
-  with _make(tmp_path, clock, tensorboard=True) as shown:
+  with _make(tmp_path, clock, writers=None) as shown:
     for step in range(0, 1001, 100):
       clock.now += 10
       shown.add_episodes(1, step)
-      shown.log(step, {'loss': 1 / (step + 1), 'value_loss': 1.0,
+      shown.log(Counts(steps=step), {'loss': 1 / (step + 1), 'value_loss': 1.0,
                        'policy_entropy': 2.0, 'bad': float('nan'),
                        'value_error_at/0': 0.1, 'value_error_at/1': 0.2})
     shown.record(1000, {'eval_return': 480.0, 'eval_episodes': 32})
@@ -189,8 +192,65 @@ def test_without_the_extras_there_is_a_note(tmp_path, clock, monkeypatch):
   for name in ('tensorboardX', 'matplotlib', 'matplotlib.figure',
                'matplotlib.backends.backend_agg'):
     monkeypatch.setitem(sys.modules, name, None)
-  shown = _make(tmp_path, clock, tensorboard=True)
-  shown.log(1, {'loss': 1.0}, force=True)
+  shown = _make(tmp_path, clock, writers=None)
+  shown.log(Counts(steps=1), {'loss': 1.0}, force=True)
   assert shown.close() is None
   assert _text(shown).count('tensorboardX is not installed') == 1
   assert _text(shown).count('matplotlib is not installed') == 1
+
+
+class _Writer:
+  """Keeps what it gets; raises at one step, or when it is closed."""
+
+  def __init__(self, fails_at=None, fails_to_close=False):
+    self.rows, self.num_closed = [], 0
+    self._fails_at, self._fails_to_close = fails_at, fails_to_close
+
+  def write(self, step, metrics):
+    if step == self._fails_at:
+      raise OSError('no network')
+    self.rows.append((step, dict(metrics)))
+
+  def close(self):
+    self.num_closed += 1
+    if self._fails_to_close:
+      raise KeyError('closed')
+
+
+def test_a_writer_gets_every_row_as_numbers(tmp_path, clock):
+  mine = _Writer()
+  with _make(tmp_path, clock, writers=[mine]) as shown:
+    clock.now += 10
+    shown.log(Counts(steps=100, updates=7), {'loss': np.float32(0.5),
+                                             'bad': np.nan, 'name': 'x'})
+    assert not shown.log(Counts(steps=101), {'loss': 1.0})
+    shown.record(120, {'eval_return': 3.0})
+  assert [step for step, _ in mine.rows] == [100, 120]
+  first, second = (row for _, row in mine.rows)
+  assert first['loss'] == 0.5 and first['updates'] == 7
+  # Neither what is not finite, nor text, nor the step once more.
+  assert not {'bad', 'name', 'step'} & {*first}
+  assert second['eval_return'] == 3.0
+  assert mine.num_closed == 1
+
+
+def test_a_writer_that_raises_is_told_of_and_left_out(tmp_path, clock):
+  broken, sound = _Writer(fails_at=200), _Writer()
+  with _make(tmp_path, clock, writers=[broken, sound]) as shown:
+    for step in (100, 200, 300):
+      assert shown.log(Counts(steps=step), {'loss': 1.0}, force=True)
+  assert [step for step, _ in broken.rows] == [100]
+  assert [step for step, _ in sound.rows] == [100, 200, 300]
+  assert (broken.num_closed, sound.num_closed) == (0, 1)
+  rows = metrics.read_metrics(tmp_path)
+  assert [row['step'] for row in rows] == [100, 200, 300]
+  told = [line for line in _text(shown).splitlines() if '_Writer' in line]
+  assert len(told) == 1 and 'OSError: no network' in told[0]
+
+
+def test_a_writer_that_cannot_be_closed_hinders_nothing(tmp_path, clock):
+  broken, sound = _Writer(fails_to_close=True), _Writer()
+  with _make(tmp_path, clock, writers=[broken, sound]) as shown:
+    shown.log(Counts(steps=100), {'loss': 1.0}, force=True)
+  assert (broken.num_closed, sound.num_closed) == (1, 1)
+  assert "_Writer failed and gets no more metrics: KeyError" in _text(shown)

@@ -10,7 +10,8 @@ import pytest
 import tiny_run
 
 from muzero_jax import agent, train
-from muzero_jax.drivers import anakin
+from muzero_jax.drivers import anakin, iteration
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import report
 
 NUM_AGENTS, NUM_ROOTS = 3, 4
@@ -68,7 +69,7 @@ def test_agents_of_a_driver_learn_apart():
   driver = anakin.make_anakin(
     config, env, rows_per_env=config.capacity_rows_per_env
   )
-  state = driver.init(jax.random.key(0))
+  state = driver.init(iteration.run_key(config))
   first = jax.tree.map(np.asarray, state.learner.params)
   while True:
     state, metrics = driver.step(state)
@@ -108,7 +109,7 @@ def test_a_run_of_two_agents(tmp_path, capsys):
   players = [agent.load(tmp_path, index=i) for i in (0, 1)]
   pairs = zip(*(jax.tree.leaves(player.params) for player in players))
   assert any(not np.array_equal(one, other) for one, other in pairs)
-  with pytest.raises(ValueError, match='index=2: the run has 2 agents'):
+  with pytest.raises(UserError, match='index=2'):
     agent.load(tmp_path, index=2)
 
 
@@ -121,7 +122,7 @@ def test_confidence_is_students():
 
 def test_environments_behind_a_pointer_take_one_agent():
   env = helpers.counting_env(4)._replace(restorable=False)
-  with pytest.raises(ValueError, match='num_seeds=2: .* one agent at a time'):
+  with pytest.raises(UserError, match='num_seeds=2'):
     anakin.make_anakin(
       tiny_run.config(num_seeds=2, num_envs=4), env, rows_per_env=64
     )

@@ -2,14 +2,13 @@
 
 import functools
 
-import helpers
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import TRANSFORM, random_params, tiny_model
 
-from muzero_jax import losses
+from muzero_jax import losses, search
 from muzero_jax.learning import sampled_policy
 from muzero_jax.networks import MLPNetwork, distributions
 from muzero_jax.networks import model as model_lib
@@ -18,12 +17,12 @@ from muzero_jax.search.candidates import Proposal
 from muzero_jax.types import ModelOutput, Target
 
 B, C = 3, 8
+RECORDS = dict(gumbel=search.Gumbel, muzero=search.PUCT)
 LOWEST = np.finfo(np.float32).min
 GAUSSIAN = distributions.tanh_gaussian((-1.0, 0.0), (1.0, 4.0))
 PROPOSALS = dict(
   gaussian=Proposal(GAUSSIAN, C),
   wide=Proposal(GAUSSIAN, C, temperature=3.0),
-  mixed=Proposal(GAUSSIAN, C, temperature=3.0, share=0.25),
   discrete=Proposal(distributions.categorical(4), C, temperature=2.0),
   mode=Proposal(GAUSSIAN, C, temperature=3.0, has_mode=True),
 )
@@ -40,11 +39,9 @@ def test_prior_is_the_corrected_share_of_the_draws(name):
   pi, tau = proposal.distribution, proposal.temperature
   logits = jax.random.normal(jax.random.key(0), (B, pi.num_outputs))
   candidates, prior = map(np.asarray, draw(proposal, logits))
-  share = round(proposal.share * C) / C
   for b in range(B):
     density = np.exp(pi.log_prob(logits[b], candidates[b]))
-    wide = np.exp(pi.log_prob(logits[b], candidates[b], tau))
-    beta = share * wide + (1 - share) * density
+    beta = np.exp(pi.log_prob(logits[b], candidates[b], tau))
     for i in range(C):
       same = [
         k for k in range(C)
@@ -71,8 +68,8 @@ def test_the_prior_makes_expectations_those_of_the_policy():
   pi = distributions.tanh_gaussian((-1.0,), (1.0,))
   logits = jnp.array([[0.8, -1.5]])
   means = []
-  for tau, share in ((1.0, 1.0), (3.0, 1.0), (3.0, 0.5)):
-    candidates, prior = draw(Proposal(pi, num, tau, share), logits)
+  for tau in (1.0, 3.0):
+    candidates, prior = draw(Proposal(pi, num, tau), logits)
     weight = np.exp(np.asarray(prior[0]))
     means.append(float((weight * candidates[0, :, 0]).sum()))
     assert weight.sum() == pytest.approx(1, abs=0.05)
@@ -110,7 +107,7 @@ def searched(policy, has_mode=False, noise=True, simulations=12):
   made, params = floats_model()
   find = candidates_lib.make_search(
     made, Proposal(GAUSSIAN, C, temperature=2.0, has_mode=has_mode),
-    TRANSFORM, TRANSFORM, policy=policy, num_simulations=simulations,
+    TRANSFORM, TRANSFORM, RECORDS[policy](num_simulations=simulations),
     noise=noise, discount=0.9)
   return jax.jit(find), params
 
@@ -172,11 +169,11 @@ def test_over_discrete_actions_it_is_plain_search_with_the_draws_for_a_prior(
   params = model.init(jax.random.key(0), jnp.zeros((1, 4)))
   params = random_params(params, jax.random.key(1), 0.5)
   # One step deep: there is no prior but the root's.
-  common = dict(
-    policy=policy, num_simulations=20, noise=False, discount=0.9, max_depth=1)
+  record = RECORDS[policy](num_simulations=20, max_depth=1)
+  common = dict(noise=False, discount=0.9)
   find = candidates_lib.make_search(
     model, Proposal(distributions.categorical(3), 40), TRANSFORM, TRANSFORM,
-    **common)
+    record, **common)
   legal = jnp.array([[1, 1, 1], [1, 0, 1], [0, 1, 0]], bool)
   found = jax.jit(find)(params, jax.random.key(0), SEEN, legal)
   share = jax.nn.one_hot(found.candidates, 3).mean(axis=1)
@@ -187,8 +184,8 @@ def test_over_discrete_actions_it_is_plain_search_with_the_draws_for_a_prior(
     output = model.root(params, observation)
     return output._replace(policy_logits=jnp.log(share))
 
-  plain = jax.jit(helpers.make_search(
-    model._replace(root=root), TRANSFORM, TRANSFORM, **common))
+  plain = jax.jit(search.make_search(
+    model._replace(root=root), TRANSFORM, TRANSFORM, record, **common))
   expected = plain(params, jax.random.key(0), SEEN, drawn)
   np.testing.assert_array_equal(found.action, expected.action)
   np.testing.assert_allclose(found.value, expected.value, rtol=1e-4)

@@ -239,11 +239,11 @@ def test_options_of_the_mixed_value(kwargs):
   )
 
 
-def test_a_floor_by_value_is_the_same_for_one_tree_and_for_many():
+def test_a_floor_is_the_same_for_one_tree_and_for_many():
   kwargs = dict(
     num_simulations=20, max_num_considered_actions=3, gumbel_scale=0.5,
     qtransform=functools.partial(
-      search.qtransform_above_noise, epsilon=0.1, min_share=0.7
+      search.qtransform_above_noise, epsilon=0.1
     ),
   )
   assert_same(

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import search, transforms
+from muzero_jax.errors import UserError
 from muzero_jax.search import make as make_lib
 from muzero_jax.types import Model, ModelOutput
 
@@ -643,13 +644,20 @@ def test_gumbel_policy_is_the_improved_one():
 
 # --- Arguments --------------------------------------------------------------
 
-@pytest.mark.parametrize('name,value', [
-  ('policy', 'puct'), ('q_normalisation', 'none'), ('num_players', 3),
-  ('num_simulations', 0),
+@pytest.mark.parametrize('record, name, value', [
+  (search.PUCT, 'q_normalisation', 'none'),
+  (search.PUCT, 'num_simulations', 0),
+  (search.Gumbel, 'num_simulations', 0),
 ])
-def test_bad_arguments_are_named(name, value):
-  with pytest.raises(ValueError, match=f'{name}='):
-    helpers.make_search(nim_model(), IDENTITY, IDENTITY, **{name: value})
+def test_bad_settings_are_named(record, name, value):
+  with pytest.raises(UserError, match=f'{name} = '):
+    record(**{name: value})
+
+
+def test_a_bad_number_of_players_is_named():
+  with pytest.raises(UserError, match='num_players=3'):
+    search.make_search(
+      nim_model(), IDENTITY, IDENTITY, search.Gumbel(), num_players=3)
 
 
 def test_simulations_may_be_fewer_than_actions():
@@ -704,23 +712,6 @@ def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=1e-3)
 
 
-@pytest.mark.parametrize('value, gap', [
-  (0.0, 0.05), (2.0, 0.01), (-8.0, 0.0025)])
-def test_the_floor_grows_with_the_nodes_value(value, gap):
-  """A difference of 0.01 over max(0.2, 0.5 |v|)."""
-  found = helpers.make_search(
-    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
-    num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
-    gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=0.2,
-    gumbel_min_share=0.5,
-  )(
-    bandit([value, value + 0.01], [0.0, 0.0], root_value=value),
-    jax.random.key(0), jnp.zeros(1), legal(1, 2), 0.0,
-  )
-  odds = np.log(found.policy[0, 1] / found.policy[0, 0])
-  np.testing.assert_allclose(odds, 51 * 0.1 * gap, rtol=0.02)
-
-
 @pytest.mark.parametrize('weight', [1.0, 0.5, 0.0])
 def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   """Equal q-values: the target's logits are w times the prior's."""
@@ -734,24 +725,6 @@ def test_the_prior_counts_in_the_policy_target_by_its_weight(weight):
   odds = np.log(found.policy[0, 0] / found.policy[0, 1])
   np.testing.assert_allclose(odds, 2 * weight, atol=1e-4)
   assert found.policy[0, 2] == 0
-
-
-@pytest.mark.parametrize('floor', [
-  dict(gumbel_min_range=0.4), dict(gumbel_min_share=0.4 / 0.3)])
-@pytest.mark.parametrize('gap, weight', [(0.0, 1.0), (0.1, 0.8), (9.0, 0.2)])
-def test_the_prior_is_kept_where_nothing_is_at_stake(floor, gap, weight):
-  """Of a weight of 0.2 and a floor of 0.4: 1 - 0.8 min(gap / 0.4, 1)."""
-  found = helpers.make_search(
-    bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
-    num_simulations=4, discount=0.5, max_depth=1, gumbel_prior_weight=0.2,
-    gumbel_keep_prior=True, gumbel_value_scale=0.01, **floor,
-  )(
-    bandit([0.3, 0.3 - gap], [0.0, 0.0], [1.0, 0.0], 0.3), jax.random.key(0),
-    jnp.zeros(1), legal(1, 2), 0.0,
-  )
-  odds = np.log(found.policy[0, 0] / found.policy[0, 1])
-  sigma = 0.01 * (50 + 2) * min(gap / 0.4, 1)
-  np.testing.assert_allclose(odds, weight + sigma, rtol=0.02)
 
 
 def test_a_small_prior_weight_never_turns_a_policy_around():
