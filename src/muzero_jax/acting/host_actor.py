@@ -20,7 +20,6 @@ from muzero_jax.search import Search
 from muzero_jax.types import (
   Array,
   EnvSpec,
-  HostEnvironment,
   Params,
   SearchOutput,
   TimeStep,
@@ -306,52 +305,3 @@ class HostActor:
     except WorkerError:
       self._worker.close()
       raise
-
-
-def play_greedily(
-  env: HostEnvironment,
-  search: Search,
-  params: Params,
-  rng_key: Array,
-  *,
-  num_envs: int,
-  length: int,
-  timeout: float,
-  reward_clip: float = 0.0,
-  stacked_frames: int = 1,
-  stack_actions: bool = False,
-  num_sampled: int = 0,
-) -> Trajectory:
-  """Returns rows [T, B, ...] of play without noise.
-
-  Args:
-    env: `num_envs` environments; closed afterwards.
-    search: noise-free.
-    params: of the search's model.
-    rng_key: for searches and environments.
-    num_envs: B.
-    length: T.
-    timeout: seconds for each step.
-    reward_clip, stacked_frames, stack_actions, num_sampled: as
-      `make_functions` has them.
-
-  Raises:
-    WorkerError: the environments raised, hung or returned no rows.
-  """
-  functions = make_functions(
-    search, env.spec, num_envs=num_envs, length=length,
-    temperature=lambda num_steps: 0.0, reward_clip=reward_clip,
-    stacked_frames=stacked_frames, stack_actions=stack_actions,
-    num_sampled=num_sampled)
-  env_key, search_key = jax.random.split(rng_key)
-  player = HostActor(
-    functions,
-    lambda: Worker(
-      lambda: env, num_envs=num_envs, name=env.spec.name, timeout=timeout),
-    length=length,
-    seed=int(jax.random.randint(env_key, (), 0, 2**31 - 1)),
-  )
-  try:
-    return player.rollout(params, jnp.int32(0), search_key).chunk
-  finally:
-    player.close()
