@@ -276,6 +276,8 @@ def _read(
   """Returns `abstract` filled with the leaves of a verified checkpoint."""
   wanted = _flatten(abstract, prefix)
   saved = manifest['leaves']
+  old_counts = _old_counts(wanted, saved)
+  asked, wanted = wanted, _with_old_counts(wanted, old_counts)
   _refuse_other_leaves(directory, wanted, saved, prefix)
   arrays: _Leaves = {}
   with _checkpointer() as checkpointer:
@@ -283,11 +285,37 @@ def _read(
       arrays |= _read_group(
         checkpointer, _group_directory(directory / 'state', group),
         {name: wanted[name] for name in names})
+  for name in old_counts:
+    low = np.asarray(arrays.pop(name)).astype(np.uint32)
+    arrays |= {f'{name}/low': low, f'{name}/high': np.zeros_like(low)}
   filled = [
-    _finish(arrays.pop(name), leaf, saved[name])
-    for name, leaf in wanted.items()
+    _finish(arrays.pop(name), leaf, saved.get(name, {}))
+    for name, leaf in asked.items()
   ]
   return jax.tree_util.tree_unflatten(jax.tree.structure(abstract), filled)
+
+
+def _old_counts(wanted: _Leaves, saved: dict[str, Any]) -> list[str]:
+  """Return the counts that an older version saved as one 32-bit number."""
+  names = [
+    name.removesuffix('/low') for name in wanted if name.endswith('/low')]
+  return [
+    name for name in names
+    if f'{name}/low' not in saved
+    and saved.get(name, {}).get('dtype') == 'int32'
+  ]
+
+
+def _with_old_counts(wanted: _Leaves, old_counts: list[str]) -> _Leaves:
+  """Return the leaves to be read where counts are single numbers."""
+  changed: _Leaves = {}
+  for name, leaf in wanted.items():
+    count, _, word = name.rpartition('/')
+    if count in old_counts and word in ('low', 'high'):
+      changed[count] = np.broadcast_to(np.int32(0), leaf.shape)
+    else:
+      changed[name] = leaf
+  return changed
 
 
 def _read_group(
