@@ -13,7 +13,7 @@ from helpers import assert_trees_equal
 from muzero_jax import agent, envs
 from muzero_jax.evaluation import game_records, opponents
 from muzero_jax.evaluation import report as report_lib
-from muzero_jax.runs import checkpoint, policy_checkpoints
+from muzero_jax.runs import checkpoint, policy_checkpoints, state_files
 
 
 def test_they_are_kept_and_never_overwritten(tmp_path):
@@ -53,14 +53,14 @@ def test_what_is_not_there_or_not_sound(tmp_path):
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
-  write = checkpoint._write_state
+  write = state_files.write_state
 
   def fail(*args):
     write(*args)
     raise OSError('disk full')
 
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoint, '_write_state', fail)
+    patch.setattr(state_files, 'write_state', fail)
     with pytest.raises(OSError, match='disk full'):
       policy_checkpoints.save(tmp_path, 5, {'x': jnp.zeros(3)})
   assert policy_checkpoints.steps(tmp_path) == []

@@ -13,6 +13,7 @@ _MODULES = (
   'progress',
   'run_dir',
   'signals',
+  'state_files',
   'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -12,13 +12,12 @@ from muzero_jax.search.policies import (
   gumbel_muzero_policy,
   muzero_policy,
 )
-from muzero_jax.search.selection import (
-  Selection,
+from muzero_jax.search.qtransforms import (
   mixed_value,
-  puct,
   qtransform_above_noise,
   qtransform_by_tree,
 )
+from muzero_jax.search.selection import Selection, puct
 from muzero_jax.search.stochastic import (
   gumbel_stochastic_muzero_policy,
   stochastic_muzero_policy,

@@ -76,16 +76,9 @@ def stochastic_muzero_policy(
       (`mctx.ChanceRecurrentFnOutput`, embedding).
     num_simulations: S, of which each makes one node of either kind.
     invalid_actions: as for `muzero_policy`, and so are the others.
-    max_depth: likewise.
-    loop_fn: likewise.
+    max_depth, loop_fn, dirichlet_fraction, dirichlet_alpha, pb_c_init,
+      pb_c_base, temperature, tie_break, dirichlet_legal_only: likewise.
     qtransform: likewise; of a tree of actions alone.
-    dirichlet_fraction: likewise.
-    dirichlet_alpha: likewise.
-    pb_c_init: likewise.
-    pb_c_base: likewise.
-    temperature: likewise.
-    tie_break: likewise.
-    dirichlet_legal_only: likewise.
 
   Returns:
     As `muzero_policy`; the tree holds the actions, not the outcomes.
