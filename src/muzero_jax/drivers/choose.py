@@ -6,7 +6,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import anakin, build, iteration, sebulba
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
-from muzero_jax.envs import base
+from muzero_jax.envs import shapes
 from muzero_jax.errors import UserError
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
@@ -45,7 +45,7 @@ def make_driver(
   env = make_env(config, num_envs=local_envs)
   assert not isinstance(env, HostEnvironment)
   if env.restorable:
-    base.check_arrays(env, local_envs)
+    shapes.check_arrays(env, local_envs)
   return anakin.make_anakin(
     config, env, num_devices=num_devices, rows_per_env=rows_per_env,
     extensions=extensions)
