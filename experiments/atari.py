@@ -3,7 +3,7 @@
 python -m experiments.atari --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
-from experiments import common
+from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  common.main(families=('atari',), preset='atari_tiny')
+  train.main(families=('atari',), preset='atari_tiny')

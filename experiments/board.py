@@ -3,7 +3,7 @@
 python -m experiments.board --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
-from experiments import common
+from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  common.main(families=('board',), preset='tic_tac_toe')
+  train.main(families=('board',), preset='tic_tac_toe')

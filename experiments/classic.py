@@ -3,7 +3,7 @@
 python -m experiments.classic --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
-from experiments import common
+from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  common.main(families=('classic', 'gymnax'), preset='cartpole')
+  train.main(families=('classic', 'gymnax'), preset='cartpole')

@@ -3,7 +3,7 @@
 python -m experiments.minatar --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
-from experiments import common
+from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  common.main(families=('minatar',), preset='minatar')
+  train.main(families=('minatar',), preset='minatar')

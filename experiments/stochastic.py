@@ -3,7 +3,7 @@
 python -m experiments.stochastic --workdir=runs/x [--flagfile=...] [--field=...]
 """
 
-from experiments import common
+from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  common.main(families=('stochastic',), preset='2048')
+  train.main(families=('stochastic',), preset='2048')

@@ -4,6 +4,8 @@ The packages and modules, in the order in which data flows; each is imported
 when it is first named, so that a command line is checked before jax is loaded.
 """
 
+from typing import Any
+
 from muzero_jax import _lazy
 
 __all__ = [
@@ -25,6 +27,16 @@ __all__ = [
   'agent',
   'evaluation',
   'train',
+  'commands',
 ]
 
-__getattr__, __dir__ = _lazy.attach(__name__, tuple(__all__))
+_get_module, __dir__ = _lazy.attach(__name__, tuple(__all__))
+
+
+def __getattr__(name: str) -> Any:
+  """Return a module, or `__version__`: that of the installed package."""
+  if name != '__version__':
+    return _get_module(name)
+  from importlib import metadata
+
+  return metadata.version('muzero_jax')

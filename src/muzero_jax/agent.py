@@ -93,6 +93,9 @@ class Agent:
     step: environment steps it was trained for; updates, if offline.
     make_env: builds its environments, as `envs.make` does.
     system: model and transforms.
+    act_fn: pure, to be compiled into a loop: params, state, rng_key,
+      observation, legal_actions, is_first -> state, `SearchOutput`.
+    jitted_act: the same, compiled once for this agent and all `with_params`.
   """
 
   def __init__(
@@ -112,11 +115,10 @@ class Agent:
     self.make_env = make_env
     self.system = build.make_system(config, spec, extensions)
     search = build.make_search(config, spec, self.system, 'evaluation')
-    # Pure: (params, state, rng_key, observation, legal_actions, is_first).
     self.act_fn = functools.partial(
       act, search, spec.num_actions, config.stack_actions
     )
-    self._jitted = jax.jit(self.act_fn)
+    self.jitted_act = jax.jit(self.act_fn)
     self.reset()
 
   def with_params(self, params: Params, step: int) -> 'Agent':
@@ -181,7 +183,7 @@ class Agent:
         f'{self._state.action.shape[0]}; call reset() first'
       )
     self._rng_key, rng_key = jax.random.split(self._rng_key)
-    self._state, found = self._jitted(
+    self._state, found = self.jitted_act(
       self.params, self._state, rng_key, observation, legal, opens
     )
     action = np.asarray(found.action)

@@ -202,12 +202,3 @@ def test_it_stops_when_it_is_told():
     play(player)
   player.close()
   assert factory.made[0].num_steps == 3
-
-
-def test_play_greedily_has_no_temperature():
-  rows = host_actor.play_greedily(
-    host_envs.Counting(NUM_ENVS).host(), fake_search, jnp.float32(0),
-    jax.random.key(0), num_envs=NUM_ENVS, length=LENGTH, timeout=30)
-  assert rows.reward.shape == (LENGTH, NUM_ENVS)
-  np.testing.assert_array_equal(rows.value, 0)
-  assert rows.frame[:, 0, 1].tolist() == [0, 1, 2, 3, 4, 0]

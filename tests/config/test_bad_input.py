@@ -103,12 +103,10 @@ def test_opponents_that_are_not_there(
 NO_PROGRAMS = '''
 import os
 os.environ['PATH'] = '/nowhere'
-from experiments import {script}
-from muzero_jax.config import command_line
+from muzero_jax.commands import main
 from muzero_jax.evaluation import gtp
 gtp._MORE_PLACES = ('/nowhere/games',)
-command_line.define_workdir()
-command_line.run({script}.main)
+main.run('{script}')
 '''
 
 
@@ -116,8 +114,8 @@ MISSING = '''
 import sys
 sys.modules['ale_py'] = None
 sys.argv[0] = 'atari'
-from experiments import common
-common.main(families=('atari',), preset='atari_tiny')
+from muzero_jax.commands import train
+train.main(families=('atari',), preset='atari_tiny')
 '''
 
 

@@ -1,7 +1,6 @@
 """The words: what README.md, BUILD.md and docs/ show exists and runs."""
 
 import configparser
-import copy
 import dataclasses
 import importlib
 import importlib.util
@@ -17,7 +16,7 @@ import sys
 import pytest
 from absl import flags as absl_flags
 
-from experiments import common
+from muzero_jax.commands import main, train
 from muzero_jax.config import command_line
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -75,12 +74,15 @@ def _commands() -> list[tuple[str, ...]]:
 
 
 def _modules() -> list[tuple[str, ...]]:
-  """Returns the shown commands that run a module: the module and its words."""
+  """Returns the shown commands of ours: the module, or `muzero-jax`, and words.
+  """
   found = []
   for words in _commands():
     ours = words[2:3] and words[2].startswith(('experiments.', 'benchmarks.'))
     if words[:2] == ('python', '-m') and ours:
       found.append(words[2:])
+    if pathlib.PurePath(words[0]).name == 'muzero-jax':
+      found.append(('muzero-jax', *words[1:]))
   return found
 
 
@@ -112,33 +114,37 @@ def test_commands_are_shown():
   assert ('make', 'atari') in _commands()
 
 
+def _parse(command, argv, **defaults):
+  """Parses a command line with the flags of a command."""
+  values = absl_flags.FlagValues()
+  importlib.import_module(f'muzero_jax.commands.{command}').define(
+    values, **defaults)
+  return command_line.parse([command, *argv], flag_values=values)
+
+
 def _script_arguments(module, argv, monkeypatch):
   """Parses a command line with the flags of its script."""
-  values = absl_flags.FlagValues()
   called = {}
-  monkeypatch.setattr(common, 'main', lambda **kwargs: called.update(kwargs))
-  if module in ('experiments.dataset', 'experiments.diagnose',
-                'experiments.evaluate', 'experiments.ladder'):
-    importlib.import_module(module)
-    # Scripts share names of flags, and here one process: each leaves it again.
-    for flag in list(absl_flags.FLAGS.flags_by_module_dict()[module]):
-      values[flag.name] = copy.deepcopy(flag)
-      delattr(absl_flags.FLAGS, flag.name)
-    del sys.modules[module]
-    command_line.define_workdir(flag_values=values)
-  else:
-    runpy.run_module(module, run_name='__main__')
-    command_line.define(defaults=called['preset'], flag_values=values)
-  return command_line.parse([module, *argv], flag_values=values), called
+  monkeypatch.setattr(main, 'run', lambda name: called.update(command=name))
+  monkeypatch.setattr(train, 'main', lambda **kwargs: called.update(kwargs))
+  runpy.run_module(module, run_name='__main__')
+  if 'command' in called:
+    return _parse(called['command'], argv), called
+  return _parse('train', argv, preset=called['preset']), called
 
 
 @pytest.mark.parametrize('words', _modules(), ids=' '.join)
 def test_commands_name_what_exists(words, monkeypatch):
   module, *argv = words
+  monkeypatch.chdir(_ROOT)
+  if module == 'muzero-jax':
+    if argv != ['--version']:
+      assert argv[0] in main.COMMANDS
+      _parse(argv[0], argv[1:])
+    return
   assert importlib.util.find_spec(module) is not None
   if not module.startswith('experiments.'):
     return
-  monkeypatch.chdir(_ROOT)
   arguments, called = _script_arguments(module, argv, monkeypatch)
   config = dataclasses.replace(arguments.base, **arguments.given)
   assert config.family in called.get('families', (config.family,))

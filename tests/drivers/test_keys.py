@@ -8,7 +8,6 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
-from jax._src import prng
 
 from muzero_jax import envs
 from muzero_jax.drivers import choose, iteration
@@ -18,34 +17,37 @@ SMALL = dict(
   num_simulations=2, updates_per_iteration=2, batch_size=4, td_steps=2)
 
 
+# What the source draws with.
+DRAWS = (
+  'bernoulli', 'bits', 'categorical', 'dirichlet', 'gumbel', 'loggamma',
+  'normal', 'permutation', 'randint', 'uniform')
+
+
 @pytest.fixture
 def drawn(monkeypatch):
-  """The keys that random bits were made of, as bytes, in the order of use."""
+  """The keys that something was drawn from, as bytes."""
   found = []
-  bits = prng.random_bits
 
   def record(data):
-    found.extend(row.tobytes() for row in np.asarray(data).reshape(-1, 2))
+    rows = np.asarray(data)
+    found.extend(row.tobytes() for row in rows.reshape(-1, rows.shape[-1]))
 
-  def recording(keys, bit_width, shape):
-    jax.debug.callback(record, prng.random_unwrap(keys))
-    return bits(keys, bit_width, shape)
+  def recording(draw):
+    def wrapped(key, *args, **kwargs):
+      jax.debug.callback(record, jax.random.key_data(key))
+      return draw(key, *args, **kwargs)
+    return wrapped
 
-  jax.clear_caches()
-  monkeypatch.setattr(prng, 'random_bits', recording)
+  for name in DRAWS:
+    monkeypatch.setattr(jax.random, name, recording(getattr(jax.random, name)))
   yield found
-  monkeypatch.undo()
-  jax.clear_caches()
 
 
 @pytest.mark.parametrize('changes', [
-  dict(),
-  dict(search='muzero', priority_alpha=0.6),
-  dict(reanalyse_fraction=0.5, search='muzero'),
-  dict(reanalyse_fraction=0.5, reanalyse_form='stream'),
-  dict(num_sampled_actions=2),
-  dict(num_seeds=2),
-], ids=str)
+  dict(search='muzero', priority_alpha=0.6, reanalyse_fraction=0.5),
+  dict(num_sampled_actions=2, num_seeds=2, reanalyse_fraction=0.5,
+       reanalyse_form='stream'),
+], ids=['batch', 'stream'])
 def test_the_keys_of_a_start_and_two_iterations_differ(drawn, changes):
   config = tiny_run.config(**SMALL, **changes)
   driver = choose.make_driver(config, envs.make, envs.make(config, num_envs=1))

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
+import toy_control
 from helpers import counting_env, random_params
 
 from muzero_jax import agent
 from muzero_jax.drivers import build
-from muzero_jax.evaluation import diagnose
+from muzero_jax.evaluation import device_play, diagnose
 
 GAMMA = 0.9
 CONFIG = tiny_run.config(unroll_steps=2, discount=GAMMA)
@@ -33,10 +34,9 @@ def random_agent():
 
 @functools.cache
 def played():
-  return diagnose._play(
-    random_agent(), counting_env(NUM_ENVS), NUM_ENVS, NUM_STEPS,
-    jax.random.key(1),
-  )
+  return device_play.collect(
+    random_agent(), counting_env(NUM_ENVS), jax.random.key(1),
+    num_envs=NUM_ENVS, num_steps=NUM_STEPS)
 
 
 def returns_by_row():
@@ -108,7 +108,7 @@ def test_what_is_imagined_meets_what_follows(monkeypatch):
     return values, rewards, np.ones((len(frames), 3)) / 3
 
   monkeypatch.setattr(diagnose, '_imagine', oracle)
-  monkeypatch.setattr(diagnose, '_play', lambda *_: played())
+  monkeypatch.setattr(device_play, 'collect', lambda *_, **__: played())
   found = diagnose.diagnose(
     random_agent(), counting_env(NUM_ENVS), num_envs=NUM_ENVS,
     num_steps=NUM_STEPS, num_samples=512,
@@ -180,3 +180,22 @@ def test_illegal_actions_are_no_part_of_the_policy():
   )
   # One of three actions is always illegal.
   assert found.policy_entropy <= math.log(2) + 1e-6
+
+
+def test_of_sampled_muzero_the_policy_is_that_over_candidates():
+  config = toy_control.config(
+    num_channels=8, head_hidden=8, num_blocks=0, num_sampled_actions=4,
+    num_simulations=2)
+  env = toy_control.make('two_steps')(config, num_envs=2)
+  params = jax.jit(build.make_system(config, env.spec).model.init)(
+    jax.random.key(0), build.example_observation(config, env.spec))
+  player = agent.Agent(config, env.spec, params)
+  rows = device_play.collect(
+    player, env, jax.random.key(1), num_envs=2, num_steps=9)
+  assert rows.action.shape == (9, 2, 1)
+  assert rows.candidates.shape == (9, 2, 4, 1)
+  among = (rows.candidates == rows.action[:, :, None]).all(-1).any(-1)
+  assert among.all()
+  found = diagnose.diagnose(
+    player, env, num_envs=2, num_steps=9, num_samples=16)
+  assert 0 < found.policy_entropy <= math.log(4) + 1e-6

@@ -1,11 +1,13 @@
 """Noise-free play in host environments: each episode to its end, no other."""
 
+import itertools
+
 import host_envs
 import jax
 import numpy as np
 import pytest
 
-from muzero_jax import agent, config
+from muzero_jax import agent, config, errors
 from muzero_jax.acting import host_worker
 from muzero_jax.drivers import build
 from muzero_jax.evaluation import diagnose, host_play
@@ -29,14 +31,14 @@ def make_agent(*faults):
 def test_each_environment_plays_as_many_episodes():
   """Environment 0 gets 3 episodes of 4 steps, environment 1 of 5."""
   made, player = make_agent()
-  actions, act = [], player.act_fn
+  actions, act = [], player.jitted_act
 
   def noted(*args):
     memory, found = act(*args)
-    jax.debug.callback(lambda x: actions.append(x), found.action, ordered=True)
+    actions.append(np.asarray(found.action))
     return memory, found
 
-  player.act_fn = noted
+  player.jitted_act = noted
   returns, lengths = host_play.play(
     player, made(None, num_envs=2), num_envs=2, num_episodes=6)
   assert lengths.tolist() == [[4, 5]] * 3
@@ -70,17 +72,67 @@ def test_an_evaluation_is_reported_as_of_any_environment():
   assert len(made.made) == 2
 
 
+def test_the_search_is_traced_once_for_all_evaluations(monkeypatch):
+  traces, act = [], agent.act
+
+  def traced(*args):
+    traces.append(args)
+    return act(*args)
+
+  monkeypatch.setattr(agent, 'act', traced)
+  made, player = make_agent()
+  for seed, one in enumerate((player, player, player.with_params(
+      player.params, step=9))):
+    host_play.play(
+      one, made(None, num_envs=2), num_envs=2, num_episodes=4, seed=seed)
+  assert len(traces) == 1
+
+
+def test_steps_tell_what_was_seen_and_what_was_really_done():
+  """Whoever decides may change an action; the agent remembers what was done."""
+  made, player = make_agent()
+  remembered, act = [], player.jitted_act
+
+  def noted(params, memory, *args):
+    remembered.append(np.asarray(memory.action))
+    return act(params, memory, *args)
+
+  player.jitted_act = noted
+  asked = []
+
+  def decide(row, action):
+    asked.append(action.copy())
+    action[0] = 1 - action[0]
+    return action
+
+  with host_play.stepping(
+      made(None, num_envs=2), num_envs=2, timeout=20.0, name='test'
+  ) as stepper:
+    played = host_play.steps(
+      player, stepper, jax.random.key(0), num_envs=2, decide=decide)
+    steps = list(itertools.islice(played, 4))
+  assert made.made[0].is_closed
+  for t, step in enumerate(steps):
+    assert step.row.observation[:, 1].tolist() == [t, t]
+    assert step.next_row.observation[:, 1].tolist() == [t + 1, t + 1]
+    np.testing.assert_array_equal(step.found.action, asked[t])
+    np.testing.assert_array_equal(
+      step.action, [1 - asked[t][0], asked[t][1]])
+    np.testing.assert_array_equal(step.next_row.reward, 1 + step.action)
+  np.testing.assert_array_equal(
+    remembered[1:], [step.action for step in steps[:-1]])
+
+
 def test_a_hang_or_an_error_ends_it():
   made, player = make_agent([(3, 'raise')])
-  with pytest.raises(
-      host_worker.WorkerError, match='evaluation: step raised Key'):
+  with pytest.raises(host_worker.WorkerError):
     report_lib.report(player, num_episodes=4)
   assert made.made[0].is_closed
 
 
 def test_episodes_that_cannot_be_shared_out():
   made, player = make_agent()
-  with pytest.raises(ValueError, match='num_episodes=3: must be a multiple'):
+  with pytest.raises(errors.UserError, match='num_episodes=3'):
     host_play.play(
       player, made(None, num_envs=2), num_envs=2, num_episodes=3)
 

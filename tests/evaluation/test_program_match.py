@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 import fake_engine
 import jax
 import jax.numpy as jnp
+import noted_keys
 import pytest
 
 from muzero_jax import agent as agent_lib
 from muzero_jax import config as config_lib
-from muzero_jax import envs
+from muzero_jax import envs, errors
 from muzero_jax.agent import AgentState
 from muzero_jax.drivers import build
 from muzero_jax.envs import pgx_games
@@ -21,6 +22,8 @@ from muzero_jax.evaluation import (
   game_records,
   gtp,
   opponents,
+  playing,
+  program_match,
   report,
 )
 from muzero_jax.evaluation import (
@@ -43,6 +46,7 @@ class Player:
 
   def __init__(self, passes=False):
     self._passes = passes
+    self.jitted_act = jax.jit(self.act_fn)
 
   def init_state(self, num_envs):
     return AgentState(None, jnp.zeros(num_envs, jnp.int32))
@@ -187,8 +191,26 @@ def test_who_resigns_has_lost(tmp_path):
 
 
 def test_numbers_that_do_not_fit(tmp_path):
-  with pytest.raises(ValueError, match='num_episodes=3: must be a multiple'):
+  with pytest.raises(errors.UserError, match='num_episodes=3'):
     play(fake(tmp_path), num_games=3)
+
+
+def test_all_keys_of_a_match_differ(tmp_path, monkeypatch):
+  notes = noted_keys.NotedKeys()
+  monkeypatch.setattr(
+    playing, 'draw_opening', notes.shared(playing.draw_opening))
+  player = Player(passes=True)
+  player.jitted_act = jax.jit(notes.of(player.act_fn, position=2))
+  env = go(2)
+  env = env._replace(
+    init=notes.of(env.init, position=0), step=notes.of(env.step, position=2))
+  play = program_match.make(
+    env, fake(tmp_path, 'pass'), num_envs=2, num_episodes=4, opening_moves=2)
+  for seed in (0, 1):
+    assert len(play(player, seed)) == 4
+  # Of each of four rounds the start, and act and step of four moves.
+  assert notes.num_used == 4 * (1 + 2 * 4)
+  notes.check()
 
 
 def _installed():

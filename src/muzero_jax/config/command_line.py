@@ -1,15 +1,15 @@
 """Command lines and flagfiles in, a Config and its run directory out.
 
 Every Config field is a flag. All that a user can get wrong here ends in one
-line on stderr and exit status 2, before jax is imported: `experiments` import
-it, and whatever else is slow, inside their `main`.
+line on stderr and exit status 2, before jax is imported: commands import it,
+and whatever else is slow, inside the function that they hand to `run`.
 """
 
 import sys
 import textwrap
 import weakref
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 from absl import flags
 
@@ -110,24 +110,37 @@ def run(
   argv: Sequence[str] | None = None,
   *,
   flag_values: flags.FlagValues = flags.FLAGS,
-) -> None:
+  usage: str = '',
+) -> NoReturn:
   """Parses, calls `main` and exits with what it returns.
 
   An `errors.Error`, while parsing or in `main`, becomes one line on stderr and
   its own exit status. Every other exception keeps its traceback: it is a
   defect, not a user's mistake.
+
+  Args:
+    main: gets what the command line says and returns the exit status.
+    argv: the program's name and its arguments; `sys.argv` by default.
+    flag_values: where `define` or `define_workdir` put the flags.
+    usage: what --help prints above the flags; by default the docstring of the
+      script that runs.
   """
   argv = list(sys.argv if argv is None else argv)
   try:
     if {'--help', '-help', '-h'} & set(argv[1:]):
-      print(_help(argv[0], flag_values))
+      print(_help(usage or _docstring(argv[0]), flag_values))
       sys.exit(0)
     arguments = parse(argv, flag_values=flag_values)
     status = main(arguments)
   except errors.Error as error:
-    print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
-    sys.exit(error.exit_status)
+    status = tell(error)
   sys.exit(status)
+
+
+def tell(error: errors.Error) -> int:
+  """Prints an error as one line on stderr; returns its exit status."""
+  print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
+  return error.exit_status
 
 
 class _FieldParser(flags.ArgumentParser):
@@ -175,7 +188,7 @@ def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
   except flags.UnrecognizedFlagError as error:
     raise UserError(_unknown(error.flagname, flag_values)) from None
   except flags.IllegalFlagValueError as error:
-    raise UserError(_illegal(str(error))) from None
+    raise UserError(_illegal(str(error), flag_values)) from None
   except flags.Error as error:
     message = str(error).replace('ERROR:: Unable to open flagfile: ', '')
     if isinstance(error, flags.CantOpenFlagFileError):
@@ -198,24 +211,36 @@ def _unknown(name: str, flag_values: flags.FlagValues) -> str:
   return f'unknown flag --{name}' + hint.replace('mean ', 'mean --')
 
 
-def _illegal(message: str) -> str:
+def _illegal(message: str, flag_values: flags.FlagValues) -> str:
   """Returns absl's "flag --name=value: why" in the words of Config."""
   flag, _, why = message.partition(': ')
   name, _, value = flag.removeprefix('flag --').partition('=')
-  if name not in config_lib.FIELDS:
+  # A command without the configuration may have a flag of a field's name.
+  if name not in config_lib.FIELDS or flag_values not in _bases:
     return message
   if why.startswith(f'{name} = '):
     return why
   return f'{name} = {value!r} is not {config_lib.allowed(name)}'
 
 
-def _help(program: str, flag_values: flags.FlagValues) -> str:
-  """Returns the usage: the script's docstring and its flags."""
-  main = sys.modules['__main__']
-  lines = [(main.__doc__ or f'{program} [flags]').strip(), '', 'Flags:']
-  own = {'flagfile', 'preset', 'workdir', *config_lib.FIELDS}
-  module_flags = flag_values.get_key_flags_for_module(main)
-  own |= {flag.name for flag in module_flags}
+def _docstring(program: str) -> str:
+  """Returns the docstring of the script that runs."""
+  return (sys.modules['__main__'].__doc__ or f'{program} [flags]').strip()
+
+
+def _own_flags(flag_values: flags.FlagValues) -> set[str]:
+  """Returns the names of a script's flags, without those of libraries."""
+  if flag_values is not flags.FLAGS:
+    return set(flag_values)
+  module_flags = flag_values.get_key_flags_for_module(sys.modules['__main__'])
+  return {'flagfile', 'preset', 'workdir', *config_lib.FIELDS,
+          *(flag.name for flag in module_flags)}
+
+
+def _help(usage: str, flag_values: flags.FlagValues) -> str:
+  """Returns the usage and the flags."""
+  lines = [usage, '', 'Flags:']
+  own = _own_flags(flag_values)
   for name in flag_values:
     if name not in own:
       continue

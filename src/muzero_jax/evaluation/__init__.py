@@ -12,6 +12,7 @@ _MODULES = (
   'host_play',
   'match',
   'opponents',
+  'playing',
   'program_match',
   'report',
   'tournament',

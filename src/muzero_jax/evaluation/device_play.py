@@ -1,11 +1,13 @@
-"""Noise-free play as one compiled loop: whole episodes, no more than asked.
+"""Noise-free play on the device: one compiled loop over chunks of steps.
 
-`evaluate` counts what it returns; environments stay on the device, and the
-host looks at them once in a while.
+`report` and `match` count the episodes that it plays, no more than asked, and
+`diagnose` keeps its rows. The host looks at it once a chunk; `host_play` steps
+one row at a time.
 """
 
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -13,16 +15,26 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.agent import Agent, AgentState
-from muzero_jax.errors import UserError
-from muzero_jax.evaluation.opponents import base
+from muzero_jax.evaluation import playing
 from muzero_jax.evaluation.opponents.base import Opponent
-from muzero_jax.replay import frame_stack
-from muzero_jax.types import Array, Environment, EnvSpec, Params, TimeStep
+from muzero_jax.evaluation.playing import Game
+from muzero_jax.replay import frame_stack, ring
+from muzero_jax.types import (
+  Array,
+  Environment,
+  EnvSpec,
+  Params,
+  SearchOutput,
+  TimeStep,
+  Trajectory,
+)
 
-_CHUNK = 64  # Steps between looks at whether all episodes have ended.
+_CHUNK = 64  # Most steps between looks at whether all episodes have ended.
 
 # Parameters, the opponent's (None if it has none), seed -> what was played.
 Play = Callable[[Params, Params, int], 'Played']
+# Parameters, the opponent's, rng_key -> the state after each chunk.
+_Chunks = Callable[[Params, Params, Array], Iterator['_Run']]
 
 
 class Played(NamedTuple):
@@ -34,15 +46,6 @@ class Played(NamedTuple):
   is_last: np.ndarray  # [T, B] bool, whether they ended an episode.
 
 
-class Game(NamedTuple):
-  """One game of a match."""
-
-  agent_first: bool
-  moves: tuple[int, ...]  # Both players' actions.
-  result: int | str  # Of who moved first: 1, 0, -1, or records.BROKEN.
-  reason: str = ''  # Of a broken game.
-
-
 class _Functions(NamedTuple):
   """Who plays and where; never crosses jit."""
 
@@ -51,6 +54,7 @@ class _Functions(NamedTuple):
   opponent_act: Callable[..., Any] | None  # Of an opponent that is an agent.
   step: Callable[..., Any]
   opening_moves: int
+  reward_clip: float  # Of the rows that are kept; 0 for no clip.
 
 
 class _Run(NamedTuple):
@@ -66,8 +70,10 @@ class _Run(NamedTuple):
   num_done: Array  # [B] i32
   scores: Array  # [E, B] f32, of finished episodes.
   lengths: Array  # [E, B] i32
-  actions: Array  # [_CHUNK, B, ...] of the latest chunk; -1 for none.
-  is_last: Array  # [_CHUNK, B] bool, whether they ended an episode.
+  # Of the latest chunk, of N steps.
+  actions: Array  # [N, B, ...] -1 for none.
+  is_last: Array  # [N, B] bool, whether they ended an episode.
+  rows: Trajectory | None  # [N, B, ...] None to keep none.
 
 
 def make(
@@ -79,7 +85,7 @@ def make(
   num_episodes: int,
   opening_moves: int = 0,
 ) -> Play:
-  """Returns a function that plays, compiled once for all parameters.
+  """Make a function that plays, compiled once for all parameters.
 
   Args:
     agent: plays greedily; of it all but its parameters.
@@ -94,33 +100,14 @@ def make(
   Raises:
     UserError: if the episodes cannot be shared out evenly.
   """
-  if num_episodes < 1 or num_episodes % num_envs:
-    raise UserError(
-      f'num_episodes={num_episodes}: must be a multiple of num_envs='
-      f'{num_envs}, so that every environment plays as many'
-    )
-  other = opponent if isinstance(opponent, Agent) else None
-  functions = _Functions(
-    act=agent.act_fn,
-    opponent=None if isinstance(opponent, Agent) else opponent,
-    opponent_act=other.act_fn if other else None,
-    step=env.step,
-    opening_moves=opening_moves,
-  )
-  chunk = jax.jit(functools.partial(_chunk, functions))
-  start = jax.jit(env.init) if env.restorable else env.init
-  per_env = num_episodes // num_envs
+  chunks = _make_chunks(
+    agent, env, opponent, num_envs=num_envs,
+    per_env=playing.episodes_per_env(num_episodes, num_envs),
+    opening_moves=opening_moves)
 
   def play(params: Params, opponent_params: Params, seed: int) -> Played:
-    init_key, play_key = jax.random.split(jax.random.key(seed))
-    env_state, row = start(init_key)
-    state = _begin(
-      agent, other, env.spec, env_state, row, num_envs, per_env)
-    opening_key = jax.random.fold_in(init_key, 1)
     log = []
-    while int(state.num_done.min()) < per_env:
-      play_key, chunk_key = jax.random.split(play_key)
-      state = chunk(params, opponent_params, state, chunk_key, opening_key)
+    for state in chunks(params, opponent_params, jax.random.key(seed)):
       log.append(jax.device_get((state.actions, state.is_last)))
     actions, is_last = (np.concatenate(part) for part in zip(*log))
     return Played(
@@ -130,8 +117,38 @@ def make(
   return play
 
 
+def collect(
+  agent: Agent,
+  env: Environment,
+  rng_key: Array,
+  *,
+  num_envs: int,
+  num_steps: int,
+) -> Trajectory:
+  """Play `num_steps` steps, and return their rows [T, B, ...] as NumPy arrays.
+
+  Args:
+    agent: plays greedily.
+    env: `num_envs` evaluation environments.
+    rng_key: for environments and searches.
+    num_envs: B.
+    num_steps: T.
+  """
+  num_chunks = -(-num_steps // _CHUNK)
+  # Every episode takes a step at least: so many do not end before the rows do.
+  chunks = _make_chunks(
+    agent, env, None, num_envs=num_envs, per_env=num_steps, keeps_rows=True,
+    chunk_steps=-(-num_steps // num_chunks))
+  log = [
+    jax.device_get(state.rows)
+    for state in itertools.islice(
+      chunks(agent.params, None, rng_key), num_chunks)
+  ]
+  return jax.tree.map(lambda *x: np.concatenate(x)[:num_steps], *log)
+
+
 def games(played: Played) -> list[Game]:
-  """Returns the games of a match; those of each environment in order."""
+  """Return the games of a match; those of each environment in order."""
   per_env, num_envs = played.scores.shape
   found = []
   for i, (action, is_last) in enumerate(
@@ -150,31 +167,58 @@ def games(played: Played) -> list[Game]:
 
 
 def players(first_half: Array, to_play: Array) -> Array:
-  """Returns whom the agent plays: the first mover in the first half."""
+  """Return whom the agent plays: the first mover in the first half."""
   return jnp.where(first_half, to_play, 1 - to_play)
 
 
-def draw_opening(
-  opening_key: Array, num_done: Array, length: Array, legal_actions: Array
-) -> Array:
-  """Returns random legal moves [B], the same for both colours.
+def _make_chunks(
+  agent: Agent,
+  env: Environment,
+  opponent: Opponent | Agent | None,
+  *,
+  num_envs: int,
+  per_env: int,
+  opening_moves: int = 0,
+  keeps_rows: bool = False,
+  chunk_steps: int = _CHUNK,
+) -> _Chunks:
+  """Compile play, in chunks that follow each other until all episodes end.
 
   Args:
-    opening_key: of the whole match.
-    num_done: [B] games before this one, in the same environment.
-    length: [B] moves before this one.
-    legal_actions: [B, A] bool
+    agent, env, opponent, num_envs, opening_moves: as `make` has them.
+    per_env: E, episodes of each environment.
+    keeps_rows: whether whole rows are kept.
+    chunk_steps: N, steps of a chunk.
   """
-  num_envs = num_done.shape[0]
-  pair = jnp.arange(num_envs) % max(num_envs // 2, 1)
+  other = opponent if isinstance(opponent, Agent) else None
+  functions = _Functions(
+    act=agent.act_fn,
+    opponent=None if isinstance(opponent, Agent) else opponent,
+    opponent_act=other.act_fn if other else None,
+    step=env.step,
+    opening_moves=opening_moves,
+    reward_clip=agent.config.reward_clip if keeps_rows else 0.0,
+  )
+  chunk = jax.jit(functools.partial(_chunk, functions))
+  init = jax.jit(env.init) if env.restorable else env.init
 
-  def draw(pair: Array, game: Array, move: Array, legal: Array) -> Array:
-    key = opening_key
-    for number in (pair, game, move):
-      key = jax.random.fold_in(key, number)
-    return base.choose(key, legal)
+  def chunks(
+    params: Params, opponent_params: Params, rng_key: Array
+  ) -> Iterator[_Run]:
+    init_key, play_key, opening_key = jax.random.split(rng_key, 3)
+    state = _begin(
+      agent, other, env.spec, *init(init_key), num_envs=num_envs,
+      per_env=per_env, chunk_steps=chunk_steps)
+    if keeps_rows:
+      num_sampled = agent.config.num_sampled_actions
+      state = state._replace(
+        rows=ring.init(env.spec, num_envs, chunk_steps, num_sampled).rows)
+    while int(state.num_done.min()) < per_env:
+      play_key, chunk_key = jax.random.split(play_key)
+      state = chunk(params, opponent_params, state, chunk_key, opening_key)
+      yield state
 
-  return jax.vmap(draw)(pair, num_done, length, legal_actions)
+  return chunks
 
 
 def _begin(
@@ -183,10 +227,23 @@ def _begin(
   spec: EnvSpec,
   env_state: Any,
   timestep: TimeStep,
+  *,
   num_envs: int,
   per_env: int,
+  chunk_steps: int,
 ) -> _Run:
-  """Returns the state in which nothing has been played yet."""
+  """Return the state in which nothing has been played yet.
+
+  Args:
+    agent: who plays.
+    other: the opponent, if it is an agent.
+    spec: of the environments.
+    env_state: of B environments.
+    timestep: [B] their first rows.
+    num_envs: B.
+    per_env: E.
+    chunk_steps: N.
+  """
   zeros = jnp.zeros(num_envs, jnp.int32)
   no_action = frame_stack.no_action(spec, num_envs)
   return _Run(
@@ -200,9 +257,9 @@ def _begin(
     num_done=zeros,
     scores=jnp.zeros((per_env, num_envs), jnp.float32),
     lengths=jnp.zeros((per_env, num_envs), jnp.int32),
-    actions=jnp.broadcast_to(
-      no_action, (_CHUNK, *no_action.shape)),
-    is_last=jnp.zeros((_CHUNK, num_envs), bool),
+    actions=jnp.broadcast_to(no_action, (chunk_steps, *no_action.shape)),
+    is_last=jnp.zeros((chunk_steps, num_envs), bool),
+    rows=None,
   )
 
 
@@ -214,16 +271,16 @@ def _chunk(
   rng_key: Array,
   opening_key: Array,
 ) -> _Run:
-  """Plays some steps of all environments, none after the last episode."""
+  """Play some steps of all environments, none after the last episode."""
   body = functools.partial(_step, functions, params, opponent_params)
-  keys = jax.random.split(rng_key, _CHUNK)
-  per_env = state.scores.shape[0]
+  per_env, chunk_steps = len(state.scores), len(state.is_last)
+  keys = jax.random.split(rng_key, chunk_steps)
   state = state._replace(
     actions=jnp.full_like(state.actions, -1),
     is_last=jnp.zeros_like(state.is_last),
   )
   return jax.lax.while_loop(
-    lambda at: (at[0] < _CHUNK) & (at[1].num_done.min() < per_env),
+    lambda at: (at[0] < chunk_steps) & (at[1].num_done.min() < per_env),
     lambda at: (at[0] + 1, body(at[1], at[0], keys[at[0]], opening_key)),
     (jnp.int32(0), state),
   )[1]
@@ -238,15 +295,21 @@ def _step(
   rng_key: Array,
   opening_key: Array,
 ) -> _Run:
+  """Play step `index` [] of a chunk, of all environments."""
   agent_key, opponent_key, env_key = jax.random.split(rng_key, 3)
   row = state.timestep
-  action, state = _act(
+  action, found, state = _act(
     functions, params, opponent_params, state, agent_key, opponent_key,
     opening_key)
   env_state, timestep = functions.step(state.env_state, action, env_key)
   gain = timestep.reward
   if _is_match(functions):
     gain = jnp.where(row.to_play == state.player, gain, -gain)
+  rows = state.rows
+  if rows is not None:
+    new = playing.stored_row(
+      row, found, action, reward_clip=functions.reward_clip)
+    rows = jax.tree.map(lambda x, new: x.at[index].set(new), rows, new)
   return _count(
     state._replace(
       env_state=env_state,
@@ -255,6 +318,7 @@ def _step(
         jnp.where(
           row.is_last.reshape(-1, *(1,) * (action.ndim - 1)), -1, action)),
       is_last=state.is_last.at[index].set(timestep.is_last),
+      rows=rows,
     ),
     gain,
   )
@@ -268,8 +332,11 @@ def _act(
   agent_key: Array,
   opponent_key: Array,
   opening_key: Array,
-) -> tuple[Array, _Run]:
-  """Returns the actions [B] of who is to move, remembered by who plays."""
+) -> tuple[Array, SearchOutput, _Run]:
+  """Return the actions [B] of who is to move, remembered by who plays.
+
+  Beside them, what the agent's search found.
+  """
   row = state.timestep
   seen = row.observation, row.legal_actions, row.is_first
   agent_state, found = functions.act(
@@ -280,19 +347,19 @@ def _act(
       other = functions.opponent(opponent_key, state.env_state, row)
     else:
       assert functions.opponent_act is not None
-      opponent_state, found = functions.opponent_act(
+      opponent_state, other_found = functions.opponent_act(
         opponent_params, opponent_state, opponent_key, *seen)
-      other = found.action
+      other = other_found.action
     action = jnp.where(row.to_play == state.player, action, other)
   if functions.opening_moves:
-    opening = draw_opening(
+    opening = playing.draw_opening(
       opening_key, state.num_done, state.length, row.legal_actions)
     action = jnp.where(
       state.length < functions.opening_moves, opening, action)
   agent_state = agent_state._replace(action=action)
   if opponent_state is not None:
     opponent_state = opponent_state._replace(action=action)
-  return action, state._replace(
+  return action, found, state._replace(
     agent_state=agent_state, opponent_state=opponent_state)
 
 
@@ -301,7 +368,7 @@ def _is_match(functions: _Functions) -> bool:
 
 
 def _count(state: _Run, gain: Array) -> _Run:
-  """Returns the state with its latest row counted.
+  """Return the state with its latest row counted.
 
   Args:
     state: with that row.

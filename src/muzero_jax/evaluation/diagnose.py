@@ -6,15 +6,16 @@ compared with what really followed. docs/it_does_not_learn.md says how to read
 the result.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax.acting import actor, host_actor
 from muzero_jax.agent import Agent
 from muzero_jax.drivers import build
+from muzero_jax.evaluation import device_play, host_play
 from muzero_jax.learning import value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
@@ -59,7 +60,7 @@ def diagnose(
   num_samples: int = 2_048,
   seed: int = 0,
 ) -> Diagnosis:
-  """Returns how an agent's model agrees with `num_steps` rows of play.
+  """Play, and return how an agent's model agrees with `num_steps` rows of play.
 
   Args:
     agent: plays greedily, without noise.
@@ -72,27 +73,42 @@ def diagnose(
 
   Where no episode ended by itself, values agree with 0 rows and are nan.
   """
-  config = agent.config
   play_key, draw_key = jax.random.split(jax.random.key(seed))
-  rows = _play(agent, env, num_envs, num_steps, play_key)
-  returns, known = real_returns(rows, config.discount)
-  played: Any = rows  # On the host, in spite of its type.
-  buffer = ring.add(
-    ring.init(
-      agent.spec, num_envs, num_steps, config.num_sampled_actions),
-    jax.device_put(rows),
-  )
-  batch = jax.jit(
-    lambda key: ring.sample(
-      buffer,
-      key,
-      batch_size=num_samples,
-      window=config.unroll_steps + 1,
-      stacked_frames=config.stacked_frames,
-      stack_actions=config.stack_actions,
-    )
-  )(draw_key)
-  steps = np.arange(config.unroll_steps + 1)
+  if isinstance(env, HostEnvironment):
+    played = host_play.collect(
+      agent, env, play_key, num_envs=num_envs, num_steps=num_steps)
+  else:
+    played = device_play.collect(
+      agent, env, play_key, num_envs=num_envs, num_steps=num_steps)
+  return _compare(agent, played, _draw(agent, played, draw_key, num_samples))
+
+
+def _draw(
+  agent: Agent, played: Trajectory, rng_key: Array, num_samples: int
+) -> ring.Sample:
+  """Draw N windows of K + 1 rows of play [T, B, ...]."""
+  config = agent.config
+  num_steps, num_envs = played.is_last.shape
+  empty = ring.init(
+    agent.spec, num_envs, num_steps, config.num_sampled_actions)
+  sample = functools.partial(
+    ring.sample, batch_size=num_samples, window=config.unroll_steps + 1,
+    stacked_frames=config.stacked_frames, stack_actions=config.stack_actions)
+  return jax.jit(sample)(ring.add(empty, jax.device_put(played)), rng_key)
+
+
+def _compare(
+  agent: Agent, played: Trajectory, batch: ring.Sample
+) -> Diagnosis:
+  """Compare what the model imagines with what followed.
+
+  Args:
+    agent: who played; its model imagines.
+    played: [T, B, ...] rows, as NumPy arrays.
+    batch: N windows of them.
+  """
+  returns, known = real_returns(played, agent.config.discount)
+  steps = np.arange(agent.config.unroll_steps + 1)
   index, inside, reached, ended = _windows(
     played, np.asarray(batch.slot), np.asarray(batch.env), len(steps))
   value, reward, policy = _imagine(
@@ -100,16 +116,18 @@ def diagnose(
     batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
     jax.tree.map(lambda x: x[:, 0], batch.sequence.candidates),
   )
-  searched = played.policy[index][:, 0]
+  searched = np.asarray(played.policy[index][:, 0])
   real = returns[index]
   counts = known[index] & inside
   return Diagnosis(
-    search_value=agree(played.value[index][:, 0], real[:, 0], counts[:, 0]),
+    search_value=agree(
+      np.asarray(played.value[index][:, 0]), real[:, 0], counts[:, 0]),
     values=tuple(
       agree(value[:, k], real[:, k], counts[:, k]) for k in steps
     ),
     rewards=tuple(
-      agree(reward[:, k], played.reward[index][:, k], reached[:, k])
+      agree(reward[:, k], np.asarray(played.reward[index][:, k]),
+            reached[:, k])
       for k in steps[1:]
     ),
     end_value=agree(value, np.zeros_like(value), ended),
@@ -117,37 +135,6 @@ def diagnose(
     search_entropy=_entropy(searched),
     agreement=float((policy.argmax(-1) == searched.argmax(-1)).mean()),
   )
-
-
-def _play(
-  agent: Agent,
-  env: AnyEnvironment,
-  num_envs: int,
-  num_steps: int,
-  rng_key: Array,
-) -> Trajectory:
-  """Returns rows [T, B, ...] of noise-free play, on the host."""
-  config = agent.config
-  system = build.make_system(config, agent.spec)
-  search = build.make_search(config, agent.spec, system, training=False)
-  if isinstance(env, HostEnvironment):
-    rows = host_actor.play_greedily(
-      env, search, agent.params, rng_key, num_envs=num_envs, length=num_steps,
-      reward_clip=config.reward_clip, stacked_frames=config.stacked_frames,
-      stack_actions=config.stack_actions, timeout=config.worker_timeout,
-      num_sampled=config.num_sampled_actions)
-    return jax.device_get(rows)
-  init_key, roll_key = jax.random.split(rng_key)
-  state = actor.init(
-    env, init_key, num_envs=num_envs, stacked_frames=config.stacked_frames
-  )
-  _, rows, _ = jax.jit(
-    lambda params, state, key: actor.rollout(
-      env, search, params, state, key, length=num_steps, temperature=0.0,
-      reward_clip=config.reward_clip, stack_actions=config.stack_actions,
-    )
-  )(agent.params, state, roll_key)
-  return jax.device_get(rows)
 
 
 class _Windows(NamedTuple):
@@ -162,7 +149,7 @@ class _Windows(NamedTuple):
 def _windows(
   played: Any, slot: np.ndarray, env: np.ndarray, length: int
 ) -> _Windows:
-  """Returns windows of `length` rows of play from rows `slot`, `env` [N]."""
+  """Return windows of `length` rows of play from rows `slot`, `env` [N]."""
   num_steps = len(played.is_last)
   slots = slot[:, None] + np.arange(length)
   index = np.minimum(slots, num_steps - 1), env[:, None]
@@ -184,39 +171,46 @@ def _imagine(
   legal_actions: Array,
   candidates: Array | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-  """Returns values and rewards [N, K+1] and the root's policy [N, A].
+  """Return values and rewards [N, K+1] and the root's policy [N, A].
 
   Of Sampled MuZero the policy is that over the root's candidates [N, C].
   """
   system = build.make_system(agent.config, agent.spec)
-
-  def policy_of(logits: Array) -> Array:
-    if system.distribution is None:
-      logits = jnp.where(legal_actions, logits, -jnp.inf)
-    else:
-      logits = system.distribution.log_prob(logits[:, None], candidates)
-    return jax.nn.softmax(logits)
-
-  def run(params: Params, observation: Array, action: Array) -> Any:
-    output = model.unroll(system.model, params, observation, action)
-    reward = system.reward_transform.invert(output.reward_logits)
-    into = value_prefix.differences(
-      reward[:, 1:], steps=system.model.prefix_steps
-    )
-    return (
-      system.value_transform.invert(output.value_logits),
-      reward.at[:, 1:].set(into),
-      policy_of(output.policy_logits[:, 0]),
-    )
-
-  value, reward, policy = jax.jit(run)(params, observation, action)
+  run = jax.jit(functools.partial(_unroll, system))
+  value, reward, policy = run(
+    params, observation, action, legal_actions, candidates)
   return np.asarray(value), np.asarray(reward), np.asarray(policy)
+
+
+def _unroll(
+  system: build.System,
+  params: Params,
+  observation: Array,
+  action: Array,
+  legal_actions: Array,
+  candidates: Array | None,
+) -> tuple[Array, Array, Array]:
+  """Return values and rewards [N, K+1] and the root's policy, on the device."""
+  output = model.unroll(system.model, params, observation, action)
+  reward = system.reward_transform.invert(output.reward_logits)
+  into = value_prefix.differences(
+    reward[:, 1:], steps=system.model.prefix_steps)
+  logits = output.policy_logits[:, 0]
+  if system.distribution is None:
+    logits = jnp.where(legal_actions, logits, -jnp.inf)
+  else:
+    logits = system.distribution.log_prob(logits[:, None], candidates)
+  return (
+    system.value_transform.invert(output.value_logits),
+    reward.at[:, 1:].set(into),
+    jax.nn.softmax(logits),
+  )
 
 
 def real_returns(
   rows: Trajectory, discount: float
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns what followed each row, and where that is known.
+  """Return what followed each row, and where that is known.
 
   G_t = r_{t+1} + gamma G_{t+1}, for the player to move at t; with two players
   the sign turns with the turn. Unknown where an episode was cut off.
@@ -247,7 +241,7 @@ def real_returns(
 def agree(
   predicted: np.ndarray, real: np.ndarray, counts: np.ndarray
 ) -> Agreement:
-  """Returns how numbers [...] agree where `counts` [...] is True."""
+  """Return how numbers [...] agree where `counts` [...] is True."""
   predicted, real = predicted[counts], real[counts]
   if not len(real):
     return Agreement(float('nan'), float('nan'), float('nan'), 0)
@@ -267,7 +261,7 @@ def _entropy(policy: np.ndarray) -> float:
 
 
 def describe(result: Diagnosis) -> list[str]:
-  """Returns lines of text."""
+  """Return lines of text."""
   lines = [f'{"":18} {"bias":>9} {"error":>9} {"explained":>9} {"rows":>7}']
 
   def add(name: str, found: Agreement) -> None:

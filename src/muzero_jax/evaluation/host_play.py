@@ -1,34 +1,157 @@
-"""Noise-free play in host environments; what `play` is for those of JAX."""
+"""Noise-free play that the host steps, one row at a time.
 
+`report` counts its episodes, `program_match` enters the moves of programs and
+`diagnose` keeps its rows. `device_play` plays the same in one compiled loop.
+"""
+
+import contextlib
 import itertools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.agent import Agent
-from muzero_jax.errors import UserError
-from muzero_jax.types import HostEnvironment
+from muzero_jax.evaluation import playing
+from muzero_jax.types import (
+  AnyEnvironment,
+  Array,
+  Environment,
+  SearchOutput,
+  TimeStep,
+  Trajectory,
+)
 
 # Gymnasium has environments without a time limit, in which a greedy agent may
 # go round for ever: its episodes are cut off after so many steps, as many as
 # Atari's 108,000 frames are.
 LONGEST_EPISODE = 27_000
 
+# Rows [B], the agent's actions [B, ...], which may be written to -> the actions
+# that are taken.
+Decide = Callable[[TimeStep, np.ndarray], np.ndarray]
+
+
+class Stepper(NamedTuple):
+  """B environments for the host to step, as functions like `Environment`'s."""
+
+  init: Callable[[Array], tuple[Any, TimeStep]]  # rng_key -> state, row.
+  # state, action [B] (or [B, A] floats), rng_key -> state, row.
+  step: Callable[[Any, Any, Array], tuple[Any, TimeStep]]
+
+
+class Step(NamedTuple):
+  """One step of B environments."""
+
+  row: TimeStep  # [B] what was seen.
+  found: SearchOutput  # [B] what the search found there.
+  action: np.ndarray  # [B] i32, or [B, A] f32, that was taken there.
+  next_row: TimeStep  # [B] the row that it led to.
+
+
+def compiled(env: Environment) -> Stepper:
+  """Compile an environment of the device, for as many plays as wanted."""
+  return Stepper(
+    init=jax.jit(env.init) if env.restorable else env.init,
+    step=jax.jit(env.step))
+
+
+@contextlib.contextmanager
+def stepping(
+  env: AnyEnvironment, *, num_envs: int, timeout: float, name: str
+) -> Iterator[Stepper]:
+  """Open any environment to step it; close that of the host afterwards.
+
+  Args:
+    env: `num_envs` environments.
+    num_envs: B.
+    timeout: seconds for each call of a host environment.
+    name: who plays, in error messages.
+
+  Raises:
+    WorkerError: a host environment raised, hung or returned no rows.
+  """
+  if isinstance(env, Environment):
+    yield compiled(env)
+    return
+  worker = Worker(
+    lambda: env, num_envs=num_envs, name=name, timeout=timeout)
+  try:
+    yield _of_worker(worker)
+  finally:
+    worker.close()
+
+
+def _of_worker(worker: Worker) -> Stepper:
+  """Fit a host environment, which holds its own state, to a `Stepper`."""
+  # Rows outlive the next step, which may write into the same memory.
+  copied = lambda row: jax.tree.map(np.array, row)
+
+  def init(rng_key: Array) -> tuple[Any, TimeStep]:
+    seed = int(jax.random.randint(rng_key, (), 0, 2**31 - 1))
+    return None, copied(worker.reset(seed))
+
+  def step(state: Any, action: Any, rng_key: Array) -> tuple[Any, TimeStep]:
+    del state, rng_key
+    return None, copied(worker.step(action))
+
+  return Stepper(init, step)
+
+
+def steps(
+  agent: Agent,
+  stepper: Stepper,
+  rng_key: Array,
+  *,
+  num_envs: int,
+  decide: Decide | None = None,
+) -> Iterator[Step]:
+  """Play without end, and yield every step.
+
+  Args:
+    agent: plays greedily, without noise.
+    stepper: B environments.
+    rng_key: for environments and searches.
+    num_envs: B.
+    decide: changes the agent's actions before they are taken, for example
+      where somebody else is to move; None to take them all.
+
+  Raises:
+    WorkerError: as `stepping` says.
+  """
+  init_key, play_key = jax.random.split(rng_key)
+  env_state, row = stepper.init(init_key)
+  memory = agent.init_state(num_envs)
+  while True:
+    play_key, agent_key, env_key = jax.random.split(play_key, 3)
+    memory, found = agent.jitted_act(
+      agent.params, memory, agent_key, row.observation, row.legal_actions,
+      row.is_first)
+    action = np.array(found.action)
+    if decide is not None:
+      action = decide(row, action)
+      memory = memory._replace(action=jnp.asarray(action))
+    env_state, next_row = stepper.step(env_state, action, env_key)
+    yield Step(row, found, action, next_row)
+    row = next_row
+
 
 def play(
   agent: Agent,
-  env: HostEnvironment,
+  env: AnyEnvironment,
   *,
   num_envs: int,
   num_episodes: int,
   seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Returns the returns and lengths of episodes, [E, B] each.
+  """Play whole episodes, and return their returns and lengths, [E, B] each.
 
   Args:
     agent: plays greedily.
-    env: `num_envs` evaluation environments; closed afterwards.
+    env: `num_envs` evaluation environments; of the host, closed afterwards.
     num_envs: B.
     num_episodes: a multiple of `num_envs`; every environment plays as many.
       One of more than LONGEST_EPISODE steps counts as it stands then.
@@ -36,45 +159,68 @@ def play(
 
   Raises:
     UserError: if the episodes cannot be shared out evenly.
-    WorkerError: the environments raised, hung or returned no rows.
+    WorkerError: as `stepping` says.
   """
-  if num_episodes < 1 or num_episodes % num_envs:
-    raise UserError(
-      f'num_episodes={num_episodes}: must be a multiple of num_envs='
-      f'{num_envs}, so that every environment plays as many'
-    )
-  worker = Worker(
-    lambda: env, num_envs=num_envs, name='evaluation',
-    timeout=agent.config.worker_timeout)
-  try:
-    return _play(agent, worker, num_envs, num_episodes // num_envs, seed)
-  finally:
-    worker.close()
+  per_env = playing.episodes_per_env(num_episodes, num_envs)
+  timeout = agent.config.worker_timeout
+  with stepping(
+    env, num_envs=num_envs, timeout=timeout, name='evaluation'
+  ) as stepper:
+    played = steps(agent, stepper, jax.random.key(seed), num_envs=num_envs)
+    return _count(played, num_envs, per_env)
 
 
-def _play(
-  agent: Agent, worker: Worker, num_envs: int, per_env: int, seed: int
+def _count(
+  played: Iterator[Step], num_envs: int, per_env: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  act = jax.jit(agent.act_fn)
-  memory, rng_key = agent.init_state(num_envs), jax.random.key(seed)
+  """Count episodes until each environment has played its share, [E, B]."""
   returns = np.zeros((per_env, num_envs), np.float32)
   lengths = np.zeros((per_env, num_envs), np.int32)
   score, length = np.zeros(num_envs, np.float32), np.zeros(num_envs, np.int32)
   num_done = np.zeros(num_envs, np.int32)
-  row = worker.reset(seed)
-  for t in itertools.count():
-    memory, found = act(
-      agent.params, memory, jax.random.fold_in(rng_key, t), row.observation,
-      row.legal_actions, row.is_first)
-    row = worker.step(np.array(found.action))
-    score = np.where(row.is_first, 0, score + row.reward)
-    length = np.where(row.is_first, 0, length + 1)
+  while num_done.min() < per_env:
+    row = next(played).next_row
+    is_first, is_last, reward = jax.device_get(
+      (row.is_first, row.is_last, row.reward))
+    score = np.where(is_first, 0, score + reward)
+    length = np.where(is_first, 0, length + 1)
     # Episodes beyond the share of an environment are not counted.
-    is_over = row.is_last | (length >= LONGEST_EPISODE)
+    is_over = is_last | (length >= LONGEST_EPISODE)
     for b in np.flatnonzero(is_over & (num_done < per_env)):
       returns[num_done[b], b], lengths[num_done[b], b] = score[b], length[b]
       num_done[b] += 1
     score, length = np.where(is_over, 0, score), np.where(is_over, 0, length)
-    if num_done.min() == per_env:
-      return returns, lengths
-  raise AssertionError('counting never ends')
+  return returns, lengths
+
+
+def collect(
+  agent: Agent,
+  env: AnyEnvironment,
+  rng_key: Array,
+  *,
+  num_envs: int,
+  num_steps: int,
+) -> Trajectory:
+  """Play `num_steps` steps, and return their rows [T, B, ...] as NumPy arrays.
+
+  Args:
+    agent: plays greedily.
+    env: `num_envs` evaluation environments; of the host, closed afterwards.
+    rng_key: for environments and searches.
+    num_envs: B.
+    num_steps: T.
+
+  Raises:
+    WorkerError: as `stepping` says.
+  """
+  config = agent.config
+  with stepping(
+    env, num_envs=num_envs, timeout=config.worker_timeout, name=env.spec.name
+  ) as stepper:
+    played = steps(agent, stepper, rng_key, num_envs=num_envs)
+    rows = [
+      jax.device_get(playing.stored_row(
+        step.row, step.found, step.action, reward_clip=config.reward_clip))
+      for step in itertools.islice(played, num_steps)
+    ]
+  return jax.tree.map(lambda *parts: np.stack(parts), *rows)

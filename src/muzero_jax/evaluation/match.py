@@ -1,6 +1,7 @@
 """Matches of an agent against whoever there is: counted, and recorded.
 
-On the device by `play` or, against programs, on the host by `host_match`.
+Played on the device by `device_play` or, against programs, on the host by
+`program_match`.
 """
 
 import math
@@ -11,7 +12,12 @@ from typing import Any, NamedTuple
 from muzero_jax import envs
 from muzero_jax.agent import Agent
 from muzero_jax.errors import UserError
-from muzero_jax.evaluation import device_play, game_records, program_match
+from muzero_jax.evaluation import (
+  device_play,
+  game_records,
+  playing,
+  program_match,
+)
 from muzero_jax.evaluation.game_records import GameRecord
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
 from muzero_jax.types import Environment
@@ -89,7 +95,7 @@ def make_match(
   sizes = dict(
     num_envs=num_envs, num_episodes=num_games, opening_moves=opening_moves)
   if isinstance(opponent, Program):
-    play_host = program_match.make(agent, env, opponent, **sizes)
+    play_host = program_match.make(env, opponent, **sizes)
   else:
     play_device = device_play.make(agent, env, opponent, **sizes)
 
@@ -97,7 +103,7 @@ def make_match(
     agent: Agent, opponent: AnyOpponent, name: str, seed: int
   ) -> MatchScore:
     if isinstance(opponent, Program):
-      games = play_host(agent.params, seed)
+      games = play_host(agent, seed)
     else:
       other = opponent.params if isinstance(opponent, Agent) else None
       games = device_play.games(play_device(agent.params, other, seed))
@@ -109,7 +115,7 @@ def make_match(
 
 
 def _match_score(
-  games: Sequence[device_play.Game], facts: Mapping[str, Any], name: str
+  games: Sequence[playing.Game], facts: Mapping[str, Any], name: str
 ) -> MatchScore:
   """Returns the score of a match, with its records.
 

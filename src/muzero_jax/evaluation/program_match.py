@@ -1,29 +1,29 @@
 """Matches against programs, which are processes of the host.
 
 The environment judges: its rules say which moves are legal and who has won,
-and a program only proposes moves. Whatever a program does wrong breaks the
-game that it does it in, which then counts for nobody; the other games go on,
-and the next one gets a new process.
+and a program only proposes moves, which take the place of the agent's in
+`host_play`. Whatever a program does wrong breaks the game that it does it in,
+which then counts for nobody; the other games go on, and the next one gets a new
+process.
 """
 
 import concurrent.futures
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.agent import Agent
-from muzero_jax.errors import UserError
-from muzero_jax.evaluation import device_play, game_records, gtp
-from muzero_jax.evaluation.device_play import Game
+from muzero_jax.evaluation import game_records, gtp, host_play, playing
 from muzero_jax.evaluation.opponents import Program
-from muzero_jax.types import Array, Environment, Params
+from muzero_jax.evaluation.playing import Game
+from muzero_jax.types import Array, Environment, TimeStep
 
-# Parameters, seed -> games.
-Play = Callable[[Params, int], list[Game]]
+# Agent, which plays greedily, and seed -> games.
+Play = Callable[[Agent, int], list[Game]]
 
 _COLOURS = ('black', 'white')
 
@@ -37,7 +37,7 @@ class _Seat:
     self._num_told = 0
 
   def open(self, seed: int) -> None:
-    """Sets up a new game, in a new process if there is none.
+    """Set up a new game, in a new process if there is none.
 
     Raises:
       EngineError: as all that follows.
@@ -54,7 +54,7 @@ class _Seat:
       self._engine.send(f'set_random_seed {seed}')
 
   def move(self, moves: Sequence[int]) -> int:
-    """Returns the program's answer to all moves so far, or gtp.RESIGN."""
+    """Return the program's answer to all moves so far, or gtp.RESIGN."""
     assert self._engine is not None
     size = self._program.rules.size
     for i in range(self._num_told, len(moves)):
@@ -65,7 +65,7 @@ class _Seat:
     return gtp.to_action(vertex, size)
 
   def close(self) -> None:
-    """Ends the process, if there is one."""
+    """End the process, if there is one."""
     if self._engine is not None:
       self._engine.close()
       self._engine = None
@@ -83,12 +83,12 @@ class _Board:
 
   @property
   def is_programs_turn(self) -> bool:
-    """Returns whether the program is to move in a game that goes on."""
+    """Return whether the program is to move in a game that goes on."""
     agents_turn = (len(self.moves) % 2 == 0) == self.agent_first
     return self.game is None and not agents_turn
 
   def try_(self, ask: Callable[[], Any]) -> Any:
-    """Returns what the program says; breaks the game if it fails to."""
+    """Return what the program says; break the game if it fails to."""
     try:
       return ask()
     except gtp.EngineError as error:
@@ -97,7 +97,7 @@ class _Board:
       return None
 
   def programs_move(self, legal_actions: np.ndarray) -> int | None:
-    """Returns the program's move, None if it makes none: the game is over.
+    """Return the program's move, None if it makes none: the game is over.
 
     Args:
       legal_actions: [A] bool, of the environment.
@@ -116,12 +116,11 @@ class _Board:
     return None if self.game else action
 
   def end(self, result: int | str, reason: str = '') -> None:
-    """Ends the game; the result is that of who moved first."""
+    """End the game; the result is that of who moved first."""
     self.game = Game(self.agent_first, tuple(self.moves), result, reason)
 
 
 def make(
-  agent: Agent,
   env: Environment,
   program: Program,
   *,
@@ -129,13 +128,12 @@ def make(
   num_episodes: int,
   opening_moves: int = 0,
 ) -> Play:
-  """Returns a function that plays, compiled once for all parameters.
+  """Make a function that plays; the environment is compiled once for all.
 
   `num_envs` games side by side, each with a process of its own, until all are
   over; then the next ones. The agent moves first in half of them.
 
   Args:
-    agent: plays greedily; of it all but its parameters.
     env: `num_envs` environments of Go.
     program: the opponent.
     num_envs: B, even.
@@ -145,69 +143,71 @@ def make(
   Raises:
     UserError: if the games cannot be shared out evenly.
   """
-  if num_episodes < 1 or num_episodes % num_envs:
-    raise UserError(
-      f'num_episodes={num_episodes}: must be a multiple of num_envs={num_envs}'
-    )
-  functions = (
-    jax.jit(env.init), jax.jit(agent.act_fn), jax.jit(env.step),
-    jax.jit(device_play.draw_opening))
+  num_rounds = playing.episodes_per_env(num_episodes, num_envs)
+  stepper = host_play.compiled(env)
+  draw_opening = jax.jit(playing.draw_opening)
+  workers = min(num_envs, os.cpu_count() or 1)
 
-  def play_all(params: Params, seed: int) -> list[Game]:
+  def play(agent: Agent, seed: int) -> list[Game]:
+    play_key, opening_key = jax.random.split(jax.random.key(seed))
     seats = [_Seat(program) for _ in range(num_envs)]
     games: list[Game] = []
-    workers = min(num_envs, os.cpu_count() or 1)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
       try:
-        for number in range(num_episodes // num_envs):
-          key = jax.random.fold_in(jax.random.key(seed), number)
+        for number, key in enumerate(jax.random.split(play_key, num_rounds)):
           boards = list(pool.map(
             _Board, seats, [i < num_envs // 2 for i in range(num_envs)],
             [seed + num_envs * number + i for i in range(num_envs)]))
-          games += _play_round(
-            functions, agent, params, boards, key, opening_moves, pool)
+          opening = functools.partial(
+            draw_opening, opening_key, np.full(num_envs, number))
+          decide = functools.partial(
+            _decide, boards, pool, opening, opening_moves)
+          games += _play_round(boards, host_play.steps(
+            agent, stepper, key, num_envs=num_envs, decide=decide))
       finally:
         # Before the pool waits for whoever is waiting for them.
         for seat in seats:
           seat.close()
     return games
 
-  return play_all
+  return play
 
 
 def _play_round(
-  functions: tuple[Callable[..., Any], ...],
-  agent: Agent,
-  params: Params,
-  boards: list[_Board],
-  rng_key: Array,
-  opening_moves: int,
-  pool: concurrent.futures.Executor,
+  boards: list[_Board], steps: Iterator[host_play.Step]
 ) -> list[Game]:
-  """Returns the games of all boards, played to their ends."""
-  init, act, step, draw_opening = functions
-  state, row = init(rng_key)
-  memory = agent.init_state(len(boards))
-  zeros = jnp.zeros(len(boards), jnp.int32)
-  opening_key = jax.random.fold_in(rng_key, 1)
-  ply = 0
+  """Play the games of all boards to their ends."""
   while any(board.game is None for board in boards):
-    rng_key, agent_key, env_key = jax.random.split(rng_key, 3)
-    memory, found = act(
-      params, memory, agent_key, row.observation, row.legal_actions,
-      row.is_first)
     # Boards whose game is over go on by themselves: no one looks at them.
-    action = np.array(found.action)
-    if ply < opening_moves:
-      action = np.array(
-        draw_opening(opening_key, zeros, zeros + ply, row.legal_actions))
-    else:
-      _ask_programs(boards, action, np.asarray(row.legal_actions), pool)
-    state, row = step(state, action, env_key)
-    memory = memory._replace(action=jnp.asarray(action))
-    _follow(boards, action, np.asarray(row.is_last), np.asarray(row.reward))
-    ply += 1
+    _follow(boards, next(steps))
   return [board.game for board in boards if board.game]
+
+
+def _decide(
+  boards: list[_Board],
+  pool: concurrent.futures.Executor,
+  opening: Callable[..., Array],
+  opening_moves: int,
+  row: TimeStep,
+  action: np.ndarray,
+) -> np.ndarray:
+  """Return the moves [B] of the opening, or of whoever is to move.
+
+  Args:
+    boards: B running or finished games.
+    pool: in which the programs think.
+    opening: moves so far [B], legal_actions [B, A] -> random moves [B].
+    opening_moves: how many of them open a game.
+    row: [B] of the environment.
+    action: [B] the agent's moves; changed.
+  """
+  # All running games have as many moves, and no finished one has more.
+  num_moves = max(len(board.moves) for board in boards)
+  if num_moves < opening_moves:
+    return np.array(
+      opening(np.full(len(boards), num_moves), row.legal_actions))
+  _ask_programs(boards, action, np.asarray(row.legal_actions), pool)
+  return action
 
 
 def _ask_programs(
@@ -216,7 +216,7 @@ def _ask_programs(
   legal_actions: np.ndarray,
   pool: concurrent.futures.Executor,
 ) -> None:
-  """Puts the moves of the programs whose turn it is into `action` [B]."""
+  """Put the moves of the programs whose turn it is into `action` [B]."""
   asked = [i for i, board in enumerate(boards) if board.is_programs_turn]
   answers = pool.map(
     lambda i: boards[i].programs_move(legal_actions[i]), asked)
@@ -225,18 +225,15 @@ def _ask_programs(
       action[i] = answer
 
 
-def _follow(
-  boards: list[_Board],
-  action: np.ndarray,
-  is_last: np.ndarray,
-  reward: np.ndarray,
-) -> None:
-  """Enters what was played, and what the environment says of it, all [B]."""
+def _follow(boards: list[_Board], step: host_play.Step) -> None:
+  """Enter what was played, and what the environment says of it."""
+  is_last, reward = jax.device_get(
+    (step.next_row.is_last, step.next_row.reward))
   for i, board in enumerate(boards):
     if board.game is not None:
       continue
     first_moved = len(board.moves) % 2 == 0
-    board.moves.append(int(action[i]))
+    board.moves.append(int(step.action[i]))
     if is_last[i]:
       result = int(np.sign(reward[i]))
       board.end(result if first_moved else -result)

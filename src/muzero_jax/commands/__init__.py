@@ -1,0 +1,18 @@
+"""The commands: flags in, a run, a score, ratings, a diagnosis or a dataset.
+
+Each command is a module with `define`, which defines its flags, and `run`. All
+that needs jax is imported inside `run`, so that a mistake in the flags is told
+before jax is loaded.
+"""
+
+from muzero_jax import _lazy
+
+_MODULES = (
+  'dataset',
+  'diagnose',
+  'evaluate',
+  'ladder',
+  'main',
+  'train',
+)
+__getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

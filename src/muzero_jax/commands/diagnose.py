@@ -1,0 +1,42 @@
+"""Compare what an agent's model imagines with what really follows.
+
+muzero-jax diagnose --workdir=runs/x
+"""
+
+from absl import flags
+
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
+
+
+def define(flag_values: flags.FlagValues) -> None:
+  """Define the flags."""
+  command_line.define_workdir(flag_values=flag_values)
+  flags.DEFINE_integer(
+    'num_steps', 512, 'Rows played in each environment.', lower_bound=8,
+    flag_values=flag_values)
+  flags.DEFINE_integer(
+    'num_envs', 32, 'Environments.', lower_bound=1, flag_values=flag_values)
+  flags.DEFINE_integer(
+    'index', 0, 'Which agent of a run of several.', lower_bound=0,
+    flag_values=flag_values)
+
+
+def run(
+  arguments: command_line.Arguments, flag_values: flags.FlagValues
+) -> int:
+  """Print the comparison and return the exit status."""
+  config = run_dir.read_config(arguments.workdir)
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  from muzero_jax import agent, envs
+  from muzero_jax.evaluation import diagnose
+
+  num_envs = flag_values.num_envs
+  result = diagnose.diagnose(
+    agent.load(arguments.workdir, index=flag_values.index),
+    envs.make(config, num_envs=num_envs, evaluation=True),
+    num_envs=num_envs,
+    num_steps=flag_values.num_steps,
+  )
+  print('\n'.join(diagnose.describe(result)))
+  return 0

@@ -1,0 +1,81 @@
+"""Evaluate a trained agent: whole episodes, or games, without noise.
+
+muzero-jax evaluate --workdir=runs/x [--opponent=random,one_ply]
+"""
+
+import json
+import os
+
+from absl import flags
+
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
+
+
+def define(flag_values: flags.FlagValues) -> None:
+  """Define the flags."""
+  command_line.define_workdir(flag_values=flag_values)
+  flags.DEFINE_integer(
+    'num_episodes', 32, 'Episodes, or games against each opponent.',
+    lower_bound=1, flag_values=flag_values)
+  flags.DEFINE_list(
+    'opponent', [], 'In a game of two players, whom to play: random, one_ply, '
+    'mcts:N (N simulations), perfect where there is one, in backgammon random '
+    'and pip_count alone, in Go gnugo:LEVEL (1 to 10) if that is installed, '
+    'snapshot:STEP (the run itself at that step), run:PATH (the agent of '
+    'another run); several separated by commas. By default random, and perfect '
+    'or pip_count where there is one.', flag_values=flag_values)
+  flags.DEFINE_integer(
+    'opening_moves', None, 'In a game of two players, legal moves drawn at '
+    'random before the two play on; each such opening is played with both '
+    'colours. By default 4 against gnugo, snapshot and run, which would else '
+    'play one game again and again, and 0 against the others.', lower_bound=0,
+    flag_values=flag_values)
+  flags.DEFINE_string(
+    'records', None, 'In a game of two players, the folder to write the games '
+    'to: one JSON-lines file for each opponent, and in Go also SGF.',
+    flag_values=flag_values)
+  flags.DEFINE_integer(
+    'seed', 0, 'Of environments and searches.', lower_bound=0,
+    flag_values=flag_values)
+  flags.DEFINE_bool(
+    'json', False, 'Print one line of JSON instead.', flag_values=flag_values)
+
+
+def run(
+  arguments: command_line.Arguments, flag_values: flags.FlagValues
+) -> int:
+  """Print the scores of each of the run's agents; return the exit status."""
+  config = run_dir.read_config(arguments.workdir)
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  from muzero_jax import agent
+  from muzero_jax.evaluation import report
+
+  result = report.over_agents([
+    report.report(
+      agent.load(arguments.workdir, index=index),
+      num_episodes=flag_values.num_episodes,
+      seed=flag_values.seed + index,
+      opponent_names=flag_values.opponent,
+      opening_moves=flag_values.opening_moves,
+      workdir=arguments.workdir,
+      index=index,
+      records_folder=_records_folder(
+        flag_values.records, index, config.num_seeds),
+    )
+    for index in range(config.num_seeds)
+  ])
+  if flag_values.json:
+    print(json.dumps(result))
+  else:
+    print('\n'.join(report.describe(result)))
+  return 0
+
+
+def _records_folder(
+  records: str | None, index: int, num_seeds: int
+) -> str | None:
+  """Return where the games of one of the run's agents go."""
+  if not records or num_seeds == 1:
+    return records
+  return os.path.join(records, f'agent_{index}')

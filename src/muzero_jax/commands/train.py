@@ -1,0 +1,111 @@
+"""Train an agent in a run directory, or go on training there.
+
+muzero-jax train --preset=cartpole --workdir=runs/x [--field=...]
+muzero-jax train --flagfile=x.flags --workdir=runs/x [--field=...]
+muzero-jax train --workdir=runs/x
+"""
+
+import os
+import pathlib
+
+from absl import flags
+
+from muzero_jax.config import Config, command_line
+from muzero_jax.errors import UserError
+from muzero_jax.runs import run_dir
+
+
+def main(families: tuple[str, ...], preset: str) -> None:
+  """Train from the command line of a script for some environment families.
+
+  Args:
+    families: environment families that the script is for.
+    preset: where fields without a flag take their values.
+  """
+  flag_values = flags.FlagValues()
+  define(flag_values, preset)
+  command_line.run(
+    lambda arguments: run(arguments, flag_values, families),
+    flag_values=flag_values)
+
+
+def define(flag_values: flags.FlagValues, preset: str = '') -> None:
+  """Define the flags: each field of the configuration, --preset, --workdir.
+
+  Args:
+    flag_values: where the flags live.
+    preset: where fields without a flag take their values; if empty, a new run
+      has to be given --preset.
+  """
+  command_line.define(defaults=preset or Config(), flag_values=flag_values)
+
+
+def run(
+  arguments: command_line.Arguments,
+  flag_values: flags.FlagValues,
+  families: tuple[str, ...] = (),
+) -> int:
+  """Train and return the exit status.
+
+  Args:
+    arguments: what the command line says.
+    flag_values: the flags that `define` defined, parsed.
+    families: environment families that may be trained; if empty, any.
+
+  Raises:
+    UserError: a new run without a preset, another family, or what
+      `muzero_jax.train.run` refuses.
+  """
+  config = run_dir.resolve(*arguments)
+  stored = pathlib.Path(arguments.workdir) / run_dir.CONFIG_FILE
+  if not flag_values['preset'].value and not stored.exists():
+    raise UserError(
+      f'--preset is needed, or a --flagfile that has it: workdir '
+      f'{arguments.workdir} holds no run to resume')
+  if families and config.family not in families:
+    raise UserError(
+      f'family = {config.family!r} is not one of {", ".join(families)}, '
+      'which this script is for'
+    )
+  # Before environments, of which some start jax's devices when imported.
+  _divide_cpu(config.num_devices)
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  from muzero_jax import envs
+
+  if config.eval_episodes or not config.dataset:
+    envs.check_env_id(config.family, config.env_id)
+  _cache_compilations()
+  from muzero_jax import train as train_lib
+
+  return train_lib.run(config, arguments.workdir)
+
+
+def _cache_compilations() -> None:
+  """Keep compiled steps, so that resuming a run does not compile again."""
+  folder = os.path.join(
+    os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache')),
+    'muzero_jax',
+  )
+  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
+
+
+def _divide_cpu(num_devices: int) -> None:
+  """Let the processor count as so many devices, as far as it has cores.
+
+  Each then steps a share of the environments and learns from a share of the
+  batch. Whoever sets their number by XLA_FLAGS or JAX_NUM_CPU_DEVICES has
+  decided it.
+  """
+  decided = (
+    'JAX_NUM_CPU_DEVICES' in os.environ or
+    '--xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', ''))
+  if num_devices < 2 or decided:
+    return
+  # Imported late, as all that loads jax is.
+  import jax
+
+  if hasattr(os, 'sched_getaffinity'):
+    cores = len(os.sched_getaffinity(0))
+  else:
+    cores = os.cpu_count() or 1
+  jax.config.update('jax_num_cpu_devices', min(num_devices, cores))
