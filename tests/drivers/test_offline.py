@@ -223,9 +223,9 @@ def test_a_directory_belongs_to_one_dataset(tmp_path, data):
   run = tmp_path / 'run'
   run.mkdir()
   dataset.write_facts(run, dataset.load(other).facts)
-  with pytest.raises(ValueError, match='another dataset: frame is not the s'):
+  with pytest.raises(UserError, match='frame is not the same'):
     train.run(run_config(data), run, make_env=no_env)
-  with pytest.raises(ValueError, match='updates_per_iteration = 0 leaves'):
+  with pytest.raises(UserError, match='updates_per_iteration = 0'):
     run_config(data, updates_per_iteration=0)
 
 
