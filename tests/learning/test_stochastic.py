@@ -239,7 +239,7 @@ def trained(chance_codes, iterations):
   for _ in range(iterations):
     state, metrics = driver.step(state)
   system = build.make_system(settings, SPEC)
-  found = build.make_search(settings, SPEC, system, training=False)(
+  found = build.make_search(settings, SPEC, system, 'evaluation')(
     learner_state.final_params(state.learner), jax.random.key(0), jnp.eye(3),
     jnp.ones((3, 2), bool),
   )
