@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import envs, files
+from muzero_jax import counting, envs, files
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
+from muzero_jax.counting import Count
 from muzero_jax.drivers import (
   build,
   choose,
@@ -296,9 +297,9 @@ def _reanalysed(config: Config, driver: Driver) -> dict[str, float]:
   return dict(reanalysed_fraction=share, target_age=0.0)
 
 
-def _least(count: Any) -> int:
+def _least(count: Count) -> int:
   """Return a count of the agent that is behind the others, if there are."""
-  return int(np.min(jax.device_get(count)))
+  return int(np.min(counting.as_int(count)))
 
 
 def _devices(count: int) -> str:

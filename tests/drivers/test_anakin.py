@@ -162,8 +162,8 @@ def test_steps_leave_out_the_resets():
   ]
   assert [int(m.num_steps) for m in history] == counts
   assert sum(int(m.rollout.num_steps) for m in history) == counts[-1]
-  assert state.num_steps == counts[-1]
-  assert state.num_iterations == 6
+  assert int(state.num_steps) == counts[-1]
+  assert int(state.num_iterations) == 6
   assert state.replay.num_added == 24
 
 
@@ -214,7 +214,7 @@ def test_eight_devices_learn_together():
   driver, (state, history) = eight_devices()
   assert all(np.isfinite(m.learner.loss) for m in history)
   assert [bool(m.has_learnt) for m in history] == [False, True, True, True]
-  assert history[-1].num_updates == 6 and history[-1].num_skipped == 0
+  assert int(history[-1].num_updates) == 6 and history[-1].num_skipped == 0
   assert driver.samples_per_row == 1.0
   # CartPole lasts longer than 8 steps: every row is a step, of all devices.
   assert [int(m.num_steps) for m in history[:2]] == [32, 64]

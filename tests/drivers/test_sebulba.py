@@ -72,7 +72,7 @@ def two_threads(lag=1):
 
 def test_rollouts_lie_side_by_side_in_the_order_of_the_threads():
   run, state, metrics, _ = two_threads()
-  assert state.replay.num_added == 24 and state.num_iterations == 6
+  assert state.replay.num_added == 24 and int(state.num_iterations) == 6
   frames = state.replay.rows.frame  # [16, 4, 3], a ring.
   # Environments 0 and 1 of either thread: 24 rows are 4 episodes and 4 rows
   # of 5, or 4 episodes of 6.
@@ -83,7 +83,7 @@ def test_rollouts_lie_side_by_side_in_the_order_of_the_threads():
   assert (seeds[:, :2] == seeds[0, 0]).all()
   assert (seeds[:, 2:] == seeds[0, 2]).all() and seeds[0, 0] != seeds[0, 2]
   assert len(run.factory.made) == 2
-  assert metrics.num_steps == 2 * (24 - 4 + 24 - 4)
+  assert int(metrics.num_steps) == 2 * (24 - 4 + 24 - 4)
   assert run.driver.samples_per_row == 2 * 8 / 16
 
 

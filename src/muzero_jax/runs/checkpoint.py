@@ -244,6 +244,8 @@ def _read(
   """Returns `abstract` filled with the leaves of a verified checkpoint."""
   wanted = leaves_lib.flatten(abstract, prefix)
   saved = manifest['leaves']
+  old_counts = _old_counts(wanted, saved)
+  asked, wanted = wanted, _with_old_counts(wanted, old_counts)
   leaves_lib.refuse_others(directory, wanted, saved, prefix)
   arrays: leaves_lib.Leaves = {}
   with _checkpointer() as checkpointer:
@@ -251,11 +253,41 @@ def _read(
       arrays |= _read_group(
         checkpointer, _group_directory(directory / 'state', group),
         {name: wanted[name] for name in names})
+  for name in old_counts:
+    low = np.asarray(arrays.pop(name)).astype(np.uint32)
+    arrays |= {f'{name}/low': low, f'{name}/high': np.zeros_like(low)}
   filled = [
-    leaves_lib.finish(arrays.pop(name), leaf, saved[name])
-    for name, leaf in wanted.items()
+    leaves_lib.finish(arrays.pop(name), leaf, saved.get(name, {}))
+    for name, leaf in asked.items()
   ]
   return jax.tree_util.tree_unflatten(jax.tree.structure(abstract), filled)
+
+
+def _old_counts(
+  wanted: leaves_lib.Leaves, saved: dict[str, Any]
+) -> list[str]:
+  """Return the counts that an older version saved as one 32-bit number."""
+  names = [
+    name.removesuffix('/low') for name in wanted if name.endswith('/low')]
+  return [
+    name for name in names
+    if f'{name}/low' not in saved
+    and saved.get(name, {}).get('dtype') == 'int32'
+  ]
+
+
+def _with_old_counts(
+  wanted: leaves_lib.Leaves, old_counts: list[str]
+) -> leaves_lib.Leaves:
+  """Return the leaves to be read where counts are single numbers."""
+  changed: leaves_lib.Leaves = {}
+  for name, leaf in wanted.items():
+    count, _, word = name.rpartition('/')
+    if count in old_counts and word in ('low', 'high'):
+      changed[count] = np.broadcast_to(np.int32(0), leaf.shape)
+    else:
+      changed[name] = leaf
+  return changed
 
 
 def _read_group(

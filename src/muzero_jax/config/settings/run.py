@@ -10,7 +10,7 @@ class Run(Record):
   """How long, from which seed, and what is reported and kept."""
 
   num_steps: int = field(
-    100_000, 'Environment steps in all.', low=1, high=2**31 - 1)
+    100_000, 'Environment steps in all.', low=1, high=2**53)
   dataset: str = field(
     '', 'Trains offline from this directory, which experiments.dataset wrote, '
     'and steps no environment: num_envs, rollout_length, noise_steps, '
@@ -18,7 +18,7 @@ class Run(Record):
     optional=True)
   offline_updates: int = field(
     20_000, 'Updates in all of a run with a dataset; what is said of '
-    'environment steps counts updates there.', low=1, high=2**31 - 1)
+    'environment steps counts updates there.', low=1, high=2**53)
   seed: int = field(0, 'Random seed.', low=0, high=2**31 - 1)
   num_seeds: int = field(
     1, 'Independent agents that train side by side in one program.', low=1,
