@@ -70,6 +70,16 @@ def test_priorities_change_and_stay_zero_where_nothing_opens():
   assert len(np.unique(priority)) > 10
 
 
+def test_what_a_driver_tells_of_a_run_that_plays_nothing():
+  driver, _ = one_device()
+  assert driver.samples_per_row is None and driver.num_devices == 1
+  assert driver.searches_per_iteration == 0 and driver.restorable
+  config = dataclasses.replace(CONFIG, reanalyse_fraction=0.5)
+  driver = offline.make_offline(config, make_data())
+  # Two updates of 8 sequences of 3 rows.
+  assert driver.searches_per_iteration == 2 * 8 * 3
+
+
 def test_the_same_seed_gives_the_same_run():
   driver, (state, _) = one_device()
   assert_trees_equal(play(driver, 3)[0], state)
@@ -223,9 +233,9 @@ def test_a_directory_belongs_to_one_dataset(tmp_path, data):
   run = tmp_path / 'run'
   run.mkdir()
   dataset.write_facts(run, dataset.load(other).facts)
-  with pytest.raises(ValueError, match='another dataset: frame is not the s'):
+  with pytest.raises(UserError, match='frame is not the same'):
     train.run(run_config(data), run, make_env=no_env)
-  with pytest.raises(ValueError, match='updates_per_iteration = 0 leaves'):
+  with pytest.raises(UserError, match='updates_per_iteration = 0'):
     run_config(data, updates_per_iteration=0)
 
 

@@ -5,6 +5,7 @@ from muzero_jax import _lazy
 _MODULES = (
   'checkpoint',
   'dataset_export',
+  'leaves',
   'lock',
   'manifest',
   'metrics',
@@ -13,7 +14,6 @@ _MODULES = (
   'progress',
   'run_dir',
   'signals',
-  'state_files',
   'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

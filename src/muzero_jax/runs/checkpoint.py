@@ -1,4 +1,4 @@
-"""The state of a run to disk and back, verified.
+"""The state of a run to disk and back, verified; the only user of Orbax.
 
 A checkpoint is `checkpoints/<step>/`: `state/<field>/`, one Orbax checkpoint
 per top-level field of the state, and `manifest.json`, with the SHA-256 of each
@@ -10,20 +10,23 @@ nor, at once, that a save has not finished.
 One process per run; arrays may be sharded over its devices.
 """
 
+import contextlib
 import logging
 import os
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 
 from muzero_jax import files
 from muzero_jax.errors import UserError
+from muzero_jax.runs import leaves as leaves_lib
 from muzero_jax.runs import manifest as manifest_lib
-from muzero_jax.runs import state_files
 
 CHECKPOINTS = 'checkpoints'  # The folder of a run directory.
 _STEP = re.compile(r'\d+')
@@ -62,11 +65,11 @@ def save(
   _tidy(root)
   final = _directory(root, step)
   saving = root / f'{_SAVING}{final.name}'
-  leaves = state_files.flatten(state)
-  state_files.write_state(saving / 'state', leaves)
+  leaves = leaves_lib.flatten(state)
+  _write_state(saving / 'state', leaves)
   manifest_lib.seal(saving, dict(
     step=step,
-    leaves={name: state_files.describe(leaf) for name, leaf in leaves.items()},
+    leaves={name: leaves_lib.describe(leaf) for name, leaf in leaves.items()},
   ))
   if final.exists():
     final.rename(root / f'{_REPLACED}{final.name}')
@@ -114,7 +117,7 @@ def restore(
       report(f'checkpoint {directory} is damaged ({damage}): set aside as '
              f'{aside.name}')
       continue
-    return step, state_files.read(directory, manifest, abstract_state, '')
+    return step, _read(directory, manifest, abstract_state, '')
   _refuse_if_all_damaged(root)
   return None
 
@@ -148,10 +151,9 @@ def restore_subtree(
     tried.add(step)
     directory = _directory(root, step)
     try:
-      field = state_files.group_directory(pathlib.Path('state'), subtree)
+      field = _group_directory(pathlib.Path('state'), subtree)
       manifest = manifest_lib.verify(directory, field.as_posix())
-      return step, state_files.read(
-        directory, manifest, abstract_subtree, subtree)
+      return step, _read(directory, manifest, abstract_subtree, subtree)
     except (manifest_lib.DamageError, FileNotFoundError) as damage:
       if directory.exists():
         report(f'checkpoint {directory} is damaged ({damage}): passed over')
@@ -184,7 +186,7 @@ def restore_step(
     manifest = manifest_lib.verify(directory)
   except manifest_lib.DamageError as damage:
     raise UserError(f'{directory} is damaged: {damage}') from None
-  return state_files.read(directory, manifest, abstract_state, '')
+  return _read(directory, manifest, abstract_state, '')
 
 
 def steps(
@@ -201,6 +203,120 @@ def steps(
 
 def _directory(root: pathlib.Path, step: int) -> pathlib.Path:
   return root / f'{step:012d}'
+
+
+def _group_directory(state: pathlib.Path, name: str) -> pathlib.Path:
+  return state / urllib.parse.quote(name.split('/')[0], safe='')
+
+
+def _groups(names: Any) -> dict[str, list[str]]:
+  """Returns the leaf names by top-level field."""
+  groups: dict[str, list[str]] = {}
+  for name in names:
+    groups.setdefault(name.split('/')[0], []).append(name)
+  return groups
+
+
+def _write_state(state: pathlib.Path, leaves: leaves_lib.Leaves) -> None:
+  """Writes one Orbax checkpoint per top-level field and waits for it."""
+  import orbax.checkpoint as ocp
+
+  state.mkdir(parents=True)
+  arrays = {}
+  for name, leaf in leaves.items():
+    array = jax.random.key_data(leaf) if leaves_lib.is_key(leaf) else leaf
+    array = array if isinstance(array, jax.Array) else np.asarray(array)
+    if array.size:  # Orbax refuses arrays without elements.
+      arrays[name] = array
+  with _checkpointer() as checkpointer:
+    for group, names in _groups(arrays).items():
+      checkpointer.save(
+        _group_directory(state.absolute(), group),
+        args=ocp.args.PyTreeSave({name: arrays[name] for name in names}))
+
+
+def _read(
+  directory: pathlib.Path,
+  manifest: dict[str, Any],
+  abstract: Any,
+  prefix: str,
+) -> Any:
+  """Returns `abstract` filled with the leaves of a verified checkpoint."""
+  wanted = leaves_lib.flatten(abstract, prefix)
+  saved = manifest['leaves']
+  old_counts = _old_counts(wanted, saved)
+  asked, wanted = wanted, _with_old_counts(wanted, old_counts)
+  leaves_lib.refuse_others(directory, wanted, saved, prefix)
+  arrays: leaves_lib.Leaves = {}
+  with _checkpointer() as checkpointer:
+    for group, names in _groups(wanted).items():
+      arrays |= _read_group(
+        checkpointer, _group_directory(directory / 'state', group),
+        {name: wanted[name] for name in names})
+  for name in old_counts:
+    low = np.asarray(arrays.pop(name)).astype(np.uint32)
+    arrays |= {f'{name}/low': low, f'{name}/high': np.zeros_like(low)}
+  filled = [
+    leaves_lib.finish(arrays.pop(name), leaf, saved.get(name, {}))
+    for name, leaf in asked.items()
+  ]
+  return jax.tree_util.tree_unflatten(jax.tree.structure(abstract), filled)
+
+
+def _old_counts(
+  wanted: leaves_lib.Leaves, saved: dict[str, Any]
+) -> list[str]:
+  """Return the counts that an older version saved as one 32-bit number."""
+  names = [
+    name.removesuffix('/low') for name in wanted if name.endswith('/low')]
+  return [
+    name for name in names
+    if f'{name}/low' not in saved
+    and saved.get(name, {}).get('dtype') == 'int32'
+  ]
+
+
+def _with_old_counts(
+  wanted: leaves_lib.Leaves, old_counts: list[str]
+) -> leaves_lib.Leaves:
+  """Return the leaves to be read where counts are single numbers."""
+  changed: leaves_lib.Leaves = {}
+  for name, leaf in wanted.items():
+    count, _, word = name.rpartition('/')
+    if count in old_counts and word in ('low', 'high'):
+      changed[count] = np.broadcast_to(np.int32(0), leaf.shape)
+    else:
+      changed[name] = leaf
+  return changed
+
+
+def _read_group(
+  checkpointer: Any, directory: pathlib.Path, wanted: leaves_lib.Leaves
+) -> leaves_lib.Leaves:
+  """Returns the arrays of one top-level field, keys still as integers."""
+  import orbax.checkpoint as ocp
+
+  arrays, items, arguments = {}, {}, {}
+  for name, leaf in wanted.items():
+    if leaves_lib.is_key(leaf):
+      shape = jax.eval_shape(jax.random.key_data, leaf)
+    else:
+      shape = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
+    if not np.prod(shape.shape):
+      arrays[name] = np.zeros(shape.shape, shape.dtype)
+      continue
+    items[name] = jax.ShapeDtypeStruct(shape.shape, shape.dtype)
+    sharding = None if leaves_lib.is_key(leaf) else leaves_lib.sharding_of(leaf)
+    arguments[name] = (
+      ocp.RestoreArgs(restore_type=np.ndarray) if sharding is None
+      else ocp.ArrayRestoreArgs(sharding=sharding))
+  if items:
+    restored = checkpointer.restore(
+      directory.absolute(),
+      args=ocp.args.PyTreeRestore(
+        item=items, restore_args=arguments, partial_restore=True))
+    arrays |= restored
+  return arrays
 
 
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
@@ -235,3 +351,20 @@ def _tidy(root: pathlib.Path) -> None:
       shutil.rmtree(path)
 
 
+@contextlib.contextmanager
+def _checkpointer() -> Iterator[Any]:
+  """Yields Orbax's checkpointer, without its own running commentary."""
+  # Orbax takes a third of a second to import, and only this needs it.
+  import orbax.checkpoint as ocp
+
+  logger = logging.getLogger('absl')
+  level = logger.level
+  logger.setLevel(logging.ERROR)
+  try:
+    # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
+    handler = ocp.PyTreeCheckpointHandler(
+      use_ocdbt=True, use_compression=False)
+    with ocp.Checkpointer(handler) as checkpointer:
+      yield checkpointer
+  finally:
+    logger.setLevel(level)

@@ -4,6 +4,7 @@
 policies take mctx's arguments and return its trees, faster.
 """
 
+from muzero_jax import _lazy
 from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.search.engine import RecurrentFnOutput, search
 from muzero_jax.search.make import Search, make_search, sample_action
@@ -44,3 +45,5 @@ __all__ = [
   'search',
   'stochastic_muzero_policy',
 ]
+
+__getattr__, __dir__ = _lazy.attach(__name__, ('candidates',))

@@ -8,7 +8,7 @@ mctx's arrays are laid out once, at the end.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import chex
 import jax
@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax.errors import UserError
-from muzero_jax.search import first_round, selection, simulation, trees
-from muzero_jax.search.selection import Nodes, Selection
-from muzero_jax.search.simulation import Setting
+from muzero_jax.search import backup, first_round, selection, trees
+from muzero_jax.search.nodes import Nodes
+from muzero_jax.search.selection import Selection
 from muzero_jax.types import Array, Params
 
 
@@ -38,6 +38,18 @@ class RecurrentFnOutput:
   prior_logits: Array
   value: Array
   invalid_actions: Array
+
+
+class _Setting(NamedTuple):
+  """What stays the same in a search."""
+
+  select_root: Selection
+  select_interior: Selection
+  limit: int  # Most edges from the root to a leaf.
+  invalid_actions: Array  # [B, A] at the root.
+  extra_data: Any
+  value_dtype: Any
+  logits_dtype: Any
 
 
 def search(
@@ -132,7 +144,7 @@ def search_with_root(
   chex.assert_rank([root.prior_logits, root.value], [2, 1])
   if invalid_actions is None:
     invalid_actions = jnp.zeros_like(root.prior_logits)
-  setting = Setting(
+  setting = _Setting(
     select_root=selection.batched(root_action_selection_fn, is_root=True),
     select_interior=selection.batched(interior_action_selection_fn),
     limit=num_simulations if max_depth is None else max_depth,
@@ -145,7 +157,7 @@ def search_with_root(
   def simulate(sim: Array, carry: tuple[Array, trees.State]) -> Any:
     rng_key, state = carry
     rng_key, descend_key, expand_key = jax.random.split(rng_key, 3)
-    parent, action, known = simulation.descend(setting, descend_key, state)
+    parent, action, known = _descend(setting, descend_key, state)
     # Node i + 1 is made by simulation i, but for one that the depth limit has
     # sent to an old leaf.
     leaf = jnp.full_like(parent, sim + 1)
@@ -155,11 +167,11 @@ def search_with_root(
       leaf = made = jnp.where(known == trees.NONE, leaf, known)
       # A leaf at the depth limit has been here before, but has no children.
       visits = trees.read(state.nodes, leaf)[:, trees.COUNT] + 1
-    state, row = simulation.expand(
+    state, row = _expand(
       params, expand_key, state, recurrent_fn, parent, action, leaf, made,
       visits,
     )
-    return rng_key, simulation.backup(state, leaf, row)
+    return rng_key, backup.backup(state, leaf, row)
 
   state = trees.init(
     root, num_simulations, interior_masks,
@@ -176,7 +188,7 @@ def search_with_root(
     )
   if not isinstance(start, int) or start < num_simulations:
     _, state = loop_fn(start, num_simulations, simulate, (rng_key, state))
-  tree = simulation.layout(setting, state)
+  tree = _layout(setting, state)
   everything = Selection(
     setting.select_root.select, needs_logits=True, needs_tree=True
   )
@@ -186,7 +198,7 @@ def search_with_root(
 def _open(
   params: Params,
   rng_key: Array,
-  setting: Setting,
+  setting: _Setting,
   state: trees.State,
   recurrent_fn: Callable[..., Any],
 ) -> tuple[Any, tuple[Array, trees.State]]:
@@ -207,12 +219,165 @@ def _open(
 
 
 def _roots(
-  setting: Setting, state: trees.State, rule: Selection, tree: Any
+  setting: _Setting, state: trees.State, rule: Selection, tree: Any
 ) -> Nodes:
   """Returns what a rule sees of the roots."""
   edges = trees.edges_of(state, None, trees.FIELDS)
-  return simulation.nodes_at(
+  return _nodes(
     setting, state, rule, tree, None, jnp.zeros((), jnp.int32), edges
   )
 
 
+def _layout(setting: _Setting, state: trees.State) -> mctx.Tree:
+  """Returns the trees in mctx's form."""
+  return trees.layout(
+    state,
+    invalid_actions=setting.invalid_actions,
+    extra_data=setting.extra_data,
+    value_dtype=setting.value_dtype,
+    logits_dtype=setting.logits_dtype,
+  )
+
+
+class _Descent(NamedTuple):
+  """Where each of B simulations stands."""
+
+  keys: Array | None  # [B] for selections that draw.
+  node: Array  # [B] i32, node whose action was chosen last.
+  action: Array  # [B] i32, that action.
+  child: Array  # [B] i32, where it leads to.
+  active: Array  # [B] bool, True while going on.
+  depth: Array  # [] i32, edges gone.
+
+
+def _descend(
+  setting: _Setting, rng_key: Array, state: trees.State
+) -> tuple[Array, Array, Array]:
+  """Returns node and action [B] at which each simulation leaves its tree.
+
+  And the node behind, if the depth limit stopped it; else -1.
+  """
+  batch_size = state.nodes.shape[0]
+  rules = setting.select_root, setting.select_interior
+  keys = None
+  if any(rule.draws for rule in rules):
+    keys = jax.random.split(rng_key, batch_size)
+  tree = None
+  if any(rule.needs_tree for rule in rules):
+    tree = _layout(setting, state)
+
+  def choose(
+    rule: Selection, keys: Array | None, node: Array | None, depth: Array
+  ) -> tuple[Array | None, Array, Array]:
+    now = None
+    if keys is not None:
+      pair = jax.vmap(jax.random.split)(keys)
+      keys, now = pair[:, 0], pair[:, 1]
+    edges = trees.edges_of(state, node, trees.LOGITS + rule.needs_logits)
+    nodes = _nodes(setting, state, rule, tree, node, depth, edges)
+    action = rule.select(now, nodes)
+    is_chosen = jnp.arange(edges[trees.CHILD].shape[-1]) == action[:, None]
+    child = jnp.where(is_chosen, edges[trees.CHILD], 0).sum(axis=-1)
+    return keys, action, child.astype(jnp.int32)
+
+  keys, action, child = choose(
+    setting.select_root, keys, None, jnp.zeros((), jnp.int32)
+  )
+  node = jnp.full(batch_size, trees.ROOT, jnp.int32)
+  if setting.limit == 1:
+    return node, action, child
+
+  def step(at: _Descent) -> _Descent:
+    # Whoever has arrived looks at the root, which always exists.
+    node = jnp.where(at.active, at.child, trees.ROOT)
+    keys, action, child = choose(
+      setting.select_interior, at.keys, node, at.depth
+    )
+    depth = at.depth + 1
+    return _Descent(
+      keys,
+      jnp.where(at.active, node, at.node),
+      jnp.where(at.active, action, at.action),
+      jnp.where(at.active, child, at.child),
+      at.active & (child != trees.NONE) & (depth < setting.limit),
+      depth,
+    )
+
+  end = jax.lax.while_loop(
+    lambda at: at.active.any(),
+    step,
+    _Descent(
+      keys, node, action, child, child != trees.NONE, jnp.ones((), jnp.int32)
+    ),
+  )
+  return end.node, end.action, end.child
+
+
+def _nodes(
+  setting: _Setting,
+  state: trees.State,
+  rule: Selection,
+  tree: mctx.Tree | None,
+  node: Array | None,
+  depth: Array,
+  edges: list[Array],
+) -> Nodes:
+  """Returns what a rule sees of one node [B] of each tree; None: the root."""
+  illegal = state.invalid_actions
+  read = lambda x: x[:, trees.ROOT] if node is None else trees.read(x, node)
+  row = read(state.nodes)
+  return Nodes(
+    qvalues=edges[trees.Q],
+    visits=edges[trees.VISITS],
+    prior=edges[trees.PRIOR],
+    logits=edges[trees.LOGITS] if rule.needs_logits else None,
+    node_visits=row[:, trees.COUNT],
+    values=row[:, trees.MEAN],
+    raw_values=row[:, trees.RAW],
+    invalid_actions=None if illegal is None else read(illegal),
+    low=state.low,
+    high=state.high,
+    root_invalid_actions=setting.invalid_actions,
+    extra_data=setting.extra_data,
+    depth=depth,
+    node=jnp.zeros(len(row), jnp.int32) if node is None else node,
+    tree=tree if rule.needs_tree else None,
+  )
+
+
+def _expand(
+  params: Params,
+  rng_key: Array,
+  state: trees.State,
+  recurrent_fn: Callable[..., Any],
+  parent: Array,
+  action: Array,
+  leaf: Array,
+  made: Array,
+  visits: Array,
+) -> tuple[trees.State, Array]:
+  """Returns the trees with each leaf [B] evaluated, and the leaves' rows.
+
+  `made` are the leaves as `trees.fill` takes them; with this visit, they have
+  had so many `visits`. Whoever needs the rows takes them from here: to read
+  them where they were just written makes XLA keep, and copy, the whole array.
+  """
+  batch_size, num_actions = state.edges.shape[0], trees.num_actions_of(state)
+  embedding = jax.tree.map(lambda x: trees.read(x, parent), state.embeddings)
+  step, embedding = recurrent_fn(params, rng_key, action, embedding)
+  chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
+  chex.assert_shape(step.prior_logits, (batch_size, num_actions))
+  mask, illegal = trees.checked_mask(step, state), state.invalid_actions
+  if mask is not None and illegal is not None:
+    illegal = trees.fill(illegal, mask, made)
+  new_edges = trees.new_edges(step.prior_logits, state)
+  edges = trees.fill(state.edges, new_edges, made)
+  row = trees.new_rows(step, visits, parent, action, state)
+  return state._replace(
+    edges=trees.write(edges, leaf, parent, trees.CHILD * num_actions + action),
+    nodes=trees.fill(state.nodes, row, made),
+    embeddings=jax.tree.map(
+      lambda x, new: trees.fill(x, new, made), state.embeddings, embedding
+    ),
+    invalid_actions=illegal,
+  ), row

@@ -78,8 +78,7 @@ def make_search(
   if num_players not in (1, 2):
     raise UserError(f'num_players={num_players!r}: must be 1 or 2')
   sign = -1.0 if num_players == 2 and model.turn is None else 1.0
-  root_fn = functools.partial(
-    model_functions.root_output, model, value_transform)
+  root_fn = functools.partial(model_functions.root, model, value_transform)
   steps = model_functions.recurrent_fns(
     model, value_transform, reward_transform, sign * discount
   )

@@ -1,4 +1,4 @@
-"""What a search asks of a `Model`: mctx's root and recurrent functions."""
+"""mctx's view of a model: its functions as a search calls them."""
 
 import functools
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, PrefixState
 
 
-class Embedding(NamedTuple):
+class _Embedding(NamedTuple):
   """What a node holds where rewards are differences of value prefixes."""
 
   state: PrefixState
   prefix: Array  # [B] sum of the rewards up to this node.
 
 
-def root_output(
+def root(
   model: Model, value_transform: Transform, params: Params, observation: Array
 ) -> mctx.RootFnOutput:
   output = model.root(params, observation)
   return mctx.RootFnOutput(
     prior_logits=output.policy_logits,
     value=value_transform.invert(output.value_logits),
-    embedding=Embedding(output.state, jnp.zeros(len(output.value_logits)))
+    embedding=_Embedding(output.state, jnp.zeros(len(output.value_logits)))
     if model.prefix_steps
     else output.state,
   )
@@ -73,7 +73,7 @@ def _recurrent_fn(
   reward = reward_transform.invert(output.reward_logits)
   embedding = output.state
   if model.prefix_steps:
-    embedding = Embedding(output.state, reward)
+    embedding = _Embedding(output.state, reward)
     starts = state.num_steps % model.prefix_steps == 0
     reward = reward - jnp.where(starts, 0.0, before.prefix)
   return mctx.RecurrentFnOutput(

@@ -14,7 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax.search.qtransforms import Nodes, batched_qtransform
+from muzero_jax.search import qtransforms
+from muzero_jax.search.nodes import Nodes
 from muzero_jax.types import Array
 
 
@@ -74,7 +75,7 @@ def puct(
     tie_break: [B, A] noise that decides between equals, the same for all of a
       search; None draws it anew at each node, as mctx does.
   """
-  quality = batched_qtransform(qtransform)
+  quality = qtransforms.batched_qtransform(qtransform)
 
   def select(keys: Array | None, nodes: Nodes) -> Array:
     total = nodes.node_visits
@@ -120,7 +121,7 @@ def gumbel_root(
     all_legal: True where no action of any root is illegal.
   """
   table = considered_visits(max_num_considered_actions, num_simulations)
-  quality = batched_qtransform(qtransform)
+  quality = qtransforms.batched_qtransform(qtransform)
 
   def num_considered(nodes: Nodes) -> Array:
     num_valid = jnp.sum(1 - nodes.root_invalid_actions, axis=-1)
@@ -171,7 +172,7 @@ def gumbel_interior(qtransform: Any) -> Selection:
   Args:
     qtransform: of completed q-values; of one tree, as in mctx.
   """
-  quality = batched_qtransform(qtransform)
+  quality = qtransforms.batched_qtransform(qtransform)
 
   def select(keys: Array | None, nodes: Nodes) -> Array:
     del keys
@@ -254,8 +255,3 @@ def _mask(score: Array, nodes: Nodes) -> Array:
   if nodes.invalid_actions is None:
     return score
   return jnp.where(nodes.invalid_actions, -jnp.inf, score)
-
-
-# --- Scaling q-values ---
-
-

@@ -14,7 +14,7 @@ from muzero_jax import search
 from muzero_jax.envs.base import Rules
 from muzero_jax.evaluation.opponents.base import choose
 from muzero_jax.search import selection
-from muzero_jax.search.qtransforms import Nodes
+from muzero_jax.search.nodes import Nodes
 from muzero_jax.types import Array, TimeStep
 
 
