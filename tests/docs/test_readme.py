@@ -259,3 +259,17 @@ def test_the_api_has_a_section_for_every_package():
   packages = {
     module.split('/')[0] for module in _public_modules() if '/' in module}
   assert packages <= set(re.findall(r'\w+', ' '.join(headings)))
+
+
+@pytest.mark.parametrize(
+  'name', ['docs/algorithm.md', 'docs/api.md', 'docs/datasets.md'])
+def test_dotted_names_in_the_text_exist(name):
+  packages = {module.split('/')[0] for module in _public_modules()}
+  packages |= {package.removesuffix('.py') for package in packages}
+  found = [
+    span for span in re.findall(r'`(\w+(?:\.\w+)+)', _read(name))
+    if span.split('.')[0] in packages
+    and span.split('.')[-1] not in ('py', 'json', 'jsonl')]
+  assert found
+  for span in found:
+    _find(span)
