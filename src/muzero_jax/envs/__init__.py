@@ -8,10 +8,14 @@ import importlib
 from collections.abc import Callable
 from types import ModuleType
 
+from muzero_jax import _lazy, types
 from muzero_jax import config as config_lib
-from muzero_jax import types
 from muzero_jax.envs import base
 from muzero_jax.errors import MissingPackageError, UserError
+
+__getattr__, __dir__ = _lazy.attach(__name__, (
+  'atari', 'backgammon', 'classic', 'gymnasium', 'gymnax', 'pgx_games',
+  'physics'))
 
 # Family -> module, what it needs, and the extra that installs that.
 _FAMILIES = {
