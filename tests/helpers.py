@@ -1,5 +1,6 @@
 """Tiny environments and networks, and what several test files do with them."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -93,11 +94,19 @@ def tiny_model(num_actions=3, *, width=8, num_outputs=11, **kwargs):
 
 
 def make_search(model, value_transform, reward_transform, **kwargs):
-  """`search.make_search` with settings and arguments by name."""
+  """`search.make_search` with settings and arguments by name.
+
+  Settings of the other policy may be among them; they do not count.
+  """
   record = search.PUCT if kwargs.pop('policy', 'gumbel') == 'muzero' else (
     search.Gumbel)
   own = {name: kwargs.pop(name) for name in ('discount', 'num_players', 'noise')
          if name in kwargs}
+  fields = {x.name for x in dataclasses.fields(record)}
+  others = {
+    x.name for other in (search.PUCT, search.Gumbel)
+    for x in dataclasses.fields(other)} - fields
+  kwargs = {k: v for k, v in kwargs.items() if k not in others}
   return search.make_search(
     model, value_transform, reward_transform, record(**kwargs), **own)
 

@@ -219,7 +219,8 @@ def test_environments_check_bounds():
 
 @pytest.mark.parametrize('changes, words', [
   (dict(num_sampled_actions=1), 'num_sampled_actions = 1'),
-  (dict(num_sampled_actions=0), 'num_sampled_actions = 0'),
+  (dict(num_sampled_actions=0, policy_head='categorical', entropy_weight=0.0),
+   'num_sampled_actions = 0'),
   (dict(policy_head='categorical'), "policy_head = 'categorical'"),
   (dict(network='board_resnet'), "network = 'board_resnet'"),
   (dict(stack_actions=True), 'stack_actions = True'),

@@ -85,7 +85,7 @@ def test_chunks_are_rows_of_the_replay_with_fresh_targets(
   plan = plan_of(capacity)
   made, refresh = make(spec, plan, stack_actions)
   state = refresh(
-    2.0, jax.random.key(num_rows), source, made.init(1), np.int32(7), True)
+    2.0, jax.random.key(num_rows), source, made.init(1), counting.of(7), True)
   state = jax.tree.map(np.asarray, state)
   assert state.ring.num_added == plan.length and state.searched_at[0] == 7
   rows = jax.tree.map(lambda x: x[:plan.length], state.ring.rows)
@@ -129,11 +129,11 @@ def test_a_stream_that_is_off_stays_empty():
   source = fill(VECTOR, log, 16)
   made, refresh = make(VECTOR, plan_of(16))
   state = refresh(
-    2.0, jax.random.key(0), source, made.init(1), np.int32(0), False)
+    2.0, jax.random.key(0), source, made.init(1), counting.of(0), False)
   assert state.ring.num_added == 0
-  state = refresh(2.0, jax.random.key(0), source, state, np.int32(5), True)
+  state = refresh(2.0, jax.random.key(0), source, state, counting.of(5), True)
   expected = refresh(
-    2.0, jax.random.key(0), source, made.init(1), np.int32(5), True)
+    2.0, jax.random.key(0), source, made.init(1), counting.of(5), True)
   helpers.assert_trees_equal(state, expected)
 
 
@@ -146,7 +146,7 @@ def test_the_oldest_chunks_make_room():
   state, searched_at = made.init(1), []
   for number in range(4):
     state = refresh(1.0, jax.random.key(number), source, state,
-                    np.int32(10 * number), True)
+                    counting.of(10 * number), True)
     searched_at.append(state.searched_at.tolist())
   assert searched_at == [[0, 0], [0, 10], [20, 10], [20, 30]]
   assert state.ring.num_added == 32
@@ -162,7 +162,7 @@ def test_every_row_is_drawn_and_rows_that_open_nothing_stay_closed():
   empty, drawn = made.init(1), set()
   for seed in range(40):
     state = refresh(
-      1.0, jax.random.key(seed), source, empty, np.int32(0), True)
+      1.0, jax.random.key(seed), source, empty, counting.of(0), True)
     state = jax.tree.map(np.asarray, state)
     for i, r in np.argwhere(state.ring.priority > 0):
       t = state.first_row[0, r] + i

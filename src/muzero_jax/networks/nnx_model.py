@@ -1,5 +1,6 @@
 """A network written with Flax NNX as a `Model` of pure functions."""
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,11 +28,18 @@ def from_nnx(make: Callable[[nnx.Rngs], nnx.Module]) -> Model:
     del observation  # NNX modules know their sizes.
     return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(rng_key))))
 
-  def method(name: str) -> Callable[..., Any]:
-    def function(params: Params, *inputs: Array) -> Any:
-      state = jax.tree.map(lambda x: x, abstract_state)
-      nnx.replace_by_pure_dict(state, params)
-      return getattr(nnx.merge(graph, state), name)(*inputs)
-    return function
+  call = functools.partial(_call, graph, abstract_state)
+  return Model(
+    init=init,
+    root=functools.partial(call, 'root'),
+    step=functools.partial(call, 'step'),
+  )
 
-  return Model(init=init, root=method('root'), step=method('step'))
+
+def _call(
+  graph: Any, abstract_state: Any, name: str, params: Params, *inputs: Array
+) -> Any:
+  """Call a method of the module that parameters make."""
+  state = jax.tree.map(lambda x: x, abstract_state)
+  nnx.replace_by_pure_dict(state, params)
+  return getattr(nnx.merge(graph, state), name)(*inputs)
