@@ -376,7 +376,7 @@ def test_atari_rewards_are_those_of_the_emulator():
 def test_atari_seeds_and_threads():
   def rows(seed, num_threads, key):
     environment = _atari(
-      'breakout', 2, seed=seed, num_threads=num_threads,
+      'breakout', 2, seed=seed, env_threads=num_threads,
       repeat_action_probability=0.5)
     actions = np.tile([[1], [2], [3]], (5, 2))
     return _play(environment, jax.random.key(key), actions).observation

@@ -57,8 +57,8 @@ def spec(settings: settings_lib.Environment) -> types.EnvSpec:
     UserError: no such game; names the nearest.
   """
   game = naming.resolve_name('atari', settings.env_id, names())
+  ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
   ale = ale_py.ALEInterface()
-  ale.setLoggerMode(ale_py.LoggerMode.Error)
   path = ale_py.roms.get_rom_path(game)
   assert path is not None, game
   ale.loadROM(path)

@@ -70,8 +70,8 @@ def spec(env_id: str, *, vectorisation: str = 'sync') -> types.EnvSpec:
     one = _make_vector(env_id, 1, mode)
   except gymnasium.error.DependencyNotInstalled as error:
     raise MissingPackageError(
-      f'env_id = {env_id!r} needs a package that is missing ({error}); the '
-      'extra of Box2D and pygame is: pip install "muzero_jax[gymnasium]"'
+      f'env_id = {env_id!r} needs a package that is missing: {error} '
+      '(pip install "muzero_jax[gymnasium]" brings Box2D and pygame)'
     ) from error
   except gymnasium.error.Error as error:
     raise UserError(
