@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import config, envs, types
-from muzero_jax.envs import base, classic
-from muzero_jax.errors import UserError
+from muzero_jax.envs import base, classic, random_play
 
 PACKAGES = {
   'atari': 'ale_py', 'board': 'pgx', 'minatar': 'pgx', 'stochastic': 'pgx',
@@ -69,14 +68,17 @@ cases = pytest.mark.parametrize(
 
 
 @functools.cache
-def _played(case: Case) -> tuple[types.EnvSpec, tuple[base.Rollout, ...]]:
+def _played(
+  case: Case
+) -> tuple[types.EnvSpec, tuple[random_play.Rollout, ...]]:
   """Returns rollouts with keys 0, 0 and 1: one compilation serves all tests."""
   environment = envs.make(
     _config(case.family, case.env_id, repeat_action_probability=0.25),
     num_envs=case.num_envs,
   )
   rollout = jax.jit(
-    functools.partial(base.random_rollout, environment), static_argnums=3)
+    functools.partial(random_play.random_rollout, environment),
+    static_argnums=3)
   played = []
   for seed in (0, 0, 1):
     key = jax.random.key(seed)
@@ -203,7 +205,7 @@ def test_own_truncation_and_legal_actions():
   (dict(legal_actions=lambda s: jnp.ones(3, bool)), 'legal_actions'),
 ])
 def test_mistakes_of_an_own_environment_are_named(kwargs, message):
-  with pytest.raises(UserError, match=message):
+  with pytest.raises(ValueError, match=message):
     _walk(**kwargs)
 
 
@@ -227,16 +229,16 @@ def _corrupt(name: str, index: Any, value: Any):
   ('to_play', 2, 1, 'to_play'),
 ])
 def test_check_rows_finds(name, index, value, message):
-  with pytest.raises(UserError, match=message):
+  with pytest.raises(ValueError, match=message):
     base.check_rows(WALK, _corrupt(name, index, value))
 
 
 def test_check_rows_finds_late_ends_and_turns_that_do_not_alternate():
   rows = _corrupt('reward', 4, 0)
   base.check_rows(WALK, rows)
-  with pytest.raises(UserError, match='within 2 steps'):
+  with pytest.raises(ValueError, match='within 2 steps'):
     base.check_rows(WALK._replace(max_episode_steps=2), rows)
-  with pytest.raises(UserError, match='alternate'):
+  with pytest.raises(ValueError, match='alternate'):
     base.check_rows(WALK._replace(num_players=2), rows)
   base.check_rows(WALK._replace(num_players=2, alternates=False), rows)
 
@@ -310,12 +312,17 @@ def test_minatar_sticky_actions(probability, moved):
 def _atari(game: str, num_envs: int, **kwargs: Any) -> types.Environment:
   _needs('atari')
   from muzero_jax.envs import atari
-  return atari.make(game, num_envs, frame_size=36, **kwargs)
+  fields = dict(frame_size=36, episodic_life=False)
+  fields |= {name: kwargs.pop(name) for name in [*kwargs] if name in (
+    config.FIELDS.keys() - {'seed'})}
+  settings = config.settings.Environment(
+    family='atari', env_id=game, **fields)
+  return atari.make(settings, num_envs, **kwargs)
 
 
 def test_atari_life_loss_continues_the_game():
   key = jax.random.key(3)
-  full = _atari('breakout', 2)
+  full = _atari('breakout', 2, episodic_life=True, evaluation=True)
   lives = _atari('breakout', 2, episodic_life=True)
   actions = np.random.default_rng(0).integers(0, 4, (260, 2))
   rows = _play(lives, key, actions)
@@ -336,11 +343,11 @@ def test_atari_life_loss_continues_the_game():
 
 
 def test_atari_frame_cap_truncates():
-  environment = _atari('pong', 2, max_episode_frames=42, noop_max=0)
-  rows = _play(environment, jax.random.key(0), np.zeros((24, 2), np.int32))
-  assert environment.spec.max_episode_steps == 11
-  assert np.flatnonzero(rows.is_last[:, 0]).tolist() == [11, 23]
-  assert np.flatnonzero(rows.is_first[:, 0]).tolist() == [0, 12, 24]
+  environment = _atari('pong', 2, max_episode_frames=102, noop_max=0)
+  rows = _play(environment, jax.random.key(0), np.zeros((54, 2), np.int32))
+  assert environment.spec.max_episode_steps == 26
+  assert np.flatnonzero(rows.is_last[:, 0]).tolist() == [26, 53]
+  assert np.flatnonzero(rows.is_first[:, 0]).tolist() == [0, 27, 54]
   assert (rows.discount == 1).all()
   assert (rows.reward[rows.is_first] == 0).all()
 
@@ -369,7 +376,7 @@ def test_atari_rewards_are_those_of_the_emulator():
 def test_atari_seeds_and_threads():
   def rows(seed, num_threads, key):
     environment = _atari(
-      'breakout', 2, seed=seed, num_threads=num_threads,
+      'breakout', 2, seed=seed, env_threads=num_threads,
       repeat_action_probability=0.5)
     actions = np.tile([[1], [2], [3]], (5, 2))
     return _play(environment, jax.random.key(key), actions).observation
@@ -435,9 +442,9 @@ def test_spellings_of_atari_games(env_id):
 ])
 def test_unknown_names_give_the_nearest(family, env_id, nearest):
   _needs(family)
-  with pytest.raises(UserError, match=f'env_id.*{env_id}.*nearest: {nearest}'):
+  with pytest.raises(ValueError, match=f'env_id.*{env_id}.*nearest: {nearest}'):
     envs.check_env_id(family, env_id)
-  with pytest.raises(UserError, match='env_id'):
+  with pytest.raises(ValueError, match='env_id'):
     envs.make(_config(family, env_id))
 
 
@@ -447,14 +454,14 @@ def test_unknown_names_give_the_nearest(family, env_id, nearest):
 ])
 def test_gymnax_has_two_families(family, env_id, words):
   _needs(family)
-  with pytest.raises(UserError, match=words):
+  with pytest.raises(ValueError, match=words):
     envs.make(_config(family, env_id))
 
 
 def test_unknown_family_and_hopeless_name():
-  with pytest.raises(UserError, match='family.*classic'):
+  with pytest.raises(ValueError, match='family.*classic'):
     envs.check_env_id('attari', 'pong')
-  with pytest.raises(UserError, match='known: cartpole'):
+  with pytest.raises(ValueError, match='known: cartpole'):
     envs.check_env_id('classic', 'zzz')
 
 
@@ -500,6 +507,7 @@ def test_evaluation_plays_full_games(monkeypatch):
   assert cfg.episodic_life
   envs.make(cfg)
   envs.make(cfg, evaluation=True, num_envs=7, seed=9)
-  assert [kw['episodic_life'] for _, kw in seen] == [True, False]
+  assert all(a[0].episodic_life for a, _ in seen)
+  assert [kw['evaluation'] for _, kw in seen] == [False, True]
   assert [a[1] for a, _ in seen] == [cfg.num_envs, 7]
   assert [kw['seed'] for _, kw in seen] == [5, 9]
