@@ -11,12 +11,11 @@ import subprocess
 import sys
 
 import jax
-import jax.numpy as jnp
 from helpers import random_params
 
 from benchmarks import kill
 from muzero_jax import config as config_lib
-from muzero_jax import envs
+from muzero_jax import counting, envs
 from muzero_jax.drivers import anakin, iteration
 from muzero_jax.runs import checkpoint, run_dir
 
@@ -71,7 +70,8 @@ def store(workdir, run_config, steps, scale=0.3):
     state.learner.params, jax.random.key(1), scale)
   state = state._replace(learner=state.learner._replace(params=params))
   for step in steps:
-    state = state._replace(num_steps=jnp.full_like(state.num_steps, step))
+    state = state._replace(
+      num_steps=counting.of(step, state.num_steps.low.shape))
     checkpoint.save(workdir, step, state)
   return params
 

@@ -13,6 +13,7 @@ __all__ = [
   'transforms',
   'targets',
   'losses',
+  'counting',
   'files',
   'errors',
   'config',

@@ -4,6 +4,7 @@ A command line is thus checked before jax is loaded.
 """
 
 import importlib
+import sys
 from collections.abc import Callable
 from types import ModuleType
 
@@ -15,7 +16,7 @@ def attach(
 
   Args:
     package: its full name.
-    modules: names of its modules.
+    modules: names of its modules, those that it does not import itself.
   """
 
   def get(name: str) -> ModuleType:
@@ -23,4 +24,4 @@ def attach(
       return importlib.import_module(f'{package}.{name}')
     raise AttributeError(f'module {package!r} has no attribute {name!r}')
 
-  return get, lambda: sorted(modules)
+  return get, lambda: sorted({*vars(sys.modules[package]), *modules})

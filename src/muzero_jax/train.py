@@ -10,14 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import envs, files
+from muzero_jax import counting, envs, files
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
+from muzero_jax.counting import Count
 from muzero_jax.drivers import (
   build,
   choose,
   iteration,
-  memory_check,
   offline,
 )
 from muzero_jax.drivers.build import Extensions
@@ -94,11 +94,7 @@ def run(
       fail.
   """
   extensions = Extensions(make_network, make_search, make_terms)
-  if config.dataset:
-    driver, data, lines = _make_offline(config, make_env, extensions)
-  else:
-    driver, lines = _make_playing(config, make_env, extensions)
-    data = None
+  driver, data, lines = choose.prepare(config, make_env, extensions)
   with lock.hold(workdir), signals.stop_on_signals() as stop:
     try:
       run_dir.check_same_run(workdir, config)
@@ -125,47 +121,6 @@ def run(
       print(f'stopped by {name}; the same command resumes the run', flush=True)
       return 128 + stop.signum
   return 0
-
-
-def _make_playing(
-  config: Config, make_env: MakeEnv, extensions: Extensions
-) -> tuple[Driver, list[str]]:
-  """Make the driver of a run that plays, and lines on it."""
-  # Its settings come first: it decides how many devices there can be.
-  probe = make_env(config, num_envs=1)
-  needed = memory_check.check_replay(config, probe.spec)
-  build.make_system(config, probe.spec, extensions)
-  driver = choose.make_driver(config, make_env, probe, extensions)
-  return driver, [
-    f'{config.num_envs} environments and batches of {config.batch_size} '
-    f'over {_devices(driver.num_devices)}',
-    *_agents(config),
-    needed,
-    f'{driver.samples_per_row:g} sequences trained per row played',
-    *_searches(config, driver),
-  ]
-
-
-def _make_offline(
-  config: Config, make_env: MakeEnv, extensions: Extensions
-) -> tuple[Driver, Dataset, list[str]]:
-  """Make the driver of a run that plays nothing, its data and lines."""
-  spec = None
-  if config.eval_episodes:
-    spec = envs.spec_of(config, make_env)
-  data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
-  needed = memory_check.check_dataset(config, data)
-  num_envs = data.rows.reward.shape[1]
-  num_devices = iteration.choose_num_devices(config, num_envs=num_envs)
-  driver = offline.make_offline(
-    config, data, num_devices=num_devices, extensions=extensions)
-  return driver, data, [
-    f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
-    *_agents(config),
-    f'dataset {config.dataset}: {dataset.describe(data)}',
-    needed,
-    *_searches(config, driver),
-  ]
 
 
 def _train(run: _Run, state: TrainState) -> None:
@@ -296,35 +251,9 @@ def _reanalysed(config: Config, driver: Driver) -> dict[str, float]:
   return dict(reanalysed_fraction=share, target_age=0.0)
 
 
-def _least(count: Any) -> int:
+def _least(count: Count) -> int:
   """Return a count of the agent that is behind the others, if there are."""
-  return int(np.min(jax.device_get(count)))
-
-
-def _devices(count: int) -> str:
-  return f'{count} device{"s" if count > 1 else ""}'
-
-
-def _searches(config: Config, driver: Driver) -> list[str]:
-  """Return a line on Reanalyse, if there is any."""
-  count = build.num_reanalysed(config, driver.num_devices)
-  if not count:
-    return []
-  return [
-    f'{count} of {config.batch_size} sequences reanalysed, '
-    f'{driver.searches_per_iteration:,} searches an iteration '
-    f'({config.reanalyse_form})'
-  ]
-
-
-def _agents(config: Config) -> list[str]:
-  """Return a line on how many agents train, if more than one."""
-  if config.num_seeds == 1:
-    return []
-  return [
-    f'{config.num_seeds} agents side by side: steps and rates are those of '
-    'each, the rest are means over all'
-  ]
+  return int(np.min(counting.as_int(count)))
 
 
 def _check_finite(metrics: IterationMetrics) -> None:

@@ -15,6 +15,7 @@ from benchmarks import afterstates
 from muzero_jax import agent, config
 from muzero_jax.drivers import build
 from muzero_jax.envs import base
+from muzero_jax.errors import UserError
 from muzero_jax.types import EnvSpec
 
 LENGTH, GAMMA = 4, 0.5
@@ -133,7 +134,7 @@ def test_errors_are_shares_of_the_mean():
 def test_runs_that_cannot_be_compared_are_refused(tmp_path):
   tiny_run.store(tmp_path, tiny_run.config(), [64])
   words = '1 players, a limit of 500 steps and chance_codes = 0; allowed are 1'
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     afterstates.run(
       tmp_path, tmp_path / 'afterstates.json', command='x', num_positions=2,
       num_continuations=2)

@@ -7,6 +7,7 @@ import toy_control
 from benchmarks import uniform
 from muzero_jax import envs
 from muzero_jax.config import from_preset
+from muzero_jax.errors import UserError
 
 
 def test_the_mean_is_the_one_known_by_hand():
@@ -31,5 +32,5 @@ def test_each_environment_counts_one_episode():
 def test_others_are_refused(preset, words):
   pytest.importorskip('pgx' if preset == 'tic_tac_toe' else 'Box2D')
   env = envs.make(from_preset(preset), num_envs=1, evaluation=True)
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     uniform.check(env)

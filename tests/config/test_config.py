@@ -34,7 +34,7 @@ BAD = [
   ('temperature', (1.0, True, 0.2)),
   ('temperature_at', (0.0, 0.5, 1.5)),
   ('stage_blocks', (1, 1.0, 1)),
-  ('num_steps', 2**31),
+  ('num_steps', 2**53 + 1),
   ('dataset', 3),
   ('reanalyse_form', 'streams'),
 ]

@@ -30,6 +30,12 @@ def test_old_values_are_read_with_a_notice(old, new, capsys):
     f'notice: network = {old} is called {new} now\n')
 
 
+def test_an_old_name_of_a_default_gives_no_notice(capsys):
+  default = Config().ema_decay
+  assert config_lib.from_fields(dict(average_decay=default)) == Config()
+  assert capsys.readouterr().err == ''
+
+
 def test_names_of_today_give_no_notice(capsys):
   config_lib.from_fields(dict(network='k_in_a_row', ema_decay=0.5))
   assert capsys.readouterr().err == ''

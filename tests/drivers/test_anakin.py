@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from muzero_jax import config
-from muzero_jax.drivers import anakin, iteration
+from muzero_jax.drivers import anakin, build, iteration
 from muzero_jax.envs import classic
 from muzero_jax.errors import UserError
+from muzero_jax.learning import total_loss
 
 # 8 environments of 4 rows: 32 rows an iteration, and 2 updates of 16.
 CONFIG = config.Config(
@@ -71,6 +72,39 @@ def test_samples_per_row_is_exact():
   # Five of the six iterations learnt.
   samples = int(state.learner.num_updates) * CONFIG.batch_size
   assert samples == driver.samples_per_row * 5 * 8 * 4
+
+
+def test_a_session_gives_the_step():
+  driver, (state, _) = one_device()
+  assert driver.num_devices == 1 and driver.restorable
+  # Two updates of 8 sequences of 3 rows.
+  assert driver.searches_per_iteration == 2 * 8 * 3
+  again = driver.init(jax.random.key(0))
+  with driver.session(again) as step:
+    for _ in range(6):
+      again, _ = step(again)
+  helpers.assert_trees_equal(state, again)
+
+
+def test_terms_of_ones_own_are_learnt_and_told():
+  def make_terms(run_config, system):
+    assert run_config == CONFIG and system.model is not None
+
+    def size(unrolled):
+      each = jnp.square(unrolled.output.value_logits).mean(axis=(1, 2))
+      return each, {'value_size': each.mean()}
+
+    return (total_loss.Term(size),)
+
+  driver = anakin.make_anakin(
+    CONFIG, helpers.counting_env(CONFIG.num_envs),
+    rows_per_env=CONFIG.capacity_rows_per_env,
+    extensions=build.Extensions(make_terms=make_terms))
+  _, history = play(driver, 5)
+  sizes = [float(m.learner.extra['value_size']) for m in history]
+  # Heads are zero until the first update.
+  assert sizes[0] == 0 and sizes[-1] > 0
+  assert one_device()[1][1][-1].learner.extra is None
 
 
 def test_what_is_switched_off_changes_nothing():
@@ -128,8 +162,8 @@ def test_steps_leave_out_the_resets():
   ]
   assert [int(m.num_steps) for m in history] == counts
   assert sum(int(m.rollout.num_steps) for m in history) == counts[-1]
-  assert state.num_steps == counts[-1]
-  assert state.num_iterations == 6
+  assert int(state.num_steps) == counts[-1]
+  assert int(state.num_iterations) == 6
   assert state.replay.num_added == 24
 
 
@@ -180,7 +214,7 @@ def test_eight_devices_learn_together():
   driver, (state, history) = eight_devices()
   assert all(np.isfinite(m.learner.loss) for m in history)
   assert [bool(m.has_learnt) for m in history] == [False, True, True, True]
-  assert history[-1].num_updates == 6 and history[-1].num_skipped == 0
+  assert int(history[-1].num_updates) == 6 and history[-1].num_skipped == 0
   assert driver.samples_per_row == 1.0
   # CartPole lasts longer than 8 steps: every row is a step, of all devices.
   assert [int(m.num_steps) for m in history[:2]] == [32, 64]

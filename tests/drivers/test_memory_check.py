@@ -9,6 +9,7 @@ import tiny_dataset
 import tiny_run
 
 from muzero_jax.drivers import build, memory_check
+from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset, reanalyse_buffer
 from muzero_jax.types import EnvSpec
 
@@ -30,7 +31,7 @@ def test_a_replay_is_counted(monkeypatch):
   free = 1024 * ROW_BYTES
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: free)
   # 80 % of as many rows as would fill all of it.
-  with pytest.raises(ValueError, match=(
+  with pytest.raises(UserError, match=(
       'replay_capacity = 1024: .* may take 80%: at most 819 rows')):
     memory_check.check_replay(config, CARTPOLE)
 
@@ -46,7 +47,7 @@ def test_the_second_ring_counts_too(monkeypatch):
   memory_check.check_replay(config, CARTPOLE)
   monkeypatch.setattr(
     memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
-  with pytest.raises(ValueError, match='replay_capacity = 1024'):
+  with pytest.raises(UserError, match='replay_capacity = 1024'):
     memory_check.check_replay(config, CARTPOLE)
 
 
@@ -63,7 +64,7 @@ def test_a_dataset_is_counted(monkeypatch):
     memory_check.check_dataset(config, data))
   monkeypatch.setattr(
     memory_check, 'free_bytes', lambda: int(needed / 0.8) - 10)
-  with pytest.raises(ValueError, match="dataset = 'd': its rows would take"):
+  with pytest.raises(UserError, match="dataset = 'd'"):
     memory_check.check_dataset(config, data)
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: None)
   assert memory_check.check_dataset(config, data) == 'the dataset takes 0.00 GB'

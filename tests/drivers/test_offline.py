@@ -13,7 +13,7 @@ import tiny_run
 from helpers import assert_trees_equal
 from tiny_run import interrupt_after
 
-from muzero_jax import agent, envs, train
+from muzero_jax import agent, counting, envs, train
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration, memory_check, offline
 from muzero_jax.errors import UserError
@@ -55,7 +55,7 @@ def test_each_iteration_is_updates_only():
   assert all(m.has_learnt and m.rollout is None for m in history)
   assert all(np.isfinite(m.learner.loss) for m in history)
   assert state.actor is None and state.replay.rows is None
-  assert state.num_steps == 6 and state.num_iterations == 3
+  assert int(state.num_steps) == 6 and int(state.num_iterations) == 3
   start = one_device()[0].init(jax.random.key(0)).learner.params
   changed = jax.tree.map(
     lambda x, y: not np.array_equal(x, y), start, state.learner.params)
@@ -68,6 +68,16 @@ def test_priorities_change_and_stay_zero_where_nothing_opens():
   priority = np.asarray(state.replay.priority)
   assert not priority[~opens].any() and (priority[opens] > 0).all()
   assert len(np.unique(priority)) > 10
+
+
+def test_what_a_driver_tells_of_a_run_that_plays_nothing():
+  driver, _ = one_device()
+  assert driver.samples_per_row is None and driver.num_devices == 1
+  assert driver.searches_per_iteration == 0 and driver.restorable
+  config = dataclasses.replace(CONFIG, reanalyse_fraction=0.5)
+  driver = offline.make_offline(config, make_data())
+  # Two updates of 8 sequences of 3 rows.
+  assert driver.searches_per_iteration == 2 * 8 * 3
 
 
 def test_the_same_seed_gives_the_same_run():
@@ -102,7 +112,7 @@ def test_eight_devices_share_the_rows():
   driver = offline.make_offline(CONFIG, make_data(), num_devices=8)
   state, history = play(driver, 2)
   assert np.isfinite(history[-1].learner.loss)
-  assert history[-1].num_updates == 4
+  assert int(history[-1].num_updates) == 4
   shards = state.replay.priority.addressable_shards
   assert [shard.data.shape for shard in shards] == [(24, 1)] * 8
   abstract = driver.abstract()
@@ -118,7 +128,7 @@ def test_eight_devices_share_the_rows():
 def test_agents_side_by_side_learn_from_the_same_rows():
   config = dataclasses.replace(CONFIG, num_seeds=2)
   state, history = play(offline.make_offline(config, make_data()), 2, config)
-  assert history[-1].num_updates.tolist() == [4, 4]
+  assert list(counting.as_int(history[-1].num_updates)) == [4, 4]
   assert np.isfinite(history[-1].learner.loss).all()
   assert state.replay.priority.shape == (2, 24, 8)
   kernels = [x for x in jax.tree.leaves(state.learner.params) if x.ndim == 3]
@@ -223,9 +233,9 @@ def test_a_directory_belongs_to_one_dataset(tmp_path, data):
   run = tmp_path / 'run'
   run.mkdir()
   dataset.write_facts(run, dataset.load(other).facts)
-  with pytest.raises(ValueError, match='another dataset: frame is not the s'):
+  with pytest.raises(UserError, match='frame is not the same'):
     train.run(run_config(data), run, make_env=no_env)
-  with pytest.raises(ValueError, match='updates_per_iteration = 0 leaves'):
+  with pytest.raises(UserError, match='updates_per_iteration = 0'):
     run_config(data, updates_per_iteration=0)
 
 

@@ -213,7 +213,7 @@ def test_environments_check_bounds():
     dict(action_low=(2.0,)), dict(action_low=(-1.0, -1.0)),
     dict(action_high=(np.inf,)), dict(action_high=()),
   ):
-    with pytest.raises(ValueError, match='action_low .* finite numbers each'):
+    with pytest.raises(UserError, match='action_low .* finite numbers each'):
       base.check_bounds(spec._replace(**changes))
 
 

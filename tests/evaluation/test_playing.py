@@ -15,6 +15,7 @@ from opponent_player import Player
 from muzero_jax import agent as agent_lib
 from muzero_jax import errors
 from muzero_jax.acting import actor
+from muzero_jax.config import settings
 from muzero_jax.drivers import build
 from muzero_jax.evaluation import (
   device_play,
@@ -84,13 +85,13 @@ def test_rows_are_the_actors():
   """Frames, clipped rewards, and what the search found."""
   env, player = counting_env(NUM_ENVS), clipped_agent()
   search = build.make_search(
-    player.config, env.spec, build.make_system(player.config, env.spec),
-    training=False)
+    player.config, env.spec, player.system, 'evaluation')
   state = actor.init(
     env, jax.random.key(0), num_envs=NUM_ENVS, stacked_frames=3)
+  acting = settings.Acting(rollout_length=LENGTH, reward_clip=2.0)
   _, rows, _ = jax.jit(lambda params, state, key: actor.rollout(
-    env, search, params, state, key, length=LENGTH, temperature=0.0,
-    reward_clip=2.0, stack_actions=True,
+    env, search, params, state, key, acting, temperature=0.0,
+    stack_actions=True,
   ))(player.params, state, jax.random.key(5))
   assert_same_rows(device_rows(), rows)
   assert rows.reward.max() == 2 and rows.is_last.any()

@@ -7,6 +7,7 @@ import pytest
 
 from muzero_jax import config
 from muzero_jax.drivers import build
+from muzero_jax.errors import UserError
 from muzero_jax.learning import augment
 from muzero_jax.types import EnvSpec
 
@@ -65,5 +66,5 @@ def test_augment_takes_any_batch_and_changes_each_image_by_itself():
 ])
 def test_observations_that_cannot_be_augmented(fields, shape, dtype, words):
   spec = EnvSpec('test/seen', shape, dtype, 3)
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     build.make_system(config.from_fields(fields), spec)

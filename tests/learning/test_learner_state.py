@@ -30,7 +30,8 @@ def test_a_loss_that_is_not_finite_skips_the_update():
   helpers.assert_trees_equal(skipped.params, state.params)
   helpers.assert_trees_equal(skipped.target_params, state.target_params)
   helpers.assert_trees_equal(skipped.opt_state, state.opt_state)
-  counters = skipped.num_updates, skipped.num_skipped, skipped.skips_in_a_row
+  counters = (
+    int(skipped.num_updates), skipped.num_skipped, skipped.skips_in_a_row)
   assert counters == (2, 1, 1)
 
 

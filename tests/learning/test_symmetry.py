@@ -10,6 +10,7 @@ import pytest
 from pgx.minatar import asterix, breakout, freeway
 
 from muzero_jax import config, envs
+from muzero_jax.errors import UserError
 from muzero_jax.learning import symmetry
 from muzero_jax.types import EnvSpec, Sequence
 
@@ -237,7 +238,7 @@ def test_augment_turns_all_of_a_sequence_alike(game):
 
 
 def test_a_game_without_known_symmetries_is_refused():
-  with pytest.raises(ValueError, match=r'augment_symmetry.*board/chess'):
+  with pytest.raises(UserError, match=r'augment_symmetry.*board/chess'):
     symmetry.make(EnvSpec('board/chess', (8, 8, 119), np.float32, 4672, 2))
 
 
@@ -247,7 +248,7 @@ def test_a_game_without_known_symmetries_is_refused():
 def test_actions_of_another_kind_are_refused(num, names):
   spec = EnvSpec(
     'minatar/breakout', (10, 10, 4), np.bool_, num, action_names=names)
-  with pytest.raises(ValueError, match="allowed are .'noop', 'left', 'right'"):
+  with pytest.raises(UserError, match="allowed are .'noop', 'left', 'right'"):
     symmetry.make(spec)
 
 

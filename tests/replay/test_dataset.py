@@ -11,6 +11,7 @@ import tiny_dataset
 import tiny_run
 from helpers import assert_trees_equal
 
+from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset, dataset_validation, ring
 from muzero_jax.runs import dataset_export, run_dir
 from muzero_jax.types import EnvSpec
@@ -72,7 +73,7 @@ def test_the_newest_rows_are_closed(tmp_path):
 def test_nothing_is_overwritten(saved):
   directory, rows = saved
   before = tiny_run.snapshot(directory)
-  with pytest.raises(ValueError, match='output = .*data: it is there already'):
+  with pytest.raises(UserError, match='output = .*data: it is there already'):
     dataset.save(directory, tiny_dataset.SPEC, rows)
   assert tiny_run.snapshot(directory) == before
 
@@ -126,13 +127,13 @@ def test_rings_are_read_from_their_oldest_row(num_added, expected):
 # --- What is refused --------------------------------------------------------
 
 def test_no_dataset(tmp_path):
-  with pytest.raises(ValueError, match='is no dataset: it has no dataset.json'):
+  with pytest.raises(UserError, match='is no dataset: it has no dataset.json'):
     dataset.load(tmp_path)
   (tmp_path / 'dataset.json').write_text('{"format": ')
-  with pytest.raises(ValueError, match='is not JSON'):
+  with pytest.raises(UserError, match='is not JSON'):
     dataset.load(tmp_path)
   (tmp_path / 'dataset.json').write_text('3')
-  with pytest.raises(ValueError, match='format is 3, known is 1'):
+  with pytest.raises(UserError, match='format is 3, known is 1'):
     dataset.load(tmp_path)
 
 
@@ -145,7 +146,7 @@ def test_no_dataset(tmp_path):
 ])
 def test_facts_that_are_refused(saved, changes, words):
   change_facts(saved[0], **changes)
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     dataset.load(saved[0])
 
 
@@ -154,7 +155,7 @@ def test_columns_without_hash_are_refused(saved):
   columns = dataset.load(directory).facts['columns']
   del columns['policy']['sha256']
   change_facts(directory, columns=columns)
-  with pytest.raises(ValueError, match='column policy has no sha256'):
+  with pytest.raises(UserError, match='column policy has no sha256'):
     dataset.load(directory)
 
 
@@ -163,7 +164,7 @@ def test_a_flipped_bit_is_noticed(saved):
   data = bytearray(path.read_bytes())
   data[-1] ^= 1
   path.write_bytes(data)
-  with pytest.raises(ValueError, match='value.npy has changed since it was'):
+  with pytest.raises(UserError, match='value.npy has changed since it was'):
     dataset.load(saved[0])
 
 
@@ -174,19 +175,19 @@ def test_nothing_is_unpickled(saved):
 
   path = saved[0] / 'action.npy'
   np.save(path, np.array([Bomb()], object), allow_pickle=True)
-  with pytest.raises(ValueError, match='action.npy is no plain array'):
+  with pytest.raises(UserError, match='action.npy is no plain array'):
     dataset.load(saved[0])
   path.write_bytes(b'\x80\x04.')
-  with pytest.raises(ValueError, match='action.npy is no plain array'):
+  with pytest.raises(UserError, match='action.npy is no plain array'):
     dataset.load(saved[0])
   path.unlink()
-  with pytest.raises(ValueError, match='action.npy is missing'):
+  with pytest.raises(UserError, match='action.npy is missing'):
     dataset.load(saved[0])
 
 
 def test_too_few_rows_for_a_window(saved):
   assert len(dataset.load(saved[0], window=12).rows.reward) == 12
-  with pytest.raises(ValueError, match='12 rows .* training window takes 13'):
+  with pytest.raises(UserError, match='12 rows .* training window takes 13'):
     dataset.load(saved[0], window=13)
 
 
@@ -195,7 +196,7 @@ def test_another_environment_is_refused(saved):
       ('name', 'test/other'), ('observation_shape', (3,)),
       ('observation_dtype', np.uint8), ('num_actions', 4), ('num_players', 2)):
     wanted = tiny_dataset.SPEC._replace(**{field: value})
-    with pytest.raises(ValueError, match=f'{field} is .* there and'):
+    with pytest.raises(UserError, match=f'{field} is .* there and'):
       dataset.load(saved[0], spec=wanted)
 
 
@@ -203,7 +204,7 @@ def test_broken_rows_are_refused_before_anything_is_written(tmp_path):
   rows = tiny_dataset.make_rows()
   value = rows.value.copy()
   value[3, 1] = np.nan
-  with pytest.raises(ValueError, match='value is not finite, first in row 3 of '
+  with pytest.raises(UserError, match='value is not finite, first in row 3 of '
                      'environment 1'):
     dataset.save(tmp_path / 'data', tiny_dataset.SPEC,
                  rows._replace(value=value))
@@ -229,17 +230,17 @@ def test_the_replay_of_a_run_is_exported(tmp_path, num_seeds):
 
 def test_runs_that_cannot_be_exported(tmp_path):
   run = tmp_path / 'run'
-  with pytest.raises(ValueError, match='is not a run directory'):
+  with pytest.raises(UserError, match='is not a run directory'):
     dataset_export.export(run, tmp_path / 'data')
   run_dir.store(run, tiny_run.config())
-  with pytest.raises(ValueError, match='has no checkpoint yet'):
+  with pytest.raises(UserError, match='has no checkpoint yet'):
     dataset_export.export(run, tmp_path / 'data')
-  with pytest.raises(ValueError, match='index = 1: the run has 1 agents'):
+  with pytest.raises(UserError, match='index = 1: the run has 1 agents'):
     dataset_export.export(run, tmp_path / 'data', index=1)
   run_dir.store(run, tiny_run.config(dataset='elsewhere'))
-  with pytest.raises(ValueError, match="an offline run: .* dataset = 'elsewh"):
+  with pytest.raises(UserError, match="an offline run: .* dataset = 'elsewh"):
     dataset_export.export(run, tmp_path / 'data')
-  with pytest.raises(ValueError, match='it is there already'):
+  with pytest.raises(UserError, match='it is there already'):
     dataset_export.export(run, run)
 
 

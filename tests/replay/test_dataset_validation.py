@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny_dataset
 
+from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset_validation
 
 GOOD = tiny_dataset.make_rows()
@@ -33,7 +34,7 @@ def test_good_rows_pass():
   ('reward', GOOD.reward[:, 0], r'reward has shape \[12\]'),
 ])
 def test_shapes_and_dtypes(name, column, words):
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     check(GOOD._replace(**{name: column}))
 
 
@@ -55,11 +56,11 @@ def test_values(name, value, words, monkeypatch):
   column[7, 1] = value
   message = f'dataset d: {words}, first in row 7 of environment 1'
   rows = GOOD._replace(**{name: column})
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     check(rows)
   # Looked through one row at a time, too.
   monkeypatch.setattr(dataset_validation, '_BLOCK_BYTES', 1)
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     check(rows)
 
 
@@ -72,9 +73,9 @@ def test_only_legal_actions_are_chosen(monkeypatch):
   policy[row, env] = np.eye(3)[illegal]
   for size in (dataset_validation._BLOCK_BYTES, 1):
     monkeypatch.setattr(dataset_validation, '_BLOCK_BYTES', size)
-    with pytest.raises(ValueError, match=f'action is not legal, {at}'):
+    with pytest.raises(UserError, match=f'action is not legal, {at}'):
       check(GOOD._replace(action=action))
-    with pytest.raises(ValueError, match=f'policy does not sum to 1 .*, {at}'):
+    with pytest.raises(UserError, match=f'policy does not sum to 1 .*, {at}'):
       check(GOOD._replace(policy=policy))
 
 
@@ -83,16 +84,16 @@ def test_order_of_episodes():
   at = f'first in row {row + 2} of environment {env}'
   is_first = GOOD.is_first.copy()
   is_first[row + 2, env] = True
-  with pytest.raises(ValueError, match=f'is_first does not follow .*{at}'):
+  with pytest.raises(UserError, match=f'is_first does not follow .*{at}'):
     check(GOOD._replace(is_first=is_first))
   discount = GOOD.discount.copy()
   discount[row + 1, env] = 0
-  with pytest.raises(ValueError, match='is_last is false where discount is 0'):
+  with pytest.raises(UserError, match='is_last is false where discount is 0'):
     check(GOOD._replace(discount=discount))
   is_last = GOOD.is_last.copy()
   discount = GOOD.discount.copy()
   is_last[-1, 1], discount[-1, 1] = False, 1
-  with pytest.raises(ValueError, match='is_last is false in the newest row, '
+  with pytest.raises(UserError, match='is_last is false in the newest row, '
                      'first in row 11 of environment 1'):
     check(GOOD._replace(is_last=is_last, discount=discount))
 
@@ -112,7 +113,7 @@ def test_a_spec_is_read_as_it_was():
   ('alternates', 1),
 ])
 def test_a_spec_that_is_none(name, value):
-  with pytest.raises(ValueError, match=f'dataset d: {name} = '):
+  with pytest.raises(UserError, match=f'dataset d: {name} = '):
     dataset_validation.read_spec('d', dict(spec={**FACTS['spec'], name: value}))
 
 
@@ -125,9 +126,9 @@ def test_players_alternate_unless_the_spec_says_otherwise():
 
 
 def test_a_spec_with_other_fields():
-  with pytest.raises(ValueError, match='spec must hold'):
+  with pytest.raises(UserError, match='spec must hold'):
     dataset_validation.read_spec('d', dict(spec={**FACTS['spec'], 'more': 1}))
-  with pytest.raises(ValueError, match='spec must hold'):
+  with pytest.raises(UserError, match='spec must hold'):
     dataset_validation.read_spec('d', {})
 
 
@@ -136,5 +137,5 @@ def test_continuous_and_sampled_actions_are_refused():
     action_low=(-1.0,) * 3, action_high=(1.0,) * 3)
   sampled = GOOD._replace(candidates=GOOD.action[..., None])
   for spec, rows in ((continuous, GOOD), (tiny_dataset.SPEC, sampled)):
-    with pytest.raises(ValueError, match='dataset d: actions of .* continuous'):
+    with pytest.raises(UserError, match='dataset d: actions of .* continuous'):
       dataset_validation.check_arrays('d', spec, rows)

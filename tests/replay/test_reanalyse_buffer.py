@@ -18,7 +18,7 @@ from tiny_replay import (
   stacks,
 )
 
-from muzero_jax import config
+from muzero_jax import config, counting
 from muzero_jax.drivers import anakin, build, iteration
 from muzero_jax.replay import reanalyse, reanalyse_buffer
 from muzero_jax.types import SearchOutput
@@ -244,7 +244,7 @@ def test_agents_on_several_devices():
   run_config = dataclasses.replace(CONFIG, num_seeds=2, reanalyse_capacity=0)
   driver = driver_of(run_config, num_devices=2)
   state, history = play(driver, 4, run_config)
-  assert history[-1].num_updates.tolist() == [6, 6]
+  assert list(counting.as_int(history[-1].num_updates)) == [6, 6]
   assert np.isfinite(history[-1].learner.loss).all()
   # Four actors on each device, their columns side by side; one chunk of each
   # takes 9 rows, and 128 rows of replay are room for one.

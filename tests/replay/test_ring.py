@@ -18,6 +18,7 @@ from tiny_replay import (
   stacks,
 )
 
+from muzero_jax.errors import UserError
 from muzero_jax.replay import ring
 from muzero_jax.types import EnvSpec
 
@@ -280,7 +281,7 @@ def test_num_bytes_allocates_nothing():
 
 def test_a_chunk_must_divide_the_capacity():
   rows = make_rows(np.random.default_rng(0), VECTOR, 3)
-  with pytest.raises(ValueError, match='3 rows.*capacity 8'):
+  with pytest.raises(UserError, match='3 rows.*capacity 8'):
     ring.add(ring.init(VECTOR, NUM_ENVS, 8), rows)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from benchmarks import kill
+from muzero_jax.errors import UserError
 from muzero_jax.runs import checkpoint
 
 
@@ -197,7 +198,7 @@ def test_every_byte_of_the_manifest_counts(tmp_path):
   json.loads(data)
   for position in range(0, len(data), 7):
     _flip(path, position)
-    with pytest.raises(ValueError, match='passed over|is intact'):
+    with pytest.raises(UserError, match='passed over|is intact'):
       checkpoint.restore_subtree(
         tmp_path, jnp.ones(2), 'x', report=lambda line: None)
     path.write_bytes(data)
@@ -207,21 +208,21 @@ def test_every_byte_of_the_manifest_counts(tmp_path):
 def test_a_checkpoint_under_another_step_is_damaged(tmp_path):
   directory = checkpoint.save(tmp_path, 1, _state())
   directory.rename(directory.with_name('000000000009'))
-  with pytest.raises(ValueError, match='set aside were damaged-000000000009'):
+  with pytest.raises(UserError, match='set aside were damaged-000000000009'):
     checkpoint.restore(tmp_path, _state(), report=lambda line: None)
 
 
 def test_all_damaged_is_an_error_that_lasts(tmp_path, caplog):
   for _ in range(2):
     _flip(_files(checkpoint.save(tmp_path, 1, _state()))[-1], 99)
-    with pytest.raises(ValueError, match='no checkpoint in .* is intact'):
+    with pytest.raises(UserError, match='no checkpoint in .* is intact'):
       checkpoint.restore(tmp_path, _state())
   assert 'set aside as damaged-000000000001' in caplog.text
   assert _names(tmp_path) == [
     'damaged-000000000001', 'damaged-000000000001-2']
-  with pytest.raises(ValueError, match='is intact'):
+  with pytest.raises(UserError, match='is intact'):
     checkpoint.restore(tmp_path, _state())
-  with pytest.raises(ValueError, match='is intact'):
+  with pytest.raises(UserError, match='is intact'):
     checkpoint.restore_subtree(tmp_path, 1, 'step')
 
 
@@ -236,7 +237,7 @@ def test_all_damaged_is_an_error_that_lasts(tmp_path, caplog):
 ])
 def test_another_configuration_is_no_damage(tmp_path, change, words):
   directory = checkpoint.save(tmp_path, 1, _state())
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     checkpoint.restore(tmp_path, _state()._replace(**change))
   assert _names(tmp_path) == [directory.name]
   assert checkpoint.restore(tmp_path, _state())[0] == 1
@@ -254,7 +255,7 @@ def test_subtree_reads_and_changes_nothing_else(tmp_path):
   assert step == 2 and _equal(params, state.train.params)
   _, train = checkpoint.restore_subtree(tmp_path, state.train, 'train')
   assert _equal(train, state.train)
-  with pytest.raises(ValueError, match="has no 'train/params/dense/bias'"):
+  with pytest.raises(UserError, match="has no 'train/params/dense/bias'"):
     checkpoint.restore_subtree(
       tmp_path, {'dense': {'bias': 0}}, 'train/params')
 

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from muzero_jax.errors import UserError
 from muzero_jax.runs import lock
 
 
@@ -15,7 +16,7 @@ def test_a_lock_makes_its_directory_and_is_free_again_afterwards(tmp_path):
   for _ in range(2):
     with lock.hold(workdir):
       assert (workdir / lock.LOCK_FILE).exists()
-      with pytest.raises(ValueError, match='new is in use'), \
+      with pytest.raises(UserError, match='new is in use'), \
           lock.hold(workdir):
         pytest.fail('two hold it')
 
@@ -35,14 +36,14 @@ def test_a_file_system_without_locks_is_told_apart(tmp_path, monkeypatch):
     raise OSError(errno.ENOLCK, 'No locks available')
 
   monkeypatch.setattr(fcntl, 'flock', flock)
-  with pytest.raises(ValueError, match='cannot be locked: No locks.*local'), \
+  with pytest.raises(UserError, match='cannot be locked: No locks.*local'), \
       lock.hold(tmp_path):
     pytest.fail('held without a lock')
 
 
 def test_a_file_in_the_way_is_told(tmp_path):
   (tmp_path / 'run').write_text('mine')
-  with pytest.raises(ValueError, match='run cannot be written: .*'), \
+  with pytest.raises(UserError, match='run cannot be written: .*'), \
       lock.hold(tmp_path / 'run'):
     pytest.fail('held inside a file')
   assert (tmp_path / 'run').read_text() == 'mine'

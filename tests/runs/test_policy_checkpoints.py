@@ -11,6 +11,7 @@ import tiny_run
 from helpers import assert_trees_equal
 
 from muzero_jax import agent, envs
+from muzero_jax.errors import UserError
 from muzero_jax.evaluation import game_records, opponents
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.runs import checkpoint, policy_checkpoints
@@ -33,20 +34,20 @@ def test_they_are_kept_and_never_overwritten(tmp_path):
 
 def test_what_is_not_there_or_not_sound(tmp_path):
   abstract = {'x': jnp.zeros(3)}
-  with pytest.raises(ValueError, match='has no snapshots: its snapshot_period'):
+  with pytest.raises(UserError, match='snapshot_period'):
     policy_checkpoints.restore(tmp_path, 5, abstract)
   for step in (5, 900):
     policy_checkpoints.save(tmp_path, step, abstract)
-  with pytest.raises(ValueError, match=(
+  with pytest.raises(UserError, match=(
       'snapshot = 700: .* none of that step; the nearest of its 2 is 900')):
     policy_checkpoints.restore(tmp_path, 700, abstract)
-  with pytest.raises(ValueError, match="'params/x' is float32.3. there and"):
+  with pytest.raises(UserError, match="'params/x' is float32.3. there and"):
     policy_checkpoints.restore(tmp_path, 5, {'x': jnp.zeros(4)})
   directory = tmp_path / 'snapshots' / '000000000005'
   for path in [p for p in directory.rglob('*') if p.is_file()]:
     data = path.read_bytes()
     path.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
-    with pytest.raises(ValueError, match='000000000005 is damaged: .*changed'):
+    with pytest.raises(UserError, match='000000000005 is damaged: .*changed'):
       policy_checkpoints.restore(tmp_path, 5, abstract)
     path.write_bytes(data)
   policy_checkpoints.restore(tmp_path, 5, abstract)
@@ -122,7 +123,7 @@ def test_the_script_names_what_is_not_there(tmp_path):
   tiny_game.store(tmp_path, config, snapshot_steps=(3,), step=9)
   tiny_run.store(
     tmp_path / 'cartpole', tiny_run.config(ema_decay=0.0), steps=(64,))
-  with pytest.raises(ValueError, match='plays classic/cartpole, not board/ti'):
+  with pytest.raises(UserError, match='plays classic/cartpole, not board/ti'):
     opponents.make(f'run:{tmp_path / "cartpole"}', 'board/tic_tac_toe')
   script = [sys.executable, '-m', 'experiments.evaluate',
             f'--workdir={tmp_path}', '--num_episodes=2']

@@ -75,7 +75,7 @@ def test_agents_of_a_driver_learn_apart():
     state, metrics = driver.step(state)
     if metrics.has_learnt.all():
       break
-  assert metrics.num_steps.shape == (2,)
+  assert metrics.num_steps.low.shape == (2,)
   assert metrics.learner.value_error_at.shape == (2, config.unroll_steps + 1)
   assert np.isfinite(metrics.learner.loss).all()
   kernels = [

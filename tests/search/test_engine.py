@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import search
+from muzero_jax.errors import UserError
 from muzero_jax.search import first_round, selection
 
 WIDTH = 16
@@ -352,7 +353,7 @@ def test_illegal_actions_of_interior_nodes_are_never_taken():
   (step, True, 'interior_masks=True'),
 ])
 def test_masks_that_are_not_announced_are_refused(function, masks, words):
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     run(
       search.muzero_policy, 0, (2, 3), recurrent_fn=function,
       num_simulations=2, interior_masks=masks,
@@ -365,7 +366,7 @@ def test_masks_that_are_not_announced_are_refused(function, masks, words):
   (dict(num_simulations=1, tie_break='never'), "tie_break='never'"),
 ])
 def test_bad_arguments(kwargs, words):
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     run(search.muzero_policy, 0, (2, 3), **kwargs)
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from muzero_jax import search, transforms
 from muzero_jax.errors import UserError
-from muzero_jax.search import make as make_lib
+from muzero_jax.search import model_functions
 from muzero_jax.types import Model, ModelOutput
 
 IDENTITY = transforms.scalar(transformed=False)
@@ -480,12 +480,12 @@ def test_extreme_values_and_logits_give_finite_results(
 def tree_search(num_simulations, discount=0.9):
   model = random_model(A)
   recurrent_fn = functools.partial(
-    make_lib._recurrent_fn, model, IDENTITY, IDENTITY, discount
+    model_functions._recurrent_fn, model, IDENTITY, IDENTITY, discount
   )
 
   @jax.jit
   def run(scale, observation):
-    root = make_lib._root(model, IDENTITY, scale, observation)
+    root = model_functions.root(model, IDENTITY, scale, observation)
     return mctx.muzero_policy(
       scale, jax.random.key(0), root, recurrent_fn, num_simulations
     ).search_tree

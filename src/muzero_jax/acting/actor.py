@@ -92,12 +92,13 @@ def rollout(
     _act, env, search, params, settings, temperature, stack_actions)
   length = settings.rollout_length
   keys = jax.vmap(jax.random.split)(jax.random.split(rng_key, length))
+  search_keys, env_keys = keys[:, 0], keys[:, 1]
   # What one row's noise prefers, those after it prefer too: where actions seem
   # equally good, the agent goes on in one direction and not to and fro.
   noise_steps = settings.noise_steps
   first = jnp.arange(length) // noise_steps * noise_steps
   state, (trajectory, stats) = jax.lax.scan(
-    body, state, (keys[first, 0], keys[:, 1])
+    body, state, (search_keys[first], env_keys)
   )
   return state, trajectory, jax.tree.map(lambda x: x.sum(axis=0), stats)
 
@@ -160,6 +161,33 @@ def choose(
   )
 
 
+def stored_row(
+  row: TimeStep, found: SearchOutput, action: Any, *, reward_clip: float
+) -> Trajectory:
+  """Return rows [B, ...] as the replay stores them.
+
+  Args:
+    row: [B] where the agent searched.
+    found: [B] what it found there.
+    action: [B] i32, or [B, A] f32, taken there, whoever chose it.
+    reward_clip: stored rewards are clipped to +-this; 0 for no clip.
+  """
+  clip = reward_clip or float('inf')
+  return Trajectory(
+    frame=row.observation,
+    reward=row.reward.clip(-clip, clip),
+    discount=row.discount,
+    is_first=row.is_first,
+    is_last=row.is_last,
+    legal_actions=row.legal_actions,
+    to_play=row.to_play,
+    action=action,
+    policy=found.policy,
+    value=found.value,
+    candidates=found.candidates,
+  )
+
+
 def record(
   state: ActorState, found: SearchOutput, *, reward_clip: float
 ) -> tuple[Trajectory, RolloutStats]:
@@ -171,20 +199,7 @@ def record(
     reward_clip: stored rewards are clipped to +-this; 0 for no clip.
   """
   row = state.timestep
-  clip = reward_clip or jnp.inf
-  stored = Trajectory(
-    frame=row.observation,
-    reward=jnp.clip(row.reward, -clip, clip),
-    discount=row.discount,
-    is_first=row.is_first,
-    is_last=row.is_last,
-    legal_actions=row.legal_actions,
-    to_play=row.to_play,
-    action=found.action,
-    policy=found.policy,
-    value=found.value,
-    candidates=found.candidates,
-  )
+  stored = stored_row(row, found, found.action, reward_clip=reward_clip)
   live = ~row.is_last
   entropy = jnp.sum(jax.scipy.special.entr(found.policy), axis=-1)
   gap = jnp.abs(found.value - found.network_value)

@@ -16,6 +16,7 @@ from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.acting.host_worker import Worker, WorkerError
 from muzero_jax.config import settings as settings_lib
+from muzero_jax.counting import Count
 from muzero_jax.replay import frame_stack, ring
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -67,7 +68,7 @@ def make_functions(
   frames: settings_lib.FrameStack,
   *,
   num_envs: int,
-  temperature: Callable[[Array], Array | float],
+  temperature: Callable[[Count], Array | float],
   num_sampled: int = 0,
 ) -> Functions:
   """Make the compiled functions.
@@ -97,14 +98,14 @@ def make_functions(
 
 
 def compiled(
-  functions: Functions, params: Params, num_steps: Array
+  functions: Functions, params: Params, num_steps: Count
 ) -> tuple[Functions, tuple[Trajectory, RolloutStats]]:
   """Returns the functions with the slow one compiled, and what a rollout is.
 
   Args:
     functions: of `make_functions`.
     params: of the search's model.
-    num_steps: [] i32
+    num_steps: []
 
   Returns:
     The functions, and the shapes of a rollout's rows and sums.
@@ -155,10 +156,10 @@ def _empty(
 
 def _act(
   choose: Callable[..., SearchOutput],
-  temperature: Callable[[Array], Array | float],
+  temperature: Callable[[Count], Array | float],
   settings: settings_lib.Acting,
   params: Params,
-  num_steps: Array,
+  num_steps: Count,
   rng_key: Array,
   t: Array,
   carry: Carry,
@@ -249,13 +250,13 @@ class HostActor:
     self._actor, self._action = functions.init()
 
   def rollout(
-    self, params: Params, num_steps: Array, rng_key: Array
+    self, params: Params, num_steps: Count, rng_key: Array
   ) -> Rollout:
     """Returns the next T rows of each environment.
 
     Args:
       params: of the search's model.
-      num_steps: [] i32, environment steps when they were made.
+      num_steps: [] environment steps when they were made.
       rng_key: for the searches.
 
     Raises:

@@ -4,6 +4,7 @@ Nothing here imports jax, so that a mistake is refused before anything slow
 starts.
 """
 
+from muzero_jax import _lazy
 from muzero_jax.config import legacy, presets, settings, validation
 from muzero_jax.config.config import (
   FIELDS,
@@ -39,3 +40,5 @@ __all__ = [
   'to_json',
   'validation',
 ]
+
+__getattr__, __dir__ = _lazy.attach(__name__, ('command_line',))

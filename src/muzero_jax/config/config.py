@@ -126,8 +126,9 @@ def from_fields(fields: Mapping[str, Any]) -> Config:
     UserError: an unknown field, with the nearest name, or a bad value.
   """
   current, notices = legacy.translate(fields)
-  for line in notices:
-    notice(line)
+  for name, line in notices.items():
+    if current[name] != FIELDS[name].default:
+      notice(line)
   for name in current:
     if name not in FIELDS:
       raise UserError(f'there is no field {name!r}' + nearest(name, FIELDS))

@@ -23,8 +23,10 @@ REMOVED: dict[str, tuple[Any, ...]] = {
 }
 
 
-def translate(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-  """Return fields by today's names and values, and notices of what changed.
+def translate(
+  fields: Mapping[str, Any],
+) -> tuple[dict[str, Any], dict[str, str]]:
+  """Return fields by today's names and values, and a notice for each change.
 
   Args:
     fields: by name, as any version has them; unknown ones stay as they are.
@@ -34,7 +36,7 @@ def translate(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
       and its new name.
   """
   current: dict[str, Any] = {}
-  notices = []
+  notices = {}
   for name, value in fields.items():
     if name in REMOVED:
       if value not in REMOVED[name]:
@@ -46,10 +48,10 @@ def translate(fields: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if new_name != name:
       if new_name in fields:
         raise UserError(f'{name} is the old name of {new_name}: give one only')
-      notices.append(f'{name} is called {new_name} now')
+      notices[new_name] = f'{name} is called {new_name} now'
     values = RENAMED_VALUES.get(new_name, {})
     if isinstance(value, str) and value in values:
-      notices.append(f'{new_name} = {value} is called {values[value]} now')
+      notices[new_name] = f'{name} = {value} is called {values[value]} now'
       value = values[value]
     current[new_name] = value
   return current, notices

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from muzero_jax import counting
 from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState
 from muzero_jax.config import Config, settings
@@ -167,8 +168,8 @@ def _init(parts: _Parts, rng_key: Array) -> TrainState:
     replay=jax.jit(init_replays)(rng_key),
     rng_key=placement.split(keys.iterations),
     # Donated, so no two may be the same buffer.
-    num_steps=jnp.zeros(rng_key.shape, jnp.int32),
-    num_iterations=jnp.zeros(rng_key.shape, jnp.int32),
+    num_steps=counting.zero(rng_key.shape),
+    num_iterations=counting.zero(rng_key.shape),
     stream=iteration.init_stream(parts.streamer, placement, rng_key),
   ))
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from muzero_jax import search, transforms
+from muzero_jax import counting, search, transforms
 from muzero_jax.config import Config, settings
+from muzero_jax.counting import Count
 from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, optimiser, symmetry, total_loss
 from muzero_jax.learning.total_loss import Term
@@ -292,9 +293,9 @@ def example_observation(config: Config, spec: EnvSpec) -> Array:
   return frame_stack.observe(empty, spec.num_actions, config.stack_actions)
 
 
-def temperature(config: Config, num_steps: Array) -> Array:
+def temperature(config: Config, num_steps: Count) -> Array:
   """Returns the temperature after `num_steps` environment steps."""
-  fraction = num_steps / config.num_steps
+  fraction = counting.as_float(num_steps) / config.num_steps
   index = jnp.searchsorted(
     jnp.array(config.temperature_at), fraction, side='right'
   )

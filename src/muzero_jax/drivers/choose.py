@@ -1,13 +1,24 @@
-"""Which driver a run has: `anakin`, `sebulba` or `offline`."""
+"""Which driver a run has: `anakin`, `sebulba` or `offline`; what it needs."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+from muzero_jax import envs
 from muzero_jax.config import Config
-from muzero_jax.drivers import anakin, build, iteration, sebulba
+from muzero_jax.drivers import (
+  anakin,
+  build,
+  iteration,
+  memory_check,
+  offline,
+  sebulba,
+)
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
-from muzero_jax.envs import base
+from muzero_jax.envs import shapes
 from muzero_jax.errors import UserError
+from muzero_jax.replay import dataset
+from muzero_jax.replay.dataset import Dataset
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 
@@ -45,7 +56,92 @@ def make_driver(
   env = make_env(config, num_envs=local_envs)
   assert not isinstance(env, HostEnvironment)
   if env.restorable:
-    base.check_arrays(env, local_envs)
+    shapes.check_arrays(env, local_envs)
   return anakin.make_anakin(
     config, env, num_devices=num_devices, rows_per_env=rows_per_env,
     extensions=extensions)
+
+
+class Prepared(NamedTuple):
+  """The driver of a run, and what was found out on the way."""
+
+  driver: Driver
+  data: Dataset | None  # Of an offline run.
+  lines: list[str]  # What a user is told of them.
+
+
+def prepare(
+  config: Config,
+  make_env: Callable[..., AnyEnvironment],
+  extensions: Extensions = build.NONE,
+) -> Prepared:
+  """Make the driver of any run, after a look at whether it fits into memory.
+
+  Raises:
+    UserError: sizes do not fit together or into memory.
+  """
+  if config.dataset:
+    return _prepare_offline(config, make_env, extensions)
+  # Its settings come first: it decides how many devices there can be.
+  probe = make_env(config, num_envs=1)
+  needed = memory_check.check_replay(config, probe.spec)
+  build.make_system(config, probe.spec, extensions)
+  driver = make_driver(config, make_env, probe, extensions)
+  return Prepared(driver, None, [
+    f'{config.num_envs} environments and batches of {config.batch_size} '
+    f'over {_devices(driver.num_devices)}',
+    *_agents(config),
+    needed,
+    f'{driver.samples_per_row:g} sequences trained per row played',
+    *_searches(config, driver),
+  ])
+
+
+def _prepare_offline(
+  config: Config,
+  make_env: Callable[..., AnyEnvironment],
+  extensions: Extensions,
+) -> Prepared:
+  """Make the driver of a run that plays nothing, and load its data."""
+  spec = None
+  if config.eval_episodes:
+    spec = envs.spec_of(config, make_env)
+  data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
+  needed = memory_check.check_dataset(config, data)
+  num_envs = data.rows.reward.shape[1]
+  num_devices = iteration.choose_num_devices(config, num_envs=num_envs)
+  driver = offline.make_offline(
+    config, data, num_devices=num_devices, extensions=extensions)
+  return Prepared(driver, data, [
+    f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
+    *_agents(config),
+    f'dataset {config.dataset}: {dataset.describe(data)}',
+    needed,
+    *_searches(config, driver),
+  ])
+
+
+def _devices(count: int) -> str:
+  return f'{count} device{"s" if count > 1 else ""}'
+
+
+def _searches(config: Config, driver: Driver) -> list[str]:
+  """Return a line on Reanalyse, if there is any."""
+  count = build.num_reanalysed(config, driver.num_devices)
+  if not count:
+    return []
+  return [
+    f'{count} of {config.batch_size} sequences reanalysed, '
+    f'{driver.searches_per_iteration:,} searches an iteration '
+    f'({config.reanalyse_form})'
+  ]
+
+
+def _agents(config: Config) -> list[str]:
+  """Return a line on how many agents train, if more than one."""
+  if config.num_seeds == 1:
+    return []
+  return [
+    f'{config.num_seeds} agents side by side: steps and rates are those of '
+    'each, the rest are means over all'
+  ]

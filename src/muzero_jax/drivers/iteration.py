@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from muzero_jax import counting
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.config import Config
+from muzero_jax.counting import Count
 from muzero_jax.errors import UserError
 from muzero_jax.learning import total_loss
 from muzero_jax.learning.learner import Learner
@@ -38,8 +40,8 @@ class TrainState(NamedTuple):
   actor: ActorState  # [B, ...] sharded; None offline.
   replay: ReplayState  # [T, B, ...] sharded over B; offline without rows.
   rng_key: Array  # [devices] keys, one of each device.
-  num_steps: Array  # [] i32, environment steps so far; offline, updates.
-  num_iterations: Array  # [] i32
+  num_steps: Count  # [] environment steps so far; offline, updates.
+  num_iterations: Count  # []
   # The reanalysed rows, [T, R, ...] sharded over R; None unless a stream.
   stream: StreamState | None = None
 
@@ -50,8 +52,8 @@ class IterationMetrics(NamedTuple):
   rollout: RolloutStats | None  # None offline.
   learner: Metrics  # Over the iteration's updates.
   has_learnt: Array  # [] bool, False while the replay fills.
-  num_steps: Array  # [] i32, so far; offline, updates.
-  num_updates: Array  # [] i32, so far.
+  num_steps: Count  # [] so far; offline, updates.
+  num_updates: Count  # [] so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
 
@@ -280,7 +282,7 @@ def learn_from(
   buffer = ring.add(state.replay, chunk)
   if parts.axis_name is not None:
     stats = jax.lax.psum(stats, parts.axis_name)
-  num_steps = state.num_steps + stats.num_steps
+  num_steps = counting.add(state.num_steps, stats.num_steps)
 
   stored = jnp.minimum(
     buffer.num_added, buffer.priority.shape[0]
@@ -293,7 +295,8 @@ def learn_from(
   state, metrics = learn_iteration(
     parts, state._replace(replay=buffer), buffer, learn_key, has_learnt)
   return state._replace(
-    num_steps=num_steps, num_iterations=state.num_iterations + 1
+    num_steps=num_steps,
+    num_iterations=counting.add(state.num_iterations, 1),
   ), IterationMetrics(
     rollout=stats,
     learner=metrics,
@@ -303,7 +306,7 @@ def learn_from(
   )
 
 
-def counters(state: LearnerState) -> dict[str, Array]:
+def counters(state: LearnerState) -> dict[str, Any]:
   """Return what `IterationMetrics` tells of a learner's counters."""
   return dict(
     num_updates=state.num_updates,

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
+from muzero_jax import counting
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration
 from muzero_jax.drivers.build import Extensions, System
@@ -151,8 +152,8 @@ def _init_one(parts: _Parts, rng_key: Array) -> TrainState:
       _NONE, jnp.asarray(priority, jnp.float32), jnp.int32(len(priority))
     ),
     rng_key=jax.random.split(next_key, parts.placement.num_devices),
-    num_steps=jnp.zeros((), jnp.int32),
-    num_iterations=jnp.zeros((), jnp.int32),
+    num_steps=counting.zero(),
+    num_iterations=counting.zero(),
   )
 
 
@@ -202,11 +203,12 @@ def _iterate(
     learn_key,
     jnp.bool_(True),
   )
-  num_steps = state.num_steps + parts.config.updates_per_iteration
+  num_steps = counting.add(
+    state.num_steps, parts.config.updates_per_iteration)
   return state._replace(
     rng_key=next_key[None],
     num_steps=num_steps,
-    num_iterations=state.num_iterations + 1,
+    num_iterations=counting.add(state.num_iterations, 1),
   ), IterationMetrics(
     rollout=None,
     learner=metrics,

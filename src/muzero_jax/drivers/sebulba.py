@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from muzero_jax import counting
 from muzero_jax.acting import host_actor
 from muzero_jax.acting.host_actor import (
   Functions,
@@ -136,8 +137,8 @@ def _init(parts: _Parts, rng_key: Any) -> TrainState:
     replay=ring.init(
       spec, config.num_envs, parts.rows_per_env, config.num_sampled_actions),
     rng_key=next_key[None],
-    num_steps=jnp.zeros((), jnp.int32),
-    num_iterations=jnp.zeros((), jnp.int32),
+    num_steps=counting.zero(),
+    num_iterations=counting.zero(),
   )
 
 
@@ -225,7 +226,8 @@ class _ActorPool:
     config = parts.config
     self._config, self._make_env = config, parts.make_env
     self._report = report
-    self._start = self._iteration = int(state.num_iterations)
+    self._start = self._iteration = int(counting.as_int(
+      state.num_iterations))
     self._parameters = _Parameters()
     # The threads' own pace bounds them; this makes sure of it.
     self._queues: list[queue.Queue[Rollout | BaseException]] = [

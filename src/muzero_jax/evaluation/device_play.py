@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax.acting import actor
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.evaluation import playing
 from muzero_jax.evaluation.opponents.base import Opponent
@@ -307,7 +308,7 @@ def _step(
     gain = jnp.where(row.to_play == state.player, gain, -gain)
   rows = state.rows
   if rows is not None:
-    new = playing.stored_row(
+    new = actor.stored_row(
       row, found, action, reward_clip=functions.reward_clip)
     rows = jax.tree.map(lambda x, new: x.at[index].set(new), rows, new)
   return _count(

@@ -175,8 +175,7 @@ def _imagine(
 
   Of Sampled MuZero the policy is that over the root's candidates [N, C].
   """
-  system = build.make_system(agent.config, agent.spec)
-  run = jax.jit(functools.partial(_unroll, system))
+  run = jax.jit(functools.partial(_unroll, agent.system))
   value, reward, policy = run(
     params, observation, action, legal_actions, candidates)
   return np.asarray(value), np.asarray(reward), np.asarray(policy)

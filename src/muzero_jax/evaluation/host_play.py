@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax.acting import actor
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.agent import Agent
 from muzero_jax.evaluation import playing
@@ -219,7 +220,7 @@ def collect(
   ) as stepper:
     played = steps(agent, stepper, rng_key, num_envs=num_envs)
     rows = [
-      jax.device_get(playing.stored_row(
+      jax.device_get(actor.stored_row(
         step.row, step.found, step.action, reward_clip=config.reward_clip))
       for step in itertools.islice(played, num_steps)
     ]

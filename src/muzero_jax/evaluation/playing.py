@@ -1,16 +1,16 @@
-"""What both loops of noise-free play share: games, openings, stored rows.
+"""What both loops of noise-free play share: games and openings.
 
 `device_play` and `host_play` play; `match` and `diagnose` use what they leave.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation.opponents import base
-from muzero_jax.types import Array, SearchOutput, TimeStep, Trajectory
+from muzero_jax.types import Array
 
 
 class Game(NamedTuple):
@@ -57,30 +57,3 @@ def draw_opening(
     return base.choose(key, legal)
 
   return jax.vmap(draw)(pair, num_done, length, legal_actions)
-
-
-def stored_row(
-  row: TimeStep, found: SearchOutput, action: Any, *, reward_clip: float
-) -> Trajectory:
-  """Return rows [B, ...] as `acting.actor.record` stores them.
-
-  Args:
-    row: [B] where the agent searched.
-    found: [B] what it found there.
-    action: [B] i32, or [B, A] f32, taken there, whoever chose it.
-    reward_clip: stored rewards are clipped to +-this; 0 for no clip.
-  """
-  clip = reward_clip or float('inf')
-  return Trajectory(
-    frame=row.observation,
-    reward=row.reward.clip(-clip, clip),
-    discount=row.discount,
-    is_first=row.is_first,
-    is_last=row.is_last,
-    legal_actions=row.legal_actions,
-    to_play=row.to_play,
-    action=action,
-    policy=found.policy,
-    value=found.value,
-    candidates=found.candidates,
-  )

@@ -8,8 +8,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import targets
+from muzero_jax import counting, targets
 from muzero_jax.config import settings as settings_lib
+from muzero_jax.counting import Count
 from muzero_jax.errors import UserError
 from muzero_jax.learning import augment, learner_state, symmetry
 from muzero_jax.learning.learner_state import LearnerState
@@ -281,7 +282,7 @@ def _targets(
   rng_key: Array,
   sequence: Sequence,
   ages: Array,
-  num_updates: Array,
+  num_updates: Count,
 ) -> Target:
   """Return targets [N, ...] of a batch.
 
@@ -299,7 +300,7 @@ def _targets(
       ages, td_steps=settings.td_steps, period=settings.td_correction)
   if settings.mixed_value_age:
     stale = targets.is_stale(
-      ages, num_updates, oldest=settings.mixed_value_age,
+      ages, counting.as_small(num_updates), oldest=settings.mixed_value_age,
       start=settings.mixed_value_start)
   keys = jax.random.split(rng_key, ages.shape[0])
   return jax.vmap(make)(keys, sequence, td_limit=limits, stale=stale)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from muzero_jax import counting
+from muzero_jax.counting import Count
 from muzero_jax.learning.total_loss import LossFn, Metrics
 from muzero_jax.types import Array, Params, Sequence, Target
 
@@ -21,7 +23,7 @@ class LearnerState(NamedTuple):
   target_params: Params
   average_params: Params  # Running mean of `params`; None if none is kept.
   opt_state: Any
-  num_updates: Array  # [] i32, updates tried, skipped ones included.
+  num_updates: Count  # [] updates tried, skipped ones included.
   num_skipped: Array  # [] i32, updates skipped as not finite.
   skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
 
@@ -42,7 +44,7 @@ def init(
     target_params=jax.tree.map(jnp.copy, params),
     average_params=jax.tree.map(jnp.copy, params) if averages else None,
     opt_state=optimiser.init(params),
-    num_updates=zero,
+    num_updates=counting.zero(),
     num_skipped=zero,
     skips_in_a_row=zero,
   )
@@ -93,11 +95,11 @@ def step(
   params = optax.apply_updates(state.params, changes)
   keep = lambda new, old: jnp.where(apply, new, old)
   params = jax.tree.map(keep, params, state.params)
-  num_updates = state.num_updates + 1
-  refresh = num_updates % target_period == 0
+  num_updates = counting.add(state.num_updates, 1)
+  refresh = counting.is_multiple(num_updates, target_period)
   # A plain mean until it spans as many updates as the decay remembers: what
   # the random first parameters weigh does not depend on the decay.
-  applied = (state.num_updates - state.num_skipped).astype(jnp.float32)
+  applied = counting.as_float(state.num_updates) - state.num_skipped
   decay = jnp.minimum(ema_decay, applied / (applied + 1))
   return LearnerState(
     params=params,

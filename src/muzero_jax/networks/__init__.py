@@ -1,5 +1,6 @@
 """Flax modules for h, g and f; `model.make_model` turns one into functions."""
 
+from muzero_jax import _lazy
 from muzero_jax.networks.k_in_a_row import KInARowNetwork
 from muzero_jax.networks.mlp import MLPNetwork
 from muzero_jax.networks.resnet import AtariResNet, BoardResNet
@@ -23,3 +24,6 @@ __all__ = [
   'StochasticMLPNetwork',
   'KInARowNetwork',
 ]
+
+__getattr__, __dir__ = _lazy.attach(
+  __name__, ('build', 'distributions', 'model'))

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.counting import Count
 from muzero_jax.replay import ring as ring_lib
 from muzero_jax.replay.reanalyse_buffer import StreamState
 from muzero_jax.replay.ring import ReplayState, Sample
@@ -109,11 +110,12 @@ def ages(rings: Rings, batch: Sample) -> Array:
   column = batch.env - num_envs
   row = rings.first_row.at[number, column].get(mode='clip') + offset
   age = jnp.where(
-    _is_fresh(rings, batch), (newest - batch.slot) % capacity, newest - row)
+    _is_fresh(rings, batch), (newest - batch.slot) % capacity,
+    (newest - row) % ring_lib.wrap(capacity))
   return age * num_envs
 
 
-def target_age(rings: Rings, batch: Sample, num_updates: Array) -> Array:
+def target_age(rings: Rings, batch: Sample, num_updates: Count) -> Array:
   """Returns how many updates ago reanalysed samples were searched, in the mean.
 
   Args:
@@ -122,7 +124,8 @@ def target_age(rings: Rings, batch: Sample, num_updates: Array) -> Array:
     num_updates: made so far.
   """
   number, _ = _chunk(rings, batch)
-  age = num_updates - rings.searched_at.at[number].get(mode='clip')
+  searched_at = rings.searched_at.at[number].get(mode='clip')
+  age = num_updates.low.astype(jnp.int32) - searched_at
   return jnp.mean(age, where=~_is_fresh(rings, batch))
 
 

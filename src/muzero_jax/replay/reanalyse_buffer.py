@@ -22,6 +22,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.counting import Count
 from muzero_jax.replay import reanalyse
 from muzero_jax.replay import ring as ring_lib
 from muzero_jax.replay.reanalyse import Reanalyser
@@ -48,7 +49,8 @@ class StreamState(NamedTuple):
   # [num_chunks, R] i32, the replay's row, counted since the start, that is the
   # chunk's first.
   first_row: Array
-  searched_at: Array  # [num_chunks] i32, updates made when it was searched.
+  # [num_chunks] i32, updates made when it was searched, modulo 2^32.
+  searched_at: Array
 
 
 class _Fresh(NamedTuple):
@@ -166,7 +168,7 @@ def _refresh(
   rng_key: Array,
   source: ReplayState,
   state: StreamState,
-  num_updates: Array,
+  num_updates: Count,
   is_on: Array,
 ) -> StreamState:
   """Returns the stream with a new chunk of each actor.
@@ -209,7 +211,8 @@ def _refresh(
   return StreamState(
     ring=ring._replace(priority=priority, num_added=num_added),
     first_row=state.first_row.at[number].set(start - plan.context),
-    searched_at=state.searched_at.at[number].set(num_updates),
+    searched_at=state.searched_at.at[number].set(
+      num_updates.low.astype(jnp.int32)),
   )
 
 

@@ -14,13 +14,17 @@ from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.types import Array, EnvSpec, Sequence, Trajectory
 
+# Rows per environment; rings are shorter than a third of it.
+_WRAP_AT = 2**30
+
 
 class ReplayState(NamedTuple):
   """The ring; the axis T is its capacity per environment."""
 
   rows: Trajectory  # [T, B, ...]
   priority: Array  # [T, B] f32; 0 for rows that must not open a window.
-  num_added: Array  # [] i32, rows added per environment since the start.
+  # [] i32, rows added per environment since the start, less whole `wrap`s.
+  num_added: Array
 
 
 class Sample(NamedTuple):
@@ -104,11 +108,19 @@ def add(state: ReplayState, chunk: Trajectory) -> ReplayState:
   highest = jnp.max(state.priority)
   highest = jnp.where(highest > 0, highest, 1.0)
   priority = jnp.where(chunk.is_last, 0.0, highest)
+  num_added = state.num_added + length
   return ReplayState(
     rows=jax.tree.map(write, state.rows, chunk),
     priority=write(state.priority, priority),
-    num_added=state.num_added + length,
+    # A full ring counts on from where it is as full, and at the same slot.
+    num_added=jnp.where(
+      num_added >= _WRAP_AT, num_added - wrap(capacity), num_added),
   )
+
+
+def wrap(capacity: int) -> int:
+  """Return by how much `num_added` falls when it would grow too large."""
+  return (_WRAP_AT // capacity - 2) * capacity
 
 
 def close_episodes(state: ReplayState) -> ReplayState:

@@ -4,6 +4,7 @@
 policies take mctx's arguments and return its trees, faster.
 """
 
+from muzero_jax import _lazy
 from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.search.engine import RecurrentFnOutput, search
 from muzero_jax.search.make import Search, make_search, sample_action
@@ -12,13 +13,12 @@ from muzero_jax.search.policies import (
   gumbel_muzero_policy,
   muzero_policy,
 )
-from muzero_jax.search.selection import (
-  Selection,
+from muzero_jax.search.qtransforms import (
   mixed_value,
-  puct,
   qtransform_above_noise,
   qtransform_by_tree,
 )
+from muzero_jax.search.selection import Selection, puct
 from muzero_jax.search.stochastic import (
   gumbel_stochastic_muzero_policy,
   stochastic_muzero_policy,
@@ -45,3 +45,5 @@ __all__ = [
   'search',
   'stochastic_muzero_policy',
 ]
+
+__getattr__, __dir__ = _lazy.attach(__name__, ('candidates',))

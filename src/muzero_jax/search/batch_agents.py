@@ -40,39 +40,47 @@ def foldable(
   search = jax.custom_batching.custom_vmap(
     build(root_fn, *recurrent_fns)
   )
-
-  def fold(axis_size: int, in_batched: Any, *args: Any) -> tuple[Any, Any]:
-    params, rng_key, *arrays = jax.tree.map(
-      lambda x, batched: x if batched else jax.numpy.broadcast_to(
-        x, (axis_size, *x.shape)
-      ),
-      args,
-      tuple(in_batched),
-    )
-    flat = lambda x: x.reshape(-1, *x.shape[2:])
-    split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
-
-    def roots(params: Any, observation: Array) -> Any:
-      found = jax.vmap(root_fn)(params, jax.tree.map(split, observation))
-      return jax.tree.map(flat, found)
-
-    def step(
-      recurrent_fn: Callable[..., Any],
-      params: Any,
-      rng_key: Array,
-      action: Array,
-      embedding: Any,
-    ) -> Any:
-      found = jax.vmap(recurrent_fn, in_axes=(0, None, 0, 0))(
-        params, rng_key, split(action), jax.tree.map(split, embedding)
-      )
-      return jax.tree.map(flat, found)
-
-    steps = [functools.partial(step, fn) for fn in recurrent_fns]
-    found = build(roots, *steps)(
-      params, rng_key, *jax.tree.map(flat, arrays)
-    )
-    return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)
-
-  search.def_vmap(fold)
+  search.def_vmap(functools.partial(_fold, build, root_fn, recurrent_fns))
   return search
+
+
+def _fold(
+  build: Build,
+  root_fn: Callable[..., Any],
+  recurrent_fns: tuple[Callable[..., Any], ...],
+  axis_size: int,
+  in_batched: Any,
+  *args: Any,
+) -> tuple[Any, Any]:
+  """Search S agents' trees as one batch; what `def_vmap` takes, once bound."""
+  params, rng_key, *arrays = jax.tree.map(
+    lambda x, batched: x if batched else jax.numpy.broadcast_to(
+      x, (axis_size, *x.shape)
+    ),
+    args,
+    tuple(in_batched),
+  )
+  flat = lambda x: x.reshape(-1, *x.shape[2:])
+  split = lambda x: x.reshape(axis_size, -1, *x.shape[1:])
+
+  def roots(params: Any, observation: Array) -> Any:
+    found = jax.vmap(root_fn)(params, jax.tree.map(split, observation))
+    return jax.tree.map(flat, found)
+
+  def step(
+    recurrent_fn: Callable[..., Any],
+    params: Any,
+    rng_key: Array,
+    action: Array,
+    embedding: Any,
+  ) -> Any:
+    found = jax.vmap(recurrent_fn, in_axes=(0, None, 0, 0))(
+      params, rng_key, split(action), jax.tree.map(split, embedding)
+    )
+    return jax.tree.map(flat, found)
+
+  steps = [functools.partial(step, fn) for fn in recurrent_fns]
+  found = build(roots, *steps)(
+    params, rng_key, *jax.tree.map(flat, arrays)
+  )
+  return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)

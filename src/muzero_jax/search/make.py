@@ -6,7 +6,7 @@ for the actor, for Reanalyse and for evaluation alike.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import chex
 import jax
@@ -18,19 +18,13 @@ from muzero_jax.errors import UserError
 from muzero_jax.search import (
   batch_agents,
   keys,
+  model_functions,
   policies,
-  selection,
+  qtransforms,
   stochastic,
 )
 from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, Model, Params, PrefixState, SearchOutput
-
-
-class _Embedding(NamedTuple):
-  """What a node holds where rewards are differences of value prefixes."""
-
-  state: PrefixState
-  prefix: Array  # [B] sum of the rewards up to this node.
+from muzero_jax.types import Array, Model, Params, SearchOutput
 
 
 class Search(Protocol):
@@ -84,8 +78,8 @@ def make_search(
   if num_players not in (1, 2):
     raise UserError(f'num_players={num_players!r}: must be 1 or 2')
   sign = -1.0 if num_players == 2 and model.turn is None else 1.0
-  root_fn = functools.partial(_root, model, value_transform)
-  steps = _recurrent_fns(
+  root_fn = functools.partial(model_functions.root, model, value_transform)
+  steps = model_functions.recurrent_fns(
     model, value_transform, reward_transform, sign * discount
   )
   is_stochastic = model.afterstate is not None
@@ -124,7 +118,7 @@ def _make_gumbel(
     prior_weight=settings.gumbel_prior_weight,
     max_num_considered_actions=settings.max_considered_actions,
     qtransform=functools.partial(
-      selection.qtransform_above_noise,
+      qtransforms.qtransform_above_noise,
       value_scale=settings.gumbel_value_scale,
       maxvisit_init=settings.gumbel_maxvisit_init,
       epsilon=settings.gumbel_min_range,
@@ -153,7 +147,7 @@ def _make_puct(
     pb_c_init=settings.pb_c_init,
     pb_c_base=settings.pb_c_base,
     qtransform=(
-      selection.qtransform_by_tree
+      qtransforms.qtransform_by_tree
       if settings.q_normalisation == 'tree'
       else mctx.qtransform_by_parent_and_siblings
     ),
@@ -215,132 +209,6 @@ def _search(
   return found._replace(candidates=model.candidates(state))
 
 
-def _root(
-  model: Model, value_transform: Transform, params: Params, observation: Array
-) -> mctx.RootFnOutput:
-  output = model.root(params, observation)
-  return mctx.RootFnOutput(
-    prior_logits=output.policy_logits,
-    value=value_transform.invert(output.value_logits),
-    embedding=_Embedding(output.state, jnp.zeros(len(output.value_logits)))
-    if model.prefix_steps
-    else output.state,
-  )
-
-
-def _recurrent_fns(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  discount: float,
-) -> dict[str, Callable[..., Any]]:
-  """Returns mctx's recurrent functions of a model, by their names there."""
-  if model.afterstate is None:
-    return {'recurrent_fn': functools.partial(
-      _recurrent_fn, model, value_transform, reward_transform, discount
-    )}
-  return {
-    'decision_recurrent_fn': functools.partial(
-      _decision_fn, model, value_transform
-    ),
-    'chance_recurrent_fn': functools.partial(
-      _chance_fn, model, value_transform, reward_transform, discount
-    ),
-  }
-
-
-def _recurrent_fn(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  discount: float,
-  params: Params,
-  rng_key: Array,
-  action: Array,
-  state: Any,
-) -> tuple[mctx.RecurrentFnOutput, Any]:
-  """Returns mctx's view of f(g(s, a)); `discount` carries the players' sign."""
-  del rng_key  # The model is deterministic.
-  before = state
-  if model.prefix_steps:
-    state = before.state
-  output = model.step(params, state, action)
-  value = value_transform.invert(output.value_logits)
-  reward = reward_transform.invert(output.reward_logits)
-  embedding = output.state
-  if model.prefix_steps:
-    embedding = _Embedding(output.state, reward)
-    starts = state.num_steps % model.prefix_steps == 0
-    reward = reward - jnp.where(starts, 0.0, before.prefix)
-  return mctx.RecurrentFnOutput(
-    reward=reward,
-    discount=jnp.full_like(value, discount),
-    prior_logits=output.policy_logits,
-    value=value,
-  ), embedding
-
-
-def _decision_fn(
-  model: Model,
-  value_transform: Transform,
-  params: Params,
-  rng_key: Array,
-  action: Array,
-  state: Array,
-) -> tuple[mctx.DecisionRecurrentFnOutput, Array]:
-  """Returns mctx's view of psi(phi(s, a))."""
-  del rng_key
-  assert model.afterstate is not None
-  output = model.afterstate(params, state, action)
-  return mctx.DecisionRecurrentFnOutput(
-    chance_logits=output.chance_logits,
-    afterstate_value=value_transform.invert(output.value_logits),
-  ), output.state
-
-
-def _chance_fn(
-  model: Model,
-  value_transform: Transform,
-  reward_transform: Transform,
-  discount: float,
-  params: Params,
-  rng_key: Array,
-  outcome: Array,
-  afterstate: Array,
-) -> tuple[mctx.ChanceRecurrentFnOutput, Array]:
-  """Returns mctx's view of f(g(as, c)): the reward belongs to chance."""
-  del rng_key
-  assert model.chance is not None
-  output = model.chance(
-    params, afterstate, jax.nn.one_hot(outcome, model.num_codes)
-  )
-  value = value_transform.invert(output.value_logits)
-  return mctx.ChanceRecurrentFnOutput(
-    action_logits=output.policy_logits,
-    value=value,
-    reward=reward_transform.invert(output.reward_logits),
-    discount=(
-      jnp.full_like(value, discount)
-      if model.turn is None
-      else _signed_discounts(model.turn(params, afterstate), discount)
-    ),
-  ), output.state
-
-
-def _signed_discounts(logits: Array, discount: float) -> Array:
-  """Returns the signed discount of each transition, as the model has it.
-
-  gamma (1 - 2 [p > 1/2]), p the probability that the turn passes. The decision
-  is hard: a mean of both signs would be worth nothing where the model is
-  unsure, whoever moves.
-
-  Args:
-    logits: [...] of p.
-    discount: gamma of one step.
-  """
-  return jnp.where(logits > 0, -discount, discount)
-
-
 def _gumbel_policy(
   policy_fn: Callable[..., mctx.PolicyOutput],
   params: Params,
@@ -369,7 +237,7 @@ def _gumbel_policy(
     **kwargs,
   )
   summary = output.search_tree.summary()
-  value = selection.mixed_value(
+  value = qtransforms.mixed_value(
     root.value, jax.nn.softmax(root.prior_logits), summary.qvalues,
     summary.visit_counts,
   )

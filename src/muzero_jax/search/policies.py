@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax.errors import UserError
-from muzero_jax.search import keys, selection
+from muzero_jax.search import keys, qtransforms, selection
 from muzero_jax.search.engine import search_with_root
-from muzero_jax.search.selection import Nodes
+from muzero_jax.search.nodes import Nodes
 from muzero_jax.types import Array, Params
 
 TIE_BREAKS = ('search', 'node')
@@ -192,7 +192,7 @@ def act_by_improved(
     invalid_actions: [B, A] or None.
     qtransform: completes and scales q-values.
   """
-  completed = selection.batched_qtransform(qtransform).scale(top)
+  completed = qtransforms.batched_qtransform(qtransform).scale(top)
   # The best of those that the last round left.
   score = selection.score_considered(
     top.visits.max(axis=-1, keepdims=True), gumbel, logits, completed,

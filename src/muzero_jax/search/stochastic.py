@@ -7,13 +7,12 @@ options of its own behind (Antonoglou et al. 2022); its Gumbel form is ours.
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
-import jax.numpy as jnp
 import mctx
 
-from muzero_jax.search import keys, selection
+from muzero_jax.search import chance_nodes, keys, selection
 from muzero_jax.search.engine import search_with_root
+from muzero_jax.search.nodes import Nodes
 from muzero_jax.search.policies import (
   act_by_improved,
   act_by_visits,
@@ -22,22 +21,8 @@ from muzero_jax.search.policies import (
   mask_logits,
   noisy_root,
 )
-from muzero_jax.search.selection import Nodes, Selection
+from muzero_jax.search.selection import Selection
 from muzero_jax.types import Array, Params
-
-
-@chex.dataclass(frozen=True)
-class StochasticState:
-  """What a node of a stochastic search holds.
-
-  state_embedding: [B, ...] meaningful at decision nodes.
-  afterstate_embedding: [B, ...] meaningful at chance nodes.
-  is_decision_node: [B] bool.
-  """
-
-  state_embedding: Any
-  afterstate_embedding: Any
-  is_decision_node: Array
 
 
 def stochastic_muzero_policy(
@@ -101,7 +86,7 @@ def stochastic_muzero_policy(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
   )
-  root, recurrent_fn, num_outcomes = _with_chance(
+  root, recurrent_fn, num_outcomes = chance_nodes.with_chance(
     params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
   )
   decide = _over_actions(
@@ -123,7 +108,8 @@ def stochastic_muzero_policy(
     interior_action_selection_fn=select,
     num_simulations=num_simulations,
     max_depth=max_depth,
-    invalid_actions=_without_outcomes(invalid_actions, num_outcomes),
+    invalid_actions=chance_nodes.without_outcomes(
+      invalid_actions, num_outcomes),
     loop_fn=loop_fn,
     interior_masks=False,
   )
@@ -177,7 +163,7 @@ def gumbel_stochastic_muzero_policy(
   num_actions = logits.shape[-1]
   search_key, gumbel_key = keys.split(rng_key, 2)
   gumbel = gumbel_scale * gumbel_noise(gumbel_key, logits)
-  root, recurrent_fn, num_outcomes = _with_chance(
+  root, recurrent_fn, num_outcomes = chance_nodes.with_chance(
     params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
   )
   over_actions = lambda rule: _over_actions(rule, num_actions)
@@ -197,7 +183,8 @@ def gumbel_stochastic_muzero_policy(
     ),
     num_simulations=num_simulations,
     max_depth=max_depth,
-    invalid_actions=_without_outcomes(invalid_actions, num_outcomes),
+    invalid_actions=chance_nodes.without_outcomes(
+      invalid_actions, num_outcomes),
     extra_data=mctx.GumbelMuZeroExtraData(  # type: ignore[call-arg]
       root_gumbel=gumbel
     ),
@@ -208,53 +195,6 @@ def gumbel_stochastic_muzero_policy(
     _actions_of(tree, num_actions), _actions_at(top, num_actions), gumbel,
     logits, invalid_actions, qtransform,
   )
-
-
-def _with_chance(
-  params: Params,
-  rng_key: Array,
-  root: mctx.RootFnOutput,
-  decision_fn: Callable[..., Any],
-  chance_fn: Callable[..., Any],
-) -> tuple[mctx.RootFnOutput, Callable[..., Any], int]:
-  """Returns root and recurrent function over A actions and C outcomes; C."""
-  batch_size, num_actions = root.prior_logits.shape
-  output, afterstate = jax.eval_shape(
-    decision_fn, params, rng_key,
-    jax.ShapeDtypeStruct((batch_size,), jnp.int32), root.embedding,
-  )
-  num_outcomes = output.chance_logits.shape[-1]
-  root = root.replace(  # type: ignore[attr-defined]
-    prior_logits=_with_outcomes(root.prior_logits, num_outcomes),
-    embedding=StochasticState(  # type: ignore[call-arg]
-      state_embedding=root.embedding,
-      afterstate_embedding=jax.tree.map(
-        lambda x: jnp.zeros(x.shape, x.dtype), afterstate
-      ),
-      is_decision_node=jnp.ones(batch_size, bool),
-    ),
-  )
-  recurrent_fn = _stochastic_fn(
-    decision_fn, chance_fn, num_actions, num_outcomes
-  )
-  return root, recurrent_fn, num_outcomes
-
-
-def _without_outcomes(
-  invalid_actions: Array | None, num_outcomes: int
-) -> Array | None:
-  """Returns a mask [B, A + C] of a root, where no outcome can be chosen."""
-  if invalid_actions is None:
-    return None
-  mask = jnp.asarray(invalid_actions)
-  outcomes = jnp.ones((mask.shape[0], num_outcomes), mask.dtype)
-  return jnp.concatenate([mask, outcomes], axis=-1)
-
-
-def _with_outcomes(action_logits: Array, num_outcomes: int) -> Array:
-  """Returns logits over A actions and C outcomes, none for the outcomes."""
-  shape = (action_logits.shape[0], num_outcomes)
-  return jnp.concatenate([action_logits, jnp.full(shape, -jnp.inf)], axis=-1)
 
 
 def _actions_of(tree: mctx.Tree, num_actions: int) -> mctx.Tree:
@@ -312,92 +252,3 @@ def _decision_or_chance(decide: Selection, num_actions: int) -> Selection:
     return jax.lax.cond(is_decision, decide.select, happen, keys, nodes)
 
   return decide._replace(select=select)
-
-
-def _stochastic_fn(
-  decision_fn: Callable[..., Any],
-  chance_fn: Callable[..., Any],
-  num_actions: int,
-  num_outcomes: int,
-) -> Callable[..., Any]:
-  """Returns one recurrent function over actions and outcomes."""
-
-  def recurrent_fn(
-    params: Params, rng_key: Array, edge: Array, state: StochasticState
-  ) -> tuple[mctx.RecurrentFnOutput, StochasticState]:
-    is_decision = state.is_decision_node
-
-    def only_decide() -> Any:
-      output, after = decision_fn(params, rng_key, edge, state.state_embedding)
-      made = _as_decision(output, num_actions)
-      return made, after, state.state_embedding
-
-    def only_happen() -> Any:
-      output, new_state = chance_fn(
-        params, rng_key, edge - num_actions, state.afterstate_embedding
-      )
-      happened = _as_chance(output, num_outcomes)
-      return happened, state.afterstate_embedding, new_state
-
-    def both() -> Any:
-      made, after, _ = only_decide()
-      happened, _, new_state = only_happen()
-      return _where(is_decision, made, happened), after, new_state
-
-    output, after, new_state = jax.lax.switch(
-      jnp.where(is_decision.all(), 0, jnp.where(is_decision.any(), 2, 1)),
-      _alike(only_decide, only_happen, both),
-    )
-    return output, StochasticState(  # type: ignore[call-arg]
-      state_embedding=new_state,
-      afterstate_embedding=after,
-      is_decision_node=~is_decision,
-    )
-
-  return recurrent_fn
-
-
-def _as_decision(output: Any, num_actions: int) -> mctx.RecurrentFnOutput:
-  """Returns an afterstate as a node whose edges are outcomes."""
-  value = output.afterstate_value
-  none = jnp.full((value.shape[0], num_actions), -jnp.inf)
-  return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
-    prior_logits=jnp.concatenate([none, output.chance_logits], axis=-1),
-    value=value,
-    reward=jnp.zeros_like(value),
-    discount=jnp.ones_like(value),
-  )
-
-
-def _as_chance(output: Any, num_outcomes: int) -> mctx.RecurrentFnOutput:
-  """Returns a state as a node whose edges are actions."""
-  return mctx.RecurrentFnOutput(  # type: ignore[call-arg]
-    prior_logits=_with_outcomes(output.action_logits, num_outcomes),
-    value=output.value,
-    reward=output.reward,
-    discount=output.discount,
-  )
-
-
-def _where(mask: Array, some: Any, others: Any) -> Any:
-  """Returns the arrays [B, ...] of `some` where the mask [B] is true."""
-  return jax.tree.map(
-    lambda a, b: jnp.where(mask.reshape(-1, *[1] * (a.ndim - 1)), a, b),
-    some,
-    others,
-  )
-
-
-def _alike(*branches: Callable[[], Any]) -> list[Callable[[], Any]]:
-  """Returns the branches, all with the types of the last.
-
-  The user's two functions may differ in theirs, and a switch must not.
-  """
-  wanted = jax.eval_shape(branches[-1])
-
-  def cast(branch: Callable[[], Any]) -> Callable[[], Any]:
-    return lambda: jax.tree.map(
-      lambda x, like: x.astype(like.dtype), branch(), wanted
-    )
-
-  return [cast(branch) for branch in branches]

@@ -70,7 +70,8 @@ class Updates(Record):
   updates_per_iteration: int = field(
     4, 'Updates after each rollout.', low=0, high=10_000)
   target_period: int = field(
-    200, 'Updates between refreshes of the target network.', low=1)
+    200, 'Updates between refreshes of the target network.', low=1,
+    high=2**16)
   ema_decay: float = field(
     0.0, 'Decay per update of the exponential moving average of the parameters '
     'that the trained agent plays with; 0 for the last parameters.', low=0,

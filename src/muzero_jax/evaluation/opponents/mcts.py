@@ -14,6 +14,7 @@ from muzero_jax import search
 from muzero_jax.envs.rules import Rules
 from muzero_jax.evaluation.opponents.base import choose
 from muzero_jax.search import selection
+from muzero_jax.search.nodes import Nodes
 from muzero_jax.types import Array, TimeStep
 
 
@@ -94,7 +95,7 @@ def ucb1(exploration: float, tie_break: Array) -> search.Selection:
     tie_break: [B, A] in [0, 1), decides between equals.
   """
 
-  def select(keys: Array | None, nodes: selection.Nodes) -> Array:
+  def select(keys: Array | None, nodes: Nodes) -> Array:
     del keys
     assert nodes.invalid_actions is not None
     total = jnp.log(nodes.node_visits)[:, None]
