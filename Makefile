@@ -15,7 +15,7 @@ EXTRAS = atari,games,viz,dev,gymnasium,physics$(shell $(PYTHON) -c \
 
 .venv: $(STAMP)
 
-$(STAMP): setup.cfg pyproject.toml
+$(STAMP): Makefile setup.cfg pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
 	  echo "error: muzero_jax needs Python 3.11 or newer, but $(PYTHON) is" \
 	    "$$($(PYTHON) --version 2>&1); try make PYTHON=python3.12" >&2; \

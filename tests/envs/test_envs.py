@@ -14,6 +14,7 @@ import pytest
 
 from muzero_jax import config, envs, types
 from muzero_jax.envs import base, classic, random_play
+from muzero_jax.errors import UserError
 
 PACKAGES = {
   'atari': 'ale_py', 'board': 'pgx', 'minatar': 'pgx', 'stochastic': 'pgx',
@@ -205,7 +206,7 @@ def test_own_truncation_and_legal_actions():
   (dict(legal_actions=lambda s: jnp.ones(3, bool)), 'legal_actions'),
 ])
 def test_mistakes_of_an_own_environment_are_named(kwargs, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     _walk(**kwargs)
 
 
@@ -229,16 +230,16 @@ def _corrupt(name: str, index: Any, value: Any):
   ('to_play', 2, 1, 'to_play'),
 ])
 def test_check_rows_finds(name, index, value, message):
-  with pytest.raises(ValueError, match=message):
+  with pytest.raises(UserError, match=message):
     base.check_rows(WALK, _corrupt(name, index, value))
 
 
 def test_check_rows_finds_late_ends_and_turns_that_do_not_alternate():
   rows = _corrupt('reward', 4, 0)
   base.check_rows(WALK, rows)
-  with pytest.raises(ValueError, match='within 2 steps'):
+  with pytest.raises(UserError, match='within 2 steps'):
     base.check_rows(WALK._replace(max_episode_steps=2), rows)
-  with pytest.raises(ValueError, match='alternate'):
+  with pytest.raises(UserError, match='alternate'):
     base.check_rows(WALK._replace(num_players=2), rows)
   base.check_rows(WALK._replace(num_players=2, alternates=False), rows)
 
@@ -442,9 +443,9 @@ def test_spellings_of_atari_games(env_id):
 ])
 def test_unknown_names_give_the_nearest(family, env_id, nearest):
   _needs(family)
-  with pytest.raises(ValueError, match=f'env_id.*{env_id}.*nearest: {nearest}'):
+  with pytest.raises(UserError, match=f'env_id.*{env_id}.*nearest: {nearest}'):
     envs.check_env_id(family, env_id)
-  with pytest.raises(ValueError, match='env_id'):
+  with pytest.raises(UserError, match='env_id'):
     envs.make(_config(family, env_id))
 
 
@@ -454,14 +455,14 @@ def test_unknown_names_give_the_nearest(family, env_id, nearest):
 ])
 def test_gymnax_has_two_families(family, env_id, words):
   _needs(family)
-  with pytest.raises(ValueError, match=words):
+  with pytest.raises(UserError, match=words):
     envs.make(_config(family, env_id))
 
 
 def test_unknown_family_and_hopeless_name():
-  with pytest.raises(ValueError, match='family.*classic'):
+  with pytest.raises(UserError, match='family.*classic'):
     envs.check_env_id('attari', 'pong')
-  with pytest.raises(ValueError, match='known: cartpole'):
+  with pytest.raises(UserError, match='known: cartpole'):
     envs.check_env_id('classic', 'zzz')
 
 

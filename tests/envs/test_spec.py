@@ -1,6 +1,7 @@
 """Specs told without environments, and modules found without being asked."""
 
 import importlib
+import pathlib
 import sys
 
 import gymnasium
@@ -108,11 +109,17 @@ def test_spec_of_unknown_names_gives_the_nearest(family, env_id, nearest):
     envs.spec(_config(family, env_id, {}))
 
 
-def test_modules_are_found_by_name_alone():
+def test_modules_are_found_by_name_alone(monkeypatch):
+  for name in ('base', 'random_play'):
+    # As where nobody has imported it yet.
+    monkeypatch.delattr(envs, name, raising=False)
   assert muzero_jax.envs.base is base
   assert muzero_jax.envs.random_play.random_rollout
   with pytest.raises(AttributeError, match='no_family'):
     muzero_jax.envs.no_family  # noqa: B018
+  folder = pathlib.Path(envs.__file__).parent
+  assert sorted(envs._MODULES) == sorted(
+    path.stem for path in folder.glob('*.py') if path.stem != '__init__')
 
 
 @pytest.mark.parametrize('module, package, extra', [

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from muzero_jax.envs import checks
+from muzero_jax.envs import shapes
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.types import HostEnvironment, TimeStep
 
@@ -143,7 +143,7 @@ def _check(
 ) -> None:
   """Raises UserError unless a row [B] keeps the contract."""
   name = env.spec.name
-  checks.check_shapes(env.spec, row, (num_envs,))
+  shapes.check_row(env.spec, row, (num_envs,))
   if (row.is_first != was_last).any():
     raise UserError(f'{name}: is_first must follow is_last and nothing else')
   if (~row.is_last[row.discount == 0]).any():

@@ -15,7 +15,7 @@ from muzero_jax.drivers import (
 )
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
-from muzero_jax.envs import checks
+from muzero_jax.envs import shapes
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
@@ -56,7 +56,7 @@ def make_driver(
   env = make_env(config, num_envs=local_envs)
   assert not isinstance(env, HostEnvironment)
   if env.restorable:
-    checks.check_arrays(env, local_envs)
+    shapes.check_arrays(env, local_envs)
   return anakin.make_anakin(
     config, env, num_devices=num_devices, rows_per_env=rows_per_env,
     extensions=extensions)

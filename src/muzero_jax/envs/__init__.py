@@ -85,6 +85,7 @@ _FAMILIES = {
 _MODULES = (
   'atari', 'backgammon', 'base', 'checks', 'classic', 'gymnasium', 'gymnax',
   'naming', 'pgx_games', 'physics', 'random_play', 'rules',
+  'shapes',
 )
 _get_module, _ = _lazy.attach(__name__, _MODULES)
 

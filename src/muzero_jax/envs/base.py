@@ -15,24 +15,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import types
-from muzero_jax.envs.checks import (
-  check_arrays,
-  check_bounds,
-  check_environment,
-  check_rows,
-  check_shapes,
-)
+from muzero_jax.envs import shapes
+from muzero_jax.envs.checks import check_bounds, check_environment, check_rows
 from muzero_jax.errors import UserError
 from muzero_jax.types import Array
 
 __all__ = [
   'BatchState',
   'Transition',
-  'check_arrays',
   'check_bounds',
   'check_environment',
   'check_rows',
-  'check_shapes',
   'host_row',
   'make_environment',
 ]
@@ -115,7 +108,7 @@ def make_environment(
     init=functools.partial(_init, functions, spec, num_envs),
     step=functools.partial(_step, functions, spec),
   )
-  check_arrays(environment, num_envs)
+  shapes.check_arrays(environment, num_envs)
   return environment
 
 

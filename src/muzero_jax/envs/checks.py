@@ -1,17 +1,16 @@
-"""The environments' contract: what their arrays and rows must be.
+"""The environments' contract: whether consecutive rows keep it.
 
-`base.make_environment` checks what it builds, actors the rows of the host's
-environments, and `check_environment` those of an environment of one's own.
+`check_environment` is for whoever writes an environment; `base` has its name
+too. `shapes` says whether the arrays are those of the spec.
 """
 
 import functools
-from typing import Any
 
 import jax
 import numpy as np
 
 from muzero_jax import types
-from muzero_jax.envs import random_play
+from muzero_jax.envs import random_play, shapes
 from muzero_jax.errors import UserError
 from muzero_jax.types import Array
 
@@ -29,61 +28,6 @@ def check_bounds(spec: types.EnvSpec) -> None:
       f'{spec.name}: action_low = {spec.action_low} and action_high = '
       f'{spec.action_high} must be num_actions = {spec.num_actions} finite '
       'numbers each, low below high')
-
-
-def check_arrays(environment: types.Environment, num_envs: int) -> None:
-  """Raises UserError if the traced arrays are not those of the spec.
-
-  Runs nothing; `make_environment` does it by itself.
-
-  Args:
-    environment: pure functions.
-    num_envs: B, of `environment`.
-  """
-  spec = environment.spec
-  key = jax.eval_shape(lambda: jax.random.key(0))
-  action = jax.ShapeDtypeStruct(
-    (num_envs, *spec.action_shape), spec.action_dtype)
-  state, row = jax.eval_shape(environment.init, key)
-  next_state, next_row = jax.eval_shape(environment.step, state, action, key)
-  check_shapes(spec, row, (num_envs,))
-  check_shapes(spec, next_row, (num_envs,))
-  leaves = jax.tree_util.tree_leaves_with_path(state)
-  for (path, x), y in zip(leaves, jax.tree.leaves(next_state)):
-    if x.shape != y.shape:
-      raise UserError(
-        f'{spec.name}: state{jax.tree_util.keystr(path)} has shape '
-        f'{x.shape} after reset and {y.shape} after step'
-      )
-
-
-def check_shapes(
-  spec: types.EnvSpec, row: types.TimeStep, batch_shape: tuple[int, ...]
-) -> None:
-  """Raises UserError if a row's shapes and dtypes are not the spec's.
-
-  Args:
-    spec: of its environment.
-    row: traced, of JAX or of NumPy.
-    batch_shape: the axes in front, [B] or [T, B].
-  """
-  expected: dict[str, tuple[tuple[int, ...], Any]] = {
-    'observation': (spec.observation_shape, spec.observation_dtype),
-    'reward': ((), np.float32),
-    'discount': ((), np.float32),
-    'is_first': ((), np.bool_),
-    'is_last': ((), np.bool_),
-    'legal_actions': ((spec.num_actions,), np.bool_),
-    'to_play': ((), np.int32),
-  }
-  for name, (shape, dtype) in expected.items():
-    value = getattr(row, name)
-    want = (*batch_shape, *shape)
-    if value.shape != want or value.dtype != np.dtype(dtype):
-      raise UserError(
-        f'{spec.name}: {name} is {value.dtype}{list(value.shape)}, '
-        f'expected {np.dtype(dtype)}{list(want)}'
-      )
 
 
 def check_environment(
@@ -115,7 +59,7 @@ def check_environment(
 
 def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
   """Raises UserError unless consecutive rows [T+1, B] keep the contract."""
-  check_shapes(spec, rows, np.shape(rows.is_last))
+  shapes.check_row(spec, rows, np.shape(rows.is_last))
   first, last = rows.is_first, rows.is_last
   mid_episode = ~last[:-1]
   length = np.zeros(last.shape[1], int)
