@@ -3,8 +3,10 @@
 from muzero_jax import _lazy
 
 _MODULES = (
+  'array_files',
   'checkpoint',
   'dataset_export',
+  'folders',
   'leaves',
   'lock',
   'manifest',
