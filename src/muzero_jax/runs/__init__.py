@@ -6,6 +6,7 @@ _MODULES = (
   'array_files',
   'checkpoint',
   'dataset_export',
+  'devices',
   'folders',
   'leaves',
   'lock',
@@ -14,7 +15,9 @@ _MODULES = (
   'plots',
   'policy_checkpoints',
   'progress',
+  'record',
   'run_dir',
+  'saver',
   'signals',
   'writers',
 )

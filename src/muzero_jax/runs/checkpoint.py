@@ -44,7 +44,7 @@ class Checks(NamedTuple):
   adapt: Callable[[Any, Mapping[str, Any]], Any] = lambda state, leaves: state
 
 
-_NO_CHECKS = Checks()
+NO_CHECKS = Checks()
 
 
 def save(
@@ -115,7 +115,7 @@ def restore(
   abstract_state: Any,
   *,
   report: Callable[[str], None] = _warn,
-  checks: Checks = _NO_CHECKS,
+  checks: Checks = NO_CHECKS,
 ) -> tuple[int, Any] | None:
   """Returns the newest intact (step, state), or None if none was ever saved.
 
@@ -153,7 +153,7 @@ def restore_subtree(
   subtree: str,
   *,
   report: Callable[[str], None] = _warn,
-  checks: Checks = _NO_CHECKS,
+  checks: Checks = NO_CHECKS,
 ) -> tuple[int, Any] | None:
   """Returns the newest intact (step, part of the state), or None if none.
 
@@ -194,7 +194,7 @@ def restore_step(
   step: int,
   *,
   folder: str = CHECKPOINTS,
-  checks: Checks = _NO_CHECKS,
+  checks: Checks = NO_CHECKS,
 ) -> Any:
   """Returns the state of one step; changes nothing on disk.
 

@@ -110,8 +110,9 @@ def drop_rows_after(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
   if text.encode() != b''.join(line for line, _ in lines):
     # A crash tears the last line alone.
     if not all(row for _, row in lines[:-1]):
-      os.link(path, folders.free_name(
-        path.with_name(f'{folders.DAMAGED}{path.name}')), follow_symlinks=False)
+      aside = path.with_name(f'{folders.DAMAGED}{path.name}')
+      files.write_whole(
+        folders.free_name(aside), b''.join(line for line, _ in lines))
     files.write_whole(path, text.encode())
   return rows
 

@@ -17,7 +17,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.runs.manifest import DamageError
 
 CONFIG_FILE = 'config.json'
-_RUN_FILES = ('checkpoints', 'metrics.jsonl')
+_RUN_FILES = ('checkpoints', 'metrics.jsonl', 'snapshots', 'evaluation.json')
 
 
 def resolve(
