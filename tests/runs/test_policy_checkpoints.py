@@ -14,7 +14,7 @@ from muzero_jax import agent, envs
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import game_records, opponents
 from muzero_jax.evaluation import report as report_lib
-from muzero_jax.runs import array_files, policy_checkpoints
+from muzero_jax.runs import array_files, checkpoint, policy_checkpoints
 
 
 def test_they_are_kept_and_never_overwritten(tmp_path):

@@ -33,7 +33,9 @@ _lock, _quiet = threading.Lock(), [0, 0]  # Users, and the level before them.
 
 def folder_of(name: str) -> str:
   """Returns the folder of the field that a leaf belongs to."""
-  return urllib.parse.quote(name.split('/')[0], safe='')
+  folder = urllib.parse.quote(name.split('/')[0], safe='')
+  # These two are directories already.
+  return folder.replace('.', '%2E') if folder in ('.', '..') else folder
 
 
 def write(directory: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:

@@ -10,7 +10,7 @@ import shutil
 
 from muzero_jax import files
 
-_DIGITS = 12
+_DIGITS, _MOST = 12, 2**62  # Padded to so many; more than any run makes.
 SAVING, REPLACED, REMOVING = '.saving-', '.replaced-', '.removing-'
 DAMAGED = 'damaged-'
 
@@ -27,10 +27,10 @@ def name_of(step: int) -> str:
 
 def step_of(name: str) -> int | None:
   """Return the step that a name stands for; None where it is no step's."""
-  if not (name.isascii() and name.isdigit()):
+  if not (name.isascii() and name.isdigit()) or len(name) > len(str(_MOST)):
     return None
   step = int(name)
-  return step if name_of(step) == name else None
+  return step if step <= _MOST and name_of(step) == name else None
 
 
 def steps(root: pathlib.Path) -> list[int]:
