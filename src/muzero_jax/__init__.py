@@ -13,7 +13,7 @@ __all__ = [
   'transforms',
   'targets',
   'losses',
-  'counting',
+  'wide_counts',
   'files',
   'errors',
   'config',

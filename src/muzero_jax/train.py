@@ -10,10 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import counting, envs, files
+from muzero_jax import envs, files, wide_counts
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
-from muzero_jax.counting import Count
 from muzero_jax.drivers import (
   build,
   choose,
@@ -21,7 +20,8 @@ from muzero_jax.drivers import (
   offline,
 )
 from muzero_jax.drivers.build import Extensions
-from muzero_jax.drivers.iteration import Driver, IterationMetrics, TrainState
+from muzero_jax.drivers.iteration import Driver, IterationMetrics
+from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import NotFiniteError, RunError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
@@ -38,6 +38,7 @@ from muzero_jax.runs.metrics import MetricAverager
 from muzero_jax.runs.progress import Counts, Progress
 from muzero_jax.runs.signals import Stop, StoppedError
 from muzero_jax.runs.writers import Writer
+from muzero_jax.wide_counts import Count
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
@@ -253,7 +254,7 @@ def _reanalysed(config: Config, driver: Driver) -> dict[str, float]:
 
 def _least(count: Count) -> int:
   """Return a count of the agent that is behind the others, if there are."""
-  return int(np.min(counting.as_int(count)))
+  return int(np.min(wide_counts.as_int(count)))
 
 
 def _check_finite(metrics: IterationMetrics) -> None:

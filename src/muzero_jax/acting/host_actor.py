@@ -16,7 +16,6 @@ from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.acting.host_worker import Worker, WorkerError
 from muzero_jax.config import settings as settings_lib
-from muzero_jax.counting import Count
 from muzero_jax.replay import frame_stack, ring
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -27,6 +26,7 @@ from muzero_jax.types import (
   TimeStep,
   Trajectory,
 )
+from muzero_jax.wide_counts import Count
 
 
 class Carry(NamedTuple):

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from muzero_jax import counting
+from muzero_jax import wide_counts
 from muzero_jax.acting import host_actor
 from muzero_jax.acting.host_actor import (
   Functions,
@@ -31,13 +31,10 @@ from muzero_jax.acting.host_actor import (
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.config import Config, settings
 from muzero_jax.drivers import build, iteration
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions, System
-from muzero_jax.drivers.iteration import (
-  Driver,
-  IterationMetrics,
-  Step,
-  TrainState,
-)
+from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
+from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import UserError
 from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import ring
@@ -113,7 +110,7 @@ def make_sebulba(
 
 def _check(config: Config) -> None:
   """Refuse what host environments cannot have."""
-  iteration.choose_num_devices(config, restorable=False)
+  placement_lib.choose_num_devices(config, restorable=False)
   if config.num_seeds > 1:
     raise UserError(
       f'num_seeds={config.num_seeds}: host environments train one agent at a '
@@ -137,8 +134,8 @@ def _init(parts: _Parts, rng_key: Any) -> TrainState:
     replay=ring.init(
       spec, config.num_envs, parts.rows_per_env, config.num_sampled_actions),
     rng_key=next_key[None],
-    num_steps=counting.zero(),
-    num_iterations=counting.zero(),
+    num_steps=wide_counts.zero(),
+    num_iterations=wide_counts.zero(),
   )
 
 
@@ -226,7 +223,7 @@ class _ActorPool:
     config = parts.config
     self._config, self._make_env = config, parts.make_env
     self._report = report
-    self._start = self._iteration = int(counting.as_int(
+    self._start = self._iteration = int(wide_counts.as_int(
       state.num_iterations))
     self._parameters = _Parameters()
     # The threads' own pace bounds them; this makes sure of it.

@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.counting import Count
 from muzero_jax.replay import ring as ring_lib
 from muzero_jax.replay.reanalyse_buffer import StreamState
 from muzero_jax.replay.ring import ReplayState, Sample
 from muzero_jax.types import Array, Trajectory
+from muzero_jax.wide_counts import Count
 
 
 class Rings(NamedTuple):
