@@ -26,6 +26,7 @@ import numpy as np
 
 from benchmarks import common
 from muzero_jax import types
+from muzero_jax.config import settings as settings_lib
 from muzero_jax.envs import atari
 from muzero_jax.evaluation import atari_scores
 
@@ -62,14 +63,15 @@ def play_environment(
   game: str, num_envs: int, episodes_each: int, seed: int
 ) -> np.ndarray:
   """Returns the scores [num_envs * episodes_each] through our environment."""
-  environment = atari.make(
-    game,
-    num_envs,
+  settings = settings_lib.Environment(
+    family='atari',
+    env_id=game,
     frame_size=36,  # Nobody looks at them.
     frame_skip=FRAME_SKIP,
     noop_max=NOOP_MAX,
     max_episode_frames=FRAME_CAP,
   )
+  environment = atari.make(settings, num_envs, evaluation=True)
   chunk = jax.jit(
     lambda carry, key: jax.lax.scan(
       functools.partial(_step, environment),

@@ -46,7 +46,7 @@ def make_rows(num_rows=12, num_envs=2, *, seed=0, spec=SPEC):
 def store_run(workdir, **changes):
   """A run directory whose replay holds rows; returns them, in time order."""
   config = tiny_run.config(replay_capacity=128, **changes)
-  spec = envs.make(config, num_envs=1).spec
+  spec = envs.spec(config)
   rows = make_rows(num_rows=24, num_envs=8, spec=spec)
   state = ring.init(spec, 8, config.capacity_rows_per_env)
   for t in (0, 8, 16):

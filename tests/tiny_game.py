@@ -22,7 +22,7 @@ def config(**changes):
 @functools.cache
 def params(run_config, seed):
   """Parameters in which no head is zero."""
-  spec = envs.make(run_config, num_envs=1).spec
+  spec = envs.spec(run_config)
   init = build.make_system(run_config, spec).model.init
   key = jax.random.key(seed)
   found = jax.jit(init)(key, build.example_observation(run_config, spec))
@@ -31,7 +31,7 @@ def params(run_config, seed):
 
 def store(workdir, run_config, *, snapshot_steps, step):
   """Makes a run directory; the parameters of step S are those of seed S."""
-  spec = envs.make(run_config, num_envs=1).spec
+  spec = envs.spec(run_config)
   system = build.make_system(run_config, spec)
   learner = build.make_learner(run_config, spec, system)
   run_dir.store(workdir, run_config)

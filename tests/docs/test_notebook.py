@@ -16,8 +16,8 @@ import pytest
 import tiny_run
 
 from muzero_jax import envs
-from muzero_jax.drivers import anakin
-from muzero_jax.runs import progress, run_dir
+from muzero_jax.drivers import anakin, iteration
+from muzero_jax.runs import plots, run_dir
 
 pyplot = pytest.importorskip('matplotlib.pyplot')
 _PATH = (
@@ -45,7 +45,7 @@ class Executed(NamedTuple):
   names: dict[str, Any]
   out: str
   shown: list[str]  # HTML.
-  drivers: list[anakin.Anakin]
+  drivers: list[iteration.Driver]
 
 
 def read():
@@ -66,7 +66,7 @@ def execute(patch, capsys, folder, **settings):
   patch.setenv('MUZERO_RUNS', str(folder))
   patch.chdir(folder)
   # Each run's own picture takes longer than its training here.
-  patch.setattr(progress, 'plot_curves', lambda workdir: None)
+  patch.setattr(plots, 'plot_curves', lambda workdir: None)
   shown, drivers = show_in(patch), []
   make_anakin = anakin.make_anakin
 
@@ -181,7 +181,7 @@ def check_devices(done):
   assert (words[0], words[-1]) == (str(len(jax.devices())), str(_NUM_DEVICES))
   assert len(done.drivers) == 2
   for driver in done.drivers:
-    assert driver.mesh.size == _NUM_DEVICES
+    assert driver.num_devices == _NUM_DEVICES
     assert host_calls(driver.step.lower(driver.abstract())) == []
 
 

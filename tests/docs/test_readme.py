@@ -170,8 +170,9 @@ def test_make_targets_and_extras_exist():
         setup['options.extras_require']), words
 
 
-@pytest.mark.parametrize('name', [*_DOCUMENTS, 'docs/algorithm.md',
-                                  'docs/api.md', 'docs/datasets.md'])
+@pytest.mark.parametrize('name', [
+  *_DOCUMENTS, 'docs/algorithm.md', 'docs/api.md', 'docs/datasets.md',
+  'docs/it_does_not_learn.md'])
 def test_links_and_paths_exist(name):
   text = _read(name)
   for path in re.findall(r'\]\(([^)#]+)\)', text):
@@ -215,3 +216,61 @@ def test_the_api_exists_as_written():
       shown = re.findall(r'\*?\w+', parameters.replace('...', ''))
       known = list(inspect.signature(found).parameters)
       assert [x for x in shown if x in known] == shown, name
+
+
+def _public_modules() -> set[str]:
+  """Returns the modules of the package, as "replay/ring.py", by its files.
+
+  `__init__.py`, and what begins with an underscore, is not among them.
+  """
+  source = _ROOT / 'src/muzero_jax'
+  return {
+    path.relative_to(source).as_posix() for path in source.rglob('*.py')
+    if not path.name.startswith('_')}
+
+
+def test_the_table_of_the_source_names_every_module_once():
+  rows = re.findall(
+    r'^\| (.+?) \| (.+) \|$', _read('BUILD.md').split('## The source')[1],
+    re.MULTILINE)
+  # A folder in the first column ends in a slash; modules of no package have
+  # other words there, such as "the bottom".
+  named = [
+    (re.findall(r'^`([\w/]+/)`$', where) or [''])[0] + module
+    for where, what in rows
+    for module in re.findall(r'`(\w+\.py)`', what)]
+  assert len(named) > 100
+  assert len(set(named)) == len(named)
+  assert set(named) == _public_modules()
+
+
+def test_the_api_names_every_module():
+  spans = re.findall(r'`([\w.]+)', _read('docs/api.md'))
+  named = {span + '.' for span in spans}
+  missing = [
+    module for module in sorted(_public_modules())
+    if not any(
+      span.startswith(module.removesuffix('.py').replace('/', '.') + '.')
+      for span in named)]
+  assert missing == []
+
+
+def test_the_api_has_a_section_for_every_package():
+  headings = re.findall(r'^#+ (.+)$', _read('docs/api.md'), re.MULTILINE)
+  packages = {
+    module.split('/')[0] for module in _public_modules() if '/' in module}
+  assert packages <= set(re.findall(r'\w+', ' '.join(headings)))
+
+
+@pytest.mark.parametrize(
+  'name', ['docs/algorithm.md', 'docs/api.md', 'docs/datasets.md'])
+def test_dotted_names_in_the_text_exist(name):
+  packages = {module.split('/')[0] for module in _public_modules()}
+  packages |= {package.removesuffix('.py') for package in packages}
+  found = [
+    span for span in re.findall(r'`(\w+(?:\.\w+)+)', _read(name))
+    if span.split('.')[0] in packages
+    and span.split('.')[-1] not in ('py', 'json', 'jsonl')]
+  assert found
+  for span in found:
+    _find(span)

@@ -43,13 +43,10 @@ def drawn(monkeypatch):
   yield found
 
 
-@pytest.mark.parametrize('changes', [
-  dict(search='muzero', priority_alpha=0.6, reanalyse_fraction=0.5),
-  dict(num_sampled_actions=2, num_seeds=2, reanalyse_fraction=0.5,
-       reanalyse_form='stream'),
-], ids=['batch', 'stream'])
-def test_the_keys_of_a_start_and_two_iterations_differ(drawn, changes):
-  config = tiny_run.config(**SMALL, **changes)
+@pytest.mark.slow
+def test_the_keys_of_a_start_and_two_iterations_differ(drawn):
+  config = tiny_run.config(
+    **SMALL, search='muzero', num_seeds=2, priority_alpha=0.6)
   driver = choose.make_driver(config, envs.make, envs.make(config, num_envs=1))
   state = driver.init(iteration.run_key(config))
   with driver.session(state) as step:
@@ -61,3 +58,16 @@ def test_the_keys_of_a_start_and_two_iterations_differ(drawn, changes):
   # A row of an environment either steps or starts anew: both draw from its key
   # (`envs.base`), and one of the two is thrown away.
   assert len(set(drawn)) == len(drawn)
+
+
+@pytest.mark.parametrize('changes', [
+  dict(search='muzero', priority_alpha=0.6, reanalyse_fraction=0.5),
+  dict(num_sampled_actions=2, reanalyse_fraction=0.5,
+       reanalyse_form='stream'),
+], ids=['batch', 'stream'])
+def test_jax_finds_no_key_that_is_used_twice(changes):
+  """jax's own checker, which follows keys through a program."""
+  config = tiny_run.config(**SMALL, **changes)
+  driver = choose.make_driver(config, envs.make, envs.make(config, num_envs=1))
+  with jax.debug_key_reuse(True):
+    driver.step.lower(driver.abstract())

@@ -141,7 +141,7 @@ def test_agents_side_by_side_learn_from_the_same_rows():
 def _data(tmp_path_factory):
   """Rows of CartPole, as a run leaves them."""
   directory = tmp_path_factory.mktemp('offline') / 'data'
-  spec = envs.make(tiny_run.config(), num_envs=1).spec
+  spec = envs.spec(tiny_run.config())
   dataset.save(directory, spec, tiny_dataset.make_rows(40, 8, spec=spec))
   return directory
 
@@ -210,7 +210,7 @@ def test_runs_that_are_refused(tmp_path, data, monkeypatch):
   refused(
     tmp_path, run_config(data, td_steps=40, replay_capacity=1024),
     '40 rows .* training window takes 44')
-  spec = envs.make(tiny_run.config(), num_envs=1).spec
+  spec = envs.spec(tiny_run.config())
   other = spec._replace(observation_shape=(5,))
 
   def make_env(config, **kwargs):

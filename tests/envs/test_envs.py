@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import config, envs, types
-from muzero_jax.envs import base, classic
+from muzero_jax.envs import base, classic, random_play
 from muzero_jax.errors import UserError
 
 PACKAGES = {
@@ -69,14 +69,17 @@ cases = pytest.mark.parametrize(
 
 
 @functools.cache
-def _played(case: Case) -> tuple[types.EnvSpec, tuple[base.Rollout, ...]]:
+def _played(
+  case: Case
+) -> tuple[types.EnvSpec, tuple[random_play.Rollout, ...]]:
   """Returns rollouts with keys 0, 0 and 1: one compilation serves all tests."""
   environment = envs.make(
     _config(case.family, case.env_id, repeat_action_probability=0.25),
     num_envs=case.num_envs,
   )
   rollout = jax.jit(
-    functools.partial(base.random_rollout, environment), static_argnums=3)
+    functools.partial(random_play.random_rollout, environment),
+    static_argnums=3)
   played = []
   for seed in (0, 0, 1):
     key = jax.random.key(seed)
@@ -310,12 +313,17 @@ def test_minatar_sticky_actions(probability, moved):
 def _atari(game: str, num_envs: int, **kwargs: Any) -> types.Environment:
   _needs('atari')
   from muzero_jax.envs import atari
-  return atari.make(game, num_envs, frame_size=36, **kwargs)
+  fields = dict(frame_size=36, episodic_life=False)
+  fields |= {name: kwargs.pop(name) for name in [*kwargs] if name in (
+    config.FIELDS.keys() - {'seed'})}
+  settings = config.settings.Environment(
+    family='atari', env_id=game, **fields)
+  return atari.make(settings, num_envs, **kwargs)
 
 
 def test_atari_life_loss_continues_the_game():
   key = jax.random.key(3)
-  full = _atari('breakout', 2)
+  full = _atari('breakout', 2, episodic_life=True, evaluation=True)
   lives = _atari('breakout', 2, episodic_life=True)
   actions = np.random.default_rng(0).integers(0, 4, (260, 2))
   rows = _play(lives, key, actions)
@@ -336,11 +344,11 @@ def test_atari_life_loss_continues_the_game():
 
 
 def test_atari_frame_cap_truncates():
-  environment = _atari('pong', 2, max_episode_frames=42, noop_max=0)
-  rows = _play(environment, jax.random.key(0), np.zeros((24, 2), np.int32))
-  assert environment.spec.max_episode_steps == 11
-  assert np.flatnonzero(rows.is_last[:, 0]).tolist() == [11, 23]
-  assert np.flatnonzero(rows.is_first[:, 0]).tolist() == [0, 12, 24]
+  environment = _atari('pong', 2, max_episode_frames=102, noop_max=0)
+  rows = _play(environment, jax.random.key(0), np.zeros((54, 2), np.int32))
+  assert environment.spec.max_episode_steps == 26
+  assert np.flatnonzero(rows.is_last[:, 0]).tolist() == [26, 53]
+  assert np.flatnonzero(rows.is_first[:, 0]).tolist() == [0, 27, 54]
   assert (rows.discount == 1).all()
   assert (rows.reward[rows.is_first] == 0).all()
 
@@ -369,7 +377,7 @@ def test_atari_rewards_are_those_of_the_emulator():
 def test_atari_seeds_and_threads():
   def rows(seed, num_threads, key):
     environment = _atari(
-      'breakout', 2, seed=seed, num_threads=num_threads,
+      'breakout', 2, seed=seed, env_threads=num_threads,
       repeat_action_probability=0.5)
     actions = np.tile([[1], [2], [3]], (5, 2))
     return _play(environment, jax.random.key(key), actions).observation
@@ -500,6 +508,7 @@ def test_evaluation_plays_full_games(monkeypatch):
   assert cfg.episodic_life
   envs.make(cfg)
   envs.make(cfg, evaluation=True, num_envs=7, seed=9)
-  assert [kw['episodic_life'] for _, kw in seen] == [True, False]
+  assert all(a[0].episodic_life for a, _ in seen)
+  assert [kw['evaluation'] for _, kw in seen] == [False, True]
   assert [a[1] for a, _ in seen] == [cfg.num_envs, 7]
   assert [kw['seed'] for _, kw in seen] == [5, 9]

@@ -17,7 +17,7 @@ from muzero_jax import envs, errors
 from muzero_jax.agent import AgentState
 from muzero_jax.drivers import build
 from muzero_jax.envs import pgx_games
-from muzero_jax.envs.base import GoRules
+from muzero_jax.envs.rules import GoRules
 from muzero_jax.evaluation import (
   game_records,
   gtp,

@@ -119,7 +119,7 @@ def _tic_tac_toe(**changes):
   config = config_lib.from_preset('tic_tac_toe', **{
     **dict(num_blocks=0, num_channels=8, head_hidden=8, num_simulations=2,
            eval_envs=6), **changes})
-  spec = envs.make(config, num_envs=1).spec
+  spec = envs.spec(config)
   params = jax.jit(build.make_system(config, spec).model.init)(
     jax.random.key(0), build.example_observation(config, spec))
   return config, spec, params

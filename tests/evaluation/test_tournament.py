@@ -7,7 +7,7 @@ import pytest
 import tiny_game
 import tiny_run
 
-from muzero_jax.envs.base import GoRules
+from muzero_jax.envs.rules import GoRules
 from muzero_jax.evaluation import (
   gtp,
   opponents,

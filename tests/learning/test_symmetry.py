@@ -24,7 +24,7 @@ def played(game):
   settings = config.from_fields(
     dict(family='board', env_id=game, network='mlp')
   )
-  spec = envs.make(settings, num_envs=1).spec
+  spec = envs.spec(settings)
   turned = symmetry.make(spec)
   count = turned.squares.shape[0]
   env = envs.make(settings, num_envs=count)
@@ -161,8 +161,8 @@ MINATAR = {
 @pytest.mark.parametrize('game', MINATAR)
 def test_a_mirrored_minatar_game_goes_on_as_the_mirrored_one(game):
   rules, states = MINATAR[game]
-  spec = envs.make(config.from_fields(
-    dict(family='minatar', env_id=game, network='mlp')), num_envs=1).spec
+  spec = envs.spec(config.from_fields(
+    dict(family='minatar', env_id=game, network='mlp')))
   turned = symmetry.make(spec)
   rng = np.random.default_rng(0)
   pairs = [list(states(rng)) for _ in range(128)]

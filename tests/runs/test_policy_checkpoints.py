@@ -94,7 +94,7 @@ def test_agents_of_other_steps_and_runs_are_opponents(tmp_path):
 
 def _check_opponents_moves(path, config, step, other_step):
   """Plays the recorded games again, through `Agent.act` alone."""
-  spec = envs.make(config, num_envs=1).spec
+  spec = envs.spec(config)
   players = {
     name: agent.Agent(config, spec, tiny_game.params(config, seed))
     for name, seed in (('agent', step), ('snapshot:3', other_step))}

@@ -92,12 +92,13 @@ def rollout(
     _act, env, search, params, settings, temperature, stack_actions)
   length = settings.rollout_length
   keys = jax.vmap(jax.random.split)(jax.random.split(rng_key, length))
+  search_keys, env_keys = keys[:, 0], keys[:, 1]
   # What one row's noise prefers, those after it prefer too: where actions seem
   # equally good, the agent goes on in one direction and not to and fro.
   noise_steps = settings.noise_steps
   first = jnp.arange(length) // noise_steps * noise_steps
   state, (trajectory, stats) = jax.lax.scan(
-    body, state, (keys[first, 0], keys[:, 1])
+    body, state, (search_keys[first], env_keys)
   )
   return state, trajectory, jax.tree.map(lambda x: x.sum(axis=0), stats)
 

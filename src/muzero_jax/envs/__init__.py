@@ -4,47 +4,131 @@ Each family is a module of its own, imported only when it is asked for, since
 each rests on an optional package.
 """
 
-import importlib
 from collections.abc import Callable
 from types import ModuleType
+from typing import Any, NamedTuple
 
 from muzero_jax import _lazy, types
 from muzero_jax import config as config_lib
-from muzero_jax.envs import base
+from muzero_jax.config import settings as settings_lib
+from muzero_jax.envs import naming, rules
 from muzero_jax.errors import MissingPackageError, UserError
 
-__getattr__, __dir__ = _lazy.attach(__name__, (
-  'atari', 'backgammon', 'classic', 'gymnasium', 'gymnax', 'pgx_games',
-  'physics'))
 
-# Family -> module, what it needs, and the extra that installs that.
+class _Wanted(NamedTuple):
+  """Which environments are to be made."""
+
+  settings: settings_lib.Environment
+  num_envs: int
+  evaluation: bool
+  seed: int
+  on_host: bool
+
+
+class _Family(NamedTuple):
+  """A family: its module, and how that is called."""
+
+  module: str
+  package: str  # What the module needs,
+  extra: str  # and the extra that installs it.
+  names: Callable[[Any], tuple[str, ...]] = lambda module: module.names()
+  spec: Callable[[Any, settings_lib.Environment], types.EnvSpec] = (
+    lambda module, settings: module.spec(settings.env_id))
+  make: Callable[[Any, _Wanted], types.AnyEnvironment] = (
+    lambda module, wanted: module.make(
+      wanted.settings.env_id, wanted.num_envs))
+
+
 _FAMILIES = {
-  'atari': ('atari', 'ale-py', 'atari'),
-  'board': ('pgx_games', 'pgx', 'games'),
-  'classic': ('classic', '', ''),
-  'continuous': ('gymnax', 'gymnax', 'classic'),
-  'gymnasium': ('gymnasium', 'gymnasium', 'gymnasium'),
-  'gymnax': ('gymnax', 'gymnax', 'classic'),
-  'minatar': ('pgx_games', 'pgx', 'games'),
-  'physics': ('physics', 'brax', 'physics'),
-  'stochastic': ('pgx_games', 'pgx', 'games'),
+  'atari': _Family(
+    'atari', 'ale-py', 'atari',
+    spec=lambda module, settings: module.spec(settings),
+    make=lambda module, wanted: module.make(
+      wanted.settings, wanted.num_envs, evaluation=wanted.evaluation,
+      seed=wanted.seed, on_host=wanted.on_host)),
+  'board': _Family(
+    'pgx_games', 'pgx', 'games',
+    names=lambda module: module.BOARD_GAMES,
+    spec=lambda module, settings: module.board_spec(settings.env_id),
+    make=lambda module, wanted: module.make_board(
+      wanted.settings.env_id, wanted.num_envs)),
+  'classic': _Family('classic', '', ''),
+  'continuous': _Family(
+    'gymnax', 'gymnax', 'classic',
+    spec=lambda module, settings: module.spec(
+      settings.env_id, family='continuous'),
+    make=lambda module, wanted: module.make(
+      wanted.settings.env_id, wanted.num_envs, family='continuous')),
+  'gymnasium': _Family(
+    'gymnasium', 'gymnasium', 'gymnasium',
+    spec=lambda module, settings: module.spec(
+      settings.env_id, vectorisation=settings.vectorisation),
+    make=lambda module, wanted: module.make(
+      wanted.settings.env_id, wanted.num_envs,
+      vectorisation=wanted.settings.vectorisation, seed=wanted.seed)),
+  'gymnax': _Family('gymnax', 'gymnax', 'classic'),
+  'minatar': _Family(
+    'pgx_games', 'pgx', 'games',
+    names=lambda module: module.MINATAR_GAMES,
+    spec=lambda module, settings: module.minatar_spec(settings.env_id),
+    make=lambda module, wanted: module.make_minatar(
+      wanted.settings.env_id, wanted.num_envs, repeat_action_probability=(
+        wanted.settings.repeat_action_probability))),
+  'physics': _Family('physics', 'brax', 'physics'),
+  'stochastic': _Family(
+    'pgx_games', 'pgx', 'games',
+    names=lambda module: module.STOCHASTIC_GAMES,
+    spec=lambda module, settings: module.stochastic_spec(settings.env_id),
+    make=lambda module, wanted: module.make_stochastic(
+      wanted.settings.env_id, wanted.num_envs)),
 }
+_MODULES = (
+  'atari', 'backgammon', 'base', 'checks', 'classic', 'gymnasium', 'gymnax',
+  'naming', 'pgx_games', 'physics', 'random_play', 'rules',
+  'shapes',
+)
+_get_module, _ = _lazy.attach(__name__, _MODULES)
 
 
-def _module(family: str) -> ModuleType:
-  """Returns the module of a family."""
-  if family not in _FAMILIES:
-    raise UserError(
-      f'family: {family!r} is not one of {", ".join(_FAMILIES)}'
-    )
-  module, package, extra = _FAMILIES[family]
+def __getattr__(name: str) -> Any:
+  """Returns a module; that of a family raises where its package is missing."""
+  for family in _FAMILIES.values():
+    if family.module == name:
+      return _import(family, f'muzero_jax.envs.{name}')
+  return _get_module(name)
+
+
+def __dir__() -> list[str]:
+  return sorted({*globals(), *_MODULES})
+
+
+def _import(family: _Family, who: str) -> ModuleType:
+  """Returns the module of a family, on behalf of `who`.
+
+  Raises:
+    MissingPackageError: its package is missing; says what to install.
+  """
   try:
-    return importlib.import_module(f'muzero_jax.envs.{module}')
+    return _get_module(family.module)
   except ImportError as error:
+    if not family.package:
+      raise
     raise MissingPackageError(
-      f'family {family!r} needs {package}: '
-      f'pip install "muzero_jax[{extra}]" ({error})'
+      f'{who} needs {family.package}: '
+      f'pip install "muzero_jax[{family.extra}]" ({error})'
     ) from error
+
+
+def _module(name: str) -> ModuleType:
+  """Returns the module of the family of that name.
+
+  Raises:
+    MissingPackageError: its package is missing; says what to install.
+    UserError: no such family.
+  """
+  if name not in _FAMILIES:
+    raise UserError(f'family: {name!r} is not one of {", ".join(_FAMILIES)}')
+  return _import(_FAMILIES[name], f'family {name!r}')
 
 
 def names(family: str) -> tuple[str, ...]:
@@ -55,15 +139,7 @@ def names(family: str) -> tuple[str, ...]:
     UserError: no such family.
   """
   module = _module(family)
-  if family == 'board':
-    return module.BOARD_GAMES
-  if family == 'minatar':
-    return module.MINATAR_GAMES
-  if family == 'stochastic':
-    return module.STOCHASTIC_GAMES
-  if family == 'classic':
-    return module.NAMES
-  return module.names()
+  return _FAMILIES[family].names(module)
 
 
 def check_env_id(family: str, env_id: str) -> str:
@@ -76,7 +152,7 @@ def check_env_id(family: str, env_id: str) -> str:
   if family == 'gymnasium':
     # Here versions are part of the name.
     return _module(family).check_env_id(env_id)
-  return base.resolve_name(family, env_id, names(family))
+  return naming.resolve_name(family, env_id, names(family))
 
 
 def make(
@@ -100,48 +176,19 @@ def make(
     MissingPackageError: the family's package is missing; says what to install.
     UserError: names the field, its value and what is allowed.
   """
-  env_id = check_env_id(config.family, config.env_id)
-  num_envs = config.num_envs if num_envs is None else num_envs
-  module = _module(config.family)
-  seed = config.seed if seed is None else seed
-  if config.family == 'gymnasium':
-    return module.make(
-      env_id, num_envs, vectorisation=config.vectorisation, seed=seed)
-  if config.family == 'continuous':
-    return module.make(env_id, num_envs, family='continuous')
-  if config.family == 'board':
-    return module.make_board(env_id, num_envs)
-  if config.family == 'stochastic':
-    return module.make_stochastic(env_id, num_envs)
-  if config.family == 'minatar':
-    return module.make_minatar(
-      env_id,
-      num_envs,
-      repeat_action_probability=config.repeat_action_probability,
-    )
-  if config.family == 'atari':
-    return module.make(
-      env_id,
-      num_envs,
-      frame_size=config.frame_size,
-      grayscale=config.grayscale,
-      frame_skip=config.frame_skip,
-      noop_max=config.noop_max,
-      repeat_action_probability=config.repeat_action_probability,
-      full_action_set=config.full_action_set,
-      episodic_life=config.episodic_life and not evaluation,
-      max_episode_frames=config.max_episode_frames,
-      num_threads=config.env_threads,
-      seed=seed,
-      on_host=config.driver == 'sebulba',
-    )
-  return module.make(env_id, num_envs)
+  return _FAMILIES[config.family].make(_module(config.family), _Wanted(
+    settings=config.part(settings_lib.Environment),
+    num_envs=config.num_envs if num_envs is None else num_envs,
+    evaluation=evaluation,
+    seed=config.seed if seed is None else seed,
+    on_host=config.driver == 'sebulba',
+  ))
 
 
 def spec_of(
   config: config_lib.Config, make_env: Callable[..., types.AnyEnvironment]
 ) -> types.EnvSpec:
-  """Return what the environments of a run look like, as cheaply as can be.
+  """Returns what the environments of a run look like, as cheaply as can be.
 
   Args:
     config: of the run.
@@ -153,8 +200,16 @@ def spec_of(
 
 
 def spec(config: config_lib.Config) -> types.EnvSpec:
-  """Return what the environments of a Config look like."""
-  return make(config, num_envs=1, evaluation=True).spec
+  """Returns what the environments of a Config look like: `make(config).spec`.
+
+  Builds no batch of environments, compiles nothing and checks nothing.
+
+  Raises:
+    MissingPackageError: the family's package is missing; says what to install.
+    UserError: names the field, its value and what is allowed.
+  """
+  return _FAMILIES[config.family].spec(
+    _module(config.family), config.part(settings_lib.Environment))
 
 
 def has_rules(env_name: str) -> bool:
@@ -167,7 +222,7 @@ def has_rules(env_name: str) -> bool:
   return family == 'board' and env_id in names(family)
 
 
-def make_rules(env_name: str) -> base.Rules:
+def make_rules(env_name: str) -> rules.Rules:
   """Returns the true rules of a game of two players.
 
   Args:
@@ -179,11 +234,13 @@ def make_rules(env_name: str) -> base.Rules:
   """
   family, _, env_id = env_name.partition('/')
   if family != 'board':
-    raise UserError(f'{env_name}: only board games have rules to play by')
+    raise UserError(
+      f'env_name = {env_name!r} has no rules to play by; allowed are games of '
+      'the family board, for example board/connect_four')
   return _module(family).make_rules(env_id)
 
 
-def go_rules(env_name: str) -> base.GoRules | None:
+def go_rules(env_name: str) -> rules.GoRules | None:
   """Returns the board and the komi of a game of Go; None of other games.
 
   Args:

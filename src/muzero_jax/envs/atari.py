@@ -19,7 +19,7 @@ What was measured of ale-py 0.12.1, and how it is met:
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ale_py
@@ -30,7 +30,8 @@ import numpy as np
 from ale_py.vector_env import AtariVectorEnv
 
 from muzero_jax import types
-from muzero_jax.envs import base
+from muzero_jax.config import settings as settings_lib
+from muzero_jax.envs import base, naming
 from muzero_jax.errors import UserError
 
 # ALE has no single-player mode for these; loading them ends the process.
@@ -49,19 +50,28 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(set(ale_py.roms.get_all_rom_ids()) - _TWO_PLAYER_ONLY))
 
 
+def spec(settings: settings_lib.Environment) -> types.EnvSpec:
+  """Returns what `make`'s environments look like, from one bare emulator.
+
+  Raises:
+    UserError: no such game; names the nearest.
+  """
+  game = naming.resolve_name('atari', settings.env_id, names())
+  ale_py.ALEInterface.setLoggerMode(ale_py.LoggerMode.Error)
+  ale = ale_py.ALEInterface()
+  path = ale_py.roms.get_rom_path(game)
+  assert path is not None, game
+  ale.loadROM(path)
+  if settings.full_action_set:
+    return _spec(game, settings, ale.getLegalActionSet())
+  return _spec(game, settings, ale.getMinimalActionSet())
+
+
 def make(
-  game: str,
+  settings: settings_lib.Environment,
   num_envs: int,
   *,
-  frame_size: int = 96,
-  grayscale: bool = True,
-  frame_skip: int = 4,
-  noop_max: int = 30,
-  repeat_action_probability: float = 0.0,
-  full_action_set: bool = False,
-  episodic_life: bool = False,
-  max_episode_frames: int = 108_000,
-  num_threads: int = 0,
+  evaluation: bool = False,
   seed: int = 0,
   on_host: bool = False,
 ) -> types.AnyEnvironment:
@@ -81,20 +91,14 @@ def make(
   that no-op, its row is first and last at once.
 
   Args:
-    game: as ALE spells it ("ms_pacman") or "MsPacman", "ALE/MsPacman-v5",
-      "MsPacmanNoFrameskip-v4"; of these names only the game counts, not the
-      settings they stand for.
+    settings: `env_id` is the game as ALE spells it ("ms_pacman") or
+      "MsPacman", "ALE/MsPacman-v5", "MsPacmanNoFrameskip-v4"; of these names
+      only the game counts, not the settings they stand for. A game starts with
+      0 to `noop_max` no-op frames, drawn uniformly; with
+      `repeat_action_probability` per emulated frame the emulator repeats the
+      previous action. After `max_episode_frames` an episode is truncated.
     num_envs: B.
-    frame_size: H = W, pixels.
-    grayscale: C is 1, else 3 (RGB).
-    frame_skip: emulated frames per step, all with the same action.
-    noop_max: a game starts with 0 to this many no-op frames, drawn uniformly.
-    repeat_action_probability: chance per emulated frame that the emulator
-      repeats the previous action.
-    full_action_set: all 18 actions, else those that matter in the game.
-    episodic_life: a lost life ends an episode; for training only.
-    max_episode_frames: emulated frames after which an episode is truncated.
-    num_threads: of ALE; 0 for one per core.
+    evaluation: True plays full games, whatever `episodic_life` says.
     seed: folded into the key of `init`, to tell emulators apart that are
       initialised with the same key.
     on_host: a host environment instead, for machines without ALE's compiled
@@ -103,49 +107,65 @@ def make(
   Raises:
     UserError: no such game, naming the nearest; or num_envs is below 1.
   """
-  game = base.resolve_name('atari', game, names())
+  game = naming.resolve_name('atari', settings.env_id, names())
   if num_envs < 1:
     raise UserError(f'num_envs: {num_envs} is not at least 1')
-  vector = AtariVectorEnv(
-    game,
-    num_envs,
-    num_threads=num_threads,
-    max_num_frames_per_episode=max_episode_frames,
-    repeat_action_probability=repeat_action_probability,
-    full_action_space=full_action_set,
-    img_height=frame_size,
-    img_width=frame_size,
-    grayscale=grayscale,
-    stack_num=1,
-    frameskip=frame_skip,
-    noop_max=noop_max + 1,
-    episodic_life=False,
-    life_loss_info=episodic_life,
-    reward_clipping=False,
-    use_fire_reset=False,
-  )
-  actions = vector.ale.get_action_set()
-  spec = types.EnvSpec(
-    name=f'atari/{game}',
-    observation_shape=(frame_size, frame_size, 1 if grayscale else 3),
-    observation_dtype=np.dtype(np.uint8),
-    num_actions=len(actions),
-    max_episode_steps=-(-max_episode_frames // frame_skip),
-    action_names=tuple(action.name.lower() for action in actions),
-  )
+  vector = _make_vector(game, settings, num_envs, evaluation)
+  made = _spec(game, settings, vector.ale.get_action_set())
   # After a lost life the game goes on, so the ignored action must do nothing.
   # It is 0 unless the game's minimal set lacks it, as in backgammon.
-  noop = next((i for i, a in enumerate(actions) if a.name == 'NOOP'), 0)
+  noop = made.action_names.index('noop') if 'noop' in made.action_names else 0
   if on_host:
-    host = _Host(vector, spec, noop, seed)
-    return types.HostEnvironment(spec, host.reset, host.step, vector.close)
+    host = _Host(vector, made, noop, seed)
+    return types.HostEnvironment(made, host.reset, host.step, vector.close)
   # These closures hold `vector`, hence keep what the handle points to alive.
   handle, reset, step = vector.xla()
   return types.Environment(
-    spec=spec,
-    init=functools.partial(_init, reset, handle, spec, num_envs, seed),
-    step=functools.partial(_step, step, spec, noop),
+    spec=made,
+    init=functools.partial(_init, reset, handle, made, num_envs, seed),
+    step=functools.partial(_step, step, made, noop),
     restorable=False,
+  )
+
+
+def _make_vector(
+  game: str, settings: settings_lib.Environment, num_envs: int, evaluation: bool
+) -> AtariVectorEnv:
+  """Returns ALE's vector environment of B emulators."""
+  return AtariVectorEnv(
+    game,
+    num_envs,
+    num_threads=settings.env_threads,
+    max_num_frames_per_episode=settings.max_episode_frames,
+    repeat_action_probability=settings.repeat_action_probability,
+    full_action_space=settings.full_action_set,
+    img_height=settings.frame_size,
+    img_width=settings.frame_size,
+    grayscale=settings.grayscale,
+    stack_num=1,
+    frameskip=settings.frame_skip,
+    noop_max=settings.noop_max + 1,
+    episodic_life=False,
+    life_loss_info=settings.episodic_life and not evaluation,
+    reward_clipping=False,
+    use_fire_reset=False,
+  )
+
+
+def _spec(
+  game: str,
+  settings: settings_lib.Environment,
+  actions: Sequence[ale_py.Action],
+) -> types.EnvSpec:
+  """Returns the spec of a game that is played with `actions`, in this order."""
+  size, channels = settings.frame_size, 1 if settings.grayscale else 3
+  return types.EnvSpec(
+    name=f'atari/{game}',
+    observation_shape=(size, size, channels),
+    observation_dtype=np.dtype(np.uint8),
+    num_actions=len(actions),
+    max_episode_steps=-(-settings.max_episode_frames // settings.frame_skip),
+    action_names=tuple(action.name.lower() for action in actions),
   )
 
 

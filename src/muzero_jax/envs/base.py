@@ -1,14 +1,13 @@
-"""Environments from single-environment functions, and the contract's check.
+"""Environments of B, built from the functions of a single one.
 
 First in the data flow: everything downstream sees only `types.Environment`.
 A JAX environment is a few pure functions of ONE environment; `make_environment`
-adds the batch, the reset after the last row and the time limit.
+adds the batch, the reset after the last row and the time limit. The checks of
+`checks` have their names here too: whoever writes an environment wants both.
 """
 
-import difflib
 import functools
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,9 +16,19 @@ import numpy as np
 
 from muzero_jax import types
 from muzero_jax.envs import shapes
+from muzero_jax.envs.checks import check_bounds, check_environment, check_rows
 from muzero_jax.errors import UserError
+from muzero_jax.types import Array
 
-Array = jax.Array
+__all__ = [
+  'BatchState',
+  'Transition',
+  'check_bounds',
+  'check_environment',
+  'check_rows',
+  'host_row',
+  'make_environment',
+]
 
 
 class Transition(NamedTuple):
@@ -47,34 +56,7 @@ class Functions(NamedTuple):
   observe: Callable[[Any], Array]
   legal_actions: Callable[[Any], Array] | None
   to_play: Callable[[Any], Array] | None
-
-
-class Rules(NamedTuple):
-  """True rules of a game of two players, for whoever may know them.
-
-  Pure functions of B positions, which are pytrees; players alternate.
-  """
-
-  position: Callable[[BatchState], Any]  # Of an environment's state.
-  # positions, actions [B] -> positions, rewards [B] of who moved. After the
-  # end nothing changes, and rewards are 0.
-  step: Callable[[Any, Array], tuple[Any, Array]]
-  legal_actions: Callable[[Any], Array]  # [B, A] bool; none after the end.
-  is_over: Callable[[Any], Array]  # [B] bool
-
-
-class GoRules(NamedTuple):
-  """What a game of Go leaves open."""
-
-  size: int  # Points per side.
-  komi: float  # Points that White gets.
-
-
-class Rollout(NamedTuple):
-  """Rows of a random policy; row t + 1 follows from action t at row t."""
-
-  rows: types.TimeStep  # [T+1, B, ...]
-  action: Array  # [T, B] i32, or [T, B, A] f32.
+  reset_is_dear: bool  # True where no step without a first row pays for it.
 
 
 def make_environment(
@@ -86,6 +68,7 @@ def make_environment(
   observe: Callable[[Any], Array],
   legal_actions: Callable[[Any], Array] | None = None,
   to_play: Callable[[Any], Array] | None = None,
+  reset_is_dear: bool = False,
 ) -> types.Environment:
   """Returns B environments made of pure functions of one environment.
 
@@ -102,6 +85,10 @@ def make_environment(
     observe: state -> observation of `spec.observation_shape`.
     legal_actions: state -> [A] bool; None if every action is always legal.
     to_play: state -> [] i32, the player to move; None with one player.
+    reset_is_dear: True runs `reset` only in steps in which at least one of the
+      B environments starts anew; False in every step, which is faster where
+      `reset` costs little. Rows and states are the same. Under `jax.vmap` the
+      condition becomes a selection, and every step resets again.
 
   Raises:
     UserError: an argument is out of range, or the functions' arrays are not
@@ -114,7 +101,8 @@ def make_environment(
   if spec.num_players == 1 and not spec.alternates:
     raise UserError('alternates: False needs num_players = 2, not 1')
   check_bounds(spec)
-  functions = Functions(reset, step, observe, legal_actions, to_play)
+  functions = Functions(
+    reset, step, observe, legal_actions, to_play, reset_is_dear)
   environment = types.Environment(
     spec=spec,
     init=functools.partial(_init, functions, spec, num_envs),
@@ -124,26 +112,10 @@ def make_environment(
   return environment
 
 
-def check_bounds(spec: types.EnvSpec) -> None:
-  """Raises UserError where bounds are not those of A continuous actions."""
-  low, high = np.array(spec.action_low), np.array(spec.action_high)
-  if not low.size and not high.size:
-    return
-  shape = (spec.num_actions,)
-  if low.shape != shape or high.shape != shape or not (
-    np.isfinite(low).all() and np.isfinite(high).all() and (low < high).all()
-  ):
-    raise UserError(
-      f'{spec.name}: action_low = {spec.action_low} and action_high = '
-      f'{spec.action_high} must be num_actions = {spec.num_actions} finite '
-      'numbers each, low below high')
-
-
 def _init(
   functions: Functions, spec: types.EnvSpec, num_envs: int, rng_key: Array
 ) -> tuple[BatchState, types.TimeStep]:
-  keys = jax.random.split(rng_key, num_envs)
-  state = jax.tree.map(_strong, jax.vmap(functions.reset)(keys))
+  state = _reset(functions, jax.random.split(rng_key, num_envs))
   false = jnp.zeros((num_envs,), bool)
   batch = BatchState(state, jnp.zeros((num_envs,), jnp.int32), false)
   return batch, _row(
@@ -164,9 +136,16 @@ def _step(
   new = jax.vmap(functions.step)(
     batch.state, jnp.asarray(action, spec.action_dtype), keys
   )
+  if functions.reset_is_dear:
+    # Where nothing starts anew, no row of the other branch is ever taken.
+    fresh = jax.lax.cond(
+      is_first.any(), functools.partial(_reset, functions),
+      lambda keys: batch.state, keys)
+  else:
+    fresh = _reset(functions, keys)
   state = jax.tree.map(
     functools.partial(_where, is_first),
-    jax.vmap(functions.reset)(keys),
+    fresh,
     new.state,
     batch.state,
   )
@@ -178,6 +157,11 @@ def _step(
   batch = BatchState(state, num_steps, terminated | truncated)
   reward = jnp.where(is_first, 0.0, new.reward).astype(jnp.float32)
   return batch, _row(functions, spec, batch, reward, terminated, is_first)
+
+
+def _reset(functions: Functions, keys: Array) -> Any:
+  """Returns first states, one for each of the keys [B]."""
+  return jax.tree.map(_strong, jax.vmap(functions.reset)(keys))
 
 
 def _row(
@@ -256,145 +240,3 @@ def host_row(
   )
 
 
-def random_actions(
-  spec: types.EnvSpec, row: types.TimeStep, rng_key: Array
-) -> Array:
-  """Returns legal actions [B, ...], all equally likely.
-
-  Args:
-    spec: of the environment.
-    row: [B] where they are to be taken.
-    rng_key: for the draw.
-  """
-  if spec.is_continuous:
-    return jax.random.uniform(
-      rng_key, row.legal_actions.shape, minval=jnp.array(spec.action_low),
-      maxval=jnp.array(spec.action_high))
-  logits = jnp.where(row.legal_actions, 0.0, -jnp.inf)
-  return jax.random.categorical(rng_key, logits).astype(jnp.int32)
-
-
-def random_rollout(
-  environment: types.Environment,
-  state: Any,
-  row: types.TimeStep,
-  rng_key: Array,
-  num_steps: int,
-) -> tuple[tuple[Any, types.TimeStep], Rollout]:
-  """Returns the last state and row, and T + 1 rows of random legal play.
-
-  Args:
-    environment: B environments.
-    state, row: as `environment.init` or `step` returned them.
-    rng_key: draws the actions and drives the environments.
-    num_steps: T.
-  """
-
-  def body(carry: Any, key: Array) -> tuple[Any, Any]:
-    state, row = carry
-    action_key, step_key = jax.random.split(key)
-    action = random_actions(environment.spec, row, action_key)
-    new = environment.step(state, action, step_key)
-    return new, (new[1], action)
-
-  carry, (rows, action) = jax.lax.scan(
-    body, (state, row), jax.random.split(rng_key, num_steps)
-  )
-  rows = jax.tree.map(
-    lambda first, rest: jnp.concatenate([first[None], rest]), row, rows
-  )
-  return carry, Rollout(rows, action)
-
-
-def check_environment(
-  environment: types.Environment, rng_key: Array, *, num_steps: int = 100
-) -> Rollout:
-  """Plays random legal actions under jit and checks the contract of each row.
-
-  Args:
-    environment: B environments.
-    rng_key: determines everything.
-    num_steps: T; long enough that episodes end, or resets go unchecked.
-
-  Returns:
-    T + 1 rows and T actions, as NumPy arrays.
-
-  Raises:
-    UserError: says which part of the contract is broken.
-  """
-  init_key, play_key = jax.random.split(rng_key)
-  state, row = environment.init(init_key)
-  rollout = jax.jit(
-    functools.partial(random_rollout, environment), static_argnums=3
-  )
-  _, played = rollout(state, row, play_key, num_steps)
-  played = jax.tree.map(np.asarray, played)
-  check_rows(environment.spec, played.rows)
-  return played
-
-
-def check_rows(spec: types.EnvSpec, rows: types.TimeStep) -> None:
-  """Raises UserError unless consecutive rows [T+1, B] keep the contract."""
-  shapes.check_row(spec, rows, np.shape(rows.is_last))
-  first, last = rows.is_first, rows.is_last
-  mid_episode = ~last[:-1]
-  length = np.zeros(last.shape[1], int)
-  longest = 0
-  for is_first in first:
-    length = np.where(is_first, 0, length + 1)
-    longest = max(longest, int(length.max()))
-  broken = {
-    'a rollout must open with is_first': not first[0].all(),
-    'is_first must follow is_last and nothing else':
-      (first[1:] != last[:-1]).any(),
-    'the first row of an episode must have reward 0':
-      (rows.reward[first] != 0).any(),
-    'the first row of an episode must have discount 1':
-      (rows.discount[first] != 1).any(),
-    'discount must be 0 or 1': (~np.isin(rows.discount, (0, 1))).any(),
-    'discount 0 must come with is_last': (~last[rows.discount == 0]).any(),
-    'reward must be finite': (~np.isfinite(rows.reward)).any(),
-    'observation must be finite':
-      (~np.isfinite(np.asarray(rows.observation, np.float32))).any(),
-    'each row needs a legal action': (~rows.legal_actions.any(-1)).any(),
-    f'to_play must be below {spec.num_players}':
-      ((rows.to_play < 0) | (rows.to_play >= spec.num_players)).any(),
-    'two players must alternate':
-      spec.num_players == 2 and spec.alternates
-      and (rows.to_play[1:] == rows.to_play[:-1])[mid_episode].any(),
-    f'an episode must end within {spec.max_episode_steps} steps':
-      bool(spec.max_episode_steps) and longest > spec.max_episode_steps,
-  }
-  for rule, is_broken in broken.items():
-    if is_broken:
-      raise UserError(f'{spec.name}: {rule}')
-
-
-def _plain(name: str) -> str:
-  """Returns a name without the decorations that libraries put around it."""
-  name = re.sub(r'^ale/', '', name.lower())
-  name = re.sub(r'-v\d+$', '', name)
-  name = re.sub(r'(noframeskip|deterministic)$', '', name)
-  return re.sub(r'[^a-z0-9]', '', name)
-
-
-def resolve_name(family: str, name: str, names: Iterable[str]) -> str:
-  """Returns the one of `names` that `name` spells.
-
-  Case, underscores, "ALE/", "NoFrameskip" and versions make no difference:
-  "ALE/MsPacman-v5" is "ms_pacman".
-
-  Raises:
-    UserError: there is none; the message gives the nearest.
-  """
-  names = sorted(names)
-  plain = {_plain(known): known for known in names}
-  if _plain(name) in plain:
-    return plain[_plain(name)]
-  near = difflib.get_close_matches(_plain(name), plain, n=3, cutoff=0.5)
-  hint = (
-    'nearest: ' + ', '.join(plain[n] for n in near)
-    if near
-    else 'known: ' + ', '.join(names)
-  )
-  raise UserError(f'env_id: no {family} environment {name!r}; {hint}')

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import types
-from muzero_jax.envs import base
+from muzero_jax.envs import base, naming
 
 NAMES = ('cartpole',)
 
@@ -47,15 +47,31 @@ def _step(
   return base.Transition(state, jnp.float32(1), fallen)
 
 
+def names() -> tuple[str, ...]:
+  """Returns the names of all environments of the family."""
+  return NAMES
+
+
+def spec(name: str = 'cartpole') -> types.EnvSpec:
+  """Returns what `make`'s environments look like, building none.
+
+  Raises:
+    UserError: no such environment, naming the nearest.
+  """
+  name = naming.resolve_name('classic', name, NAMES)
+  return types.EnvSpec(
+    name=f'classic/{name}', observation_shape=(4,),
+    observation_dtype=np.float32, num_actions=2, max_episode_steps=500,
+    action_names=('left', 'right'))
+
+
 def make(name: str = 'cartpole', num_envs: int = 1) -> types.Environment:
   """Returns B CartPoles with the dynamics of Gymnasium's CartPole-v1.
 
   Reward 1 per step; 500 steps are a time limit, hence a truncation.
+
+  Raises:
+    UserError: no such environment, naming the nearest; or num_envs is below 1.
   """
-  name = base.resolve_name('classic', name, NAMES)
-  spec = types.EnvSpec(
-    name=f'classic/{name}', observation_shape=(4,),
-    observation_dtype=np.float32, num_actions=2, max_episode_steps=500,
-    action_names=('left', 'right'))
   return base.make_environment(
-    spec, num_envs, reset=_reset, step=_step, observe=jnp.stack)
+    spec(name), num_envs, reset=_reset, step=_step, observe=jnp.stack)

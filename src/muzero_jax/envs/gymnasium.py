@@ -17,6 +17,7 @@ from muzero_jax import types
 from muzero_jax.envs import base
 from muzero_jax.errors import MissingPackageError, UserError
 
+_VECTORISATIONS = ('sync', 'async', 'own')
 # How many a message lists of the environments that there are.
 _MOST_NAMED = 3
 
@@ -25,7 +26,7 @@ def check_env_id(env_id: str) -> str:
   """Returns `env_id`, if it is registered; "package:Name-v0" imports a package.
 
   Raises:
-    ImportError: the package cannot be imported.
+    MissingPackageError: the package cannot be imported.
     UserError: no such environment or version; names the nearest.
   """
   package, _, name = env_id.rpartition(':')
@@ -53,6 +54,35 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(gymnasium.registry))
 
 
+def spec(env_id: str, *, vectorisation: str = 'sync') -> types.EnvSpec:
+  """Returns what `make`'s environments look like, from one that it closes.
+
+  Args and errors are those of `make`.
+  """
+  check_env_id(env_id)
+  if vectorisation not in _VECTORISATIONS:
+    raise UserError(
+      f'vectorisation = {vectorisation!r} is not one of '
+      f'{", ".join(_VECTORISATIONS)}')
+  # Processes are for `reset` to start.
+  mode = 'sync' if vectorisation == 'async' else vectorisation
+  try:
+    one = _make_vector(env_id, 1, mode)
+  except gymnasium.error.DependencyNotInstalled as error:
+    raise MissingPackageError(
+      f'env_id = {env_id!r} needs a package that is missing: {error} '
+      '(pip install "muzero_jax[gymnasium]" brings Box2D and pygame)'
+    ) from error
+  except gymnasium.error.Error as error:
+    raise UserError(
+      f'vectorisation = {vectorisation!r}: {env_id} cannot be made so: {error}'
+    ) from None
+  try:
+    return _spec(env_id, one)
+  finally:
+    one.close()
+
+
 def make(
   env_id: str,
   num_envs: int,
@@ -75,30 +105,15 @@ def make(
     seed: the seed given to `reset` is folded into it.
 
   Raises:
-    ImportError: a package is missing that the environment needs.
-    UserError: no such environment, spaces that do not fit, or a vector
-      environment that resets at another time.
+    MissingPackageError: a package is missing that the environment needs.
+    UserError: no such environment, spaces that do not fit, a vector
+      environment that resets at another time, or num_envs below 1.
   """
-  check_env_id(env_id)
-  # One, to look at; processes are for `reset` to start.
-  mode = 'sync' if vectorisation == 'async' else vectorisation
-  try:
-    one = _make_vector(env_id, 1, mode)
-  except gymnasium.error.DependencyNotInstalled as error:
-    raise MissingPackageError(
-      f'env_id = {env_id!r} needs a package that is missing: pip install '
-      f'"muzero_jax[gymnasium]" ({error})'
-    ) from error
-  except gymnasium.error.Error as error:
-    raise UserError(
-      f'vectorisation = {vectorisation!r}: {env_id} cannot be made so: {error}'
-    ) from None
-  try:
-    spec = _spec(env_id, one)
-  finally:
-    one.close()
-  host = _Host(env_id, num_envs, vectorisation, spec, seed)
-  return types.HostEnvironment(spec, host.reset, host.step, host.close)
+  if num_envs < 1:
+    raise UserError(f'num_envs: {num_envs} is not at least 1')
+  found = spec(env_id, vectorisation=vectorisation)
+  host = _Host(env_id, num_envs, vectorisation, found, seed)
+  return types.HostEnvironment(found, host.reset, host.step, host.close)
 
 
 class _Host:

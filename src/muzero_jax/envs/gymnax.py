@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import types
-from muzero_jax.envs import base
+from muzero_jax.envs import base, naming
 from muzero_jax.errors import UserError
 
 
@@ -30,6 +30,15 @@ class GymnaxState(NamedTuple):
 def names() -> tuple[str, ...]:
   """Returns the names that gymnax knows, continuous control included."""
   return tuple(gymnax.registered_envs)
+
+
+def spec(name: str, *, family: str = 'gymnax') -> types.EnvSpec:
+  """Returns what `make`'s environments look like, building none.
+
+  Args and errors are those of `make`.
+  """
+  name = naming.resolve_name(family, name, names())
+  return _spec(family, name, *gymnax.make(name))
 
 
 def make(
@@ -46,29 +55,43 @@ def make(
     UserError: no such environment, naming the nearest; or its actions are
       of the other family, or its observation is not one array.
   """
-  name = base.resolve_name(family, name, names())
+  name = naming.resolve_name(family, name, names())
   environment, params = gymnax.make(name)
+  return base.make_environment(
+    _spec(family, name, environment, params),
+    num_envs,
+    reset=functools.partial(_reset, environment, params),
+    step=functools.partial(_step, environment, params),
+    observe=lambda state: state.observation,
+  )
+
+
+def _spec(
+  family: str, name: str, environment: Any, params: Any
+) -> types.EnvSpec:
+  """Returns the spec of an environment of gymnax.
+
+  The observation is that of a reset, traced: gymnax's spaces do not always
+  tell the dtype that really comes.
+
+  Raises:
+    UserError: as `make` does.
+  """
   actions = _actions(family, name, environment.action_space(params))
   observation, _ = jax.eval_shape(
     environment.reset_env, jax.random.key(0), params
   )
   if not hasattr(observation, 'shape'):
     raise UserError(
-      f'env_id: the observation of gymnax {name!r} is not one array'
+      f'env_id = {name!r}: gymnax observes it as several arrays; only those '
+      'that are observed as one are allowed'
     )
-  spec = types.EnvSpec(
+  return types.EnvSpec(
     name=f'{family}/{name}',
     observation_shape=observation.shape,
     observation_dtype=np.dtype(observation.dtype),
     **actions,
     max_episode_steps=int(getattr(params, 'max_steps_in_episode', 0)),
-  )
-  return base.make_environment(
-    spec,
-    num_envs,
-    reset=functools.partial(_reset, environment, params),
-    step=functools.partial(_step, environment, params),
-    observe=lambda state: state.observation,
   )
 
 
@@ -92,7 +115,8 @@ def _actions(family: str, name: str, space: Any) -> dict[str, Any]:
   shape = space.shape or (1,)
   if len(shape) != 1:
     raise UserError(
-      f'env_id: the actions of gymnax {name!r} are no vectors'
+      f'env_id = {name!r}: its actions have shape {shape}; only vectors are '
+      'allowed'
     )
   bounds = (
     tuple(float(x) for x in np.broadcast_to(bound, shape))

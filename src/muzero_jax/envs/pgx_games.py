@@ -6,7 +6,7 @@ observation of an episode.
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ import numpy as np
 import pgx
 
 from muzero_jax import types
-from muzero_jax.envs import backgammon, base
+from muzero_jax.envs import backgammon, base, naming, rules
 from muzero_jax.errors import UserError
 
 # Two players, no chance, and a pass (where there is one) is an action, so that
@@ -37,6 +37,15 @@ _MINATAR_ACTIONS = {
 MINATAR_GAMES = tuple(_MINATAR_ACTIONS)
 
 
+def board_spec(name: str) -> types.EnvSpec:
+  """Returns what `make_board`'s environments look like, building none.
+
+  Raises:
+    UserError: no such game; names the nearest.
+  """
+  return _spec(_board(name))
+
+
 def make_board(name: str, num_envs: int) -> types.Environment:
   """Returns B games of two players with the rules of pgx.
 
@@ -52,11 +61,10 @@ def make_board(name: str, num_envs: int) -> types.Environment:
   Raises:
     UserError: no such game; names the nearest.
   """
-  name = base.resolve_name('board', name, BOARD_GAMES)
-  return _make(f'board/{name}', pgx.make(name), num_envs)
+  return _make(_board(name), num_envs)
 
 
-def make_rules(name: str) -> base.Rules:
+def make_rules(name: str) -> rules.Rules:
   """Returns the true rules of a board game, for `make_board`'s states.
 
   Args:
@@ -65,8 +73,8 @@ def make_rules(name: str) -> base.Rules:
   Raises:
     UserError: no such game; names the nearest.
   """
-  name = base.resolve_name('board', name, BOARD_GAMES)
-  return base.Rules(
+  name = naming.resolve_name('board', name, BOARD_GAMES)
+  return rules.Rules(
     position=lambda batch: _unobserved(batch.state),
     step=functools.partial(_rules_step, pgx.make(name)),
     legal_actions=lambda state: (
@@ -76,14 +84,23 @@ def make_rules(name: str) -> base.Rules:
   )
 
 
-def go_rules(name: str) -> base.GoRules:
+def go_rules(name: str) -> rules.GoRules:
   """Returns the board and the komi of a game of GO_GAMES.
 
   Its rules: area scoring, stones still on the board count as alive; two passes
   end it, as do 2 * size^2 moves; whoever repeats a position loses.
   """
   game = pgx.make(name)._game
-  return base.GoRules(size=game.size, komi=game.komi)
+  return rules.GoRules(size=game.size, komi=game.komi)
+
+
+def stochastic_spec(name: str) -> types.EnvSpec:
+  """Returns what `make_stochastic`'s environments look like, building none.
+
+  Raises:
+    UserError: no such game; names the nearest.
+  """
+  return _spec(_stochastic(name))
 
 
 def make_stochastic(name: str, num_envs: int) -> types.Environment:
@@ -106,15 +123,16 @@ def make_stochastic(name: str, num_envs: int) -> types.Environment:
   Raises:
     UserError: no such game; names the nearest.
   """
-  name = base.resolve_name('stochastic', name, STOCHASTIC_GAMES)
-  if name == 'backgammon':
-    return _make(
-      'stochastic/backgammon', pgx.make(name), num_envs,
-      observe=backgammon.observe, alternates=False,
-    )
-  return _make(
-    f'stochastic/{name}', pgx.make(name), num_envs, _2048_ACTIONS
-  )
+  return _make(_stochastic(name), num_envs)
+
+
+def minatar_spec(name: str, *, max_episode_steps: int = 0) -> types.EnvSpec:
+  """Returns what `make_minatar`'s environments look like, building none.
+
+  Raises:
+    UserError: no such game; names the nearest.
+  """
+  return _spec(_minatar(name, 0.0, max_episode_steps))
 
 
 def make_minatar(
@@ -137,51 +155,79 @@ def make_minatar(
   Raises:
     UserError: no such game, naming the nearest; or no probability.
   """
-  name = base.resolve_name('minatar', name, MINATAR_GAMES)
   if not 0 <= repeat_action_probability <= 1:
     raise UserError(
       f'repeat_action_probability: {repeat_action_probability} is not in '
       '[0, 1]'
     )
+  return _make(
+    _minatar(name, repeat_action_probability, max_episode_steps), num_envs)
+
+
+def _observation(state: Any) -> jax.Array:
+  return state.observation
+
+
+class _Game(NamedTuple):
+  """A game of pgx, and what pgx does not say of it."""
+
+  name: str  # For example "board/chess".
+  game: pgx.Env
+  action_names: tuple[str, ...] = ()
+  max_episode_steps: int = 0
+  observe: Callable[[Any], jax.Array] = _observation
+  alternates: bool = True
+
+
+def _board(name: str) -> _Game:
+  name = naming.resolve_name('board', name, BOARD_GAMES)
+  return _Game(f'board/{name}', pgx.make(name))
+
+
+def _stochastic(name: str) -> _Game:
+  name = naming.resolve_name('stochastic', name, STOCHASTIC_GAMES)
+  found = _Game(f'stochastic/{name}', pgx.make(name))
+  if name == 'backgammon':
+    return found._replace(observe=backgammon.observe, alternates=False)
+  return found._replace(action_names=_2048_ACTIONS)
+
+
+def _minatar(
+  name: str, repeat_action_probability: float, max_episode_steps: int
+) -> _Game:
+  name = naming.resolve_name('minatar', name, MINATAR_GAMES)
   # pgx.make takes no options, its classes do; the instance knows its class.
   game = type(pgx.make(f'minatar-{name}'))(
     use_minimal_action_set=True, sticky_action_prob=repeat_action_probability
   )
-  return _make(
-    f'minatar/{name}', game, num_envs, _MINATAR_ACTIONS[name],
-    max_episode_steps,
-  )
+  return _Game(
+    f'minatar/{name}', game, _MINATAR_ACTIONS[name], max_episode_steps)
 
 
-def _make(
-  name: str,
-  game: pgx.Env,
-  num_envs: int,
-  action_names: tuple[str, ...] = (),
-  max_episode_steps: int = 0,
-  *,
-  observe: Callable[[Any], jax.Array] = lambda state: state.observation,
-  alternates: bool = True,
-) -> types.Environment:
-  """Returns B environments of a pgx game."""
-  state = jax.eval_shape(game.init, jax.random.key(0))
-  observation = jax.eval_shape(observe, state)
-  spec = types.EnvSpec(
-    name=name,
+def _spec(found: _Game) -> types.EnvSpec:
+  """Returns the spec of a game. Only its start is traced, never its rules."""
+  state = jax.eval_shape(found.game.init, jax.random.key(0))
+  observation = jax.eval_shape(found.observe, state)
+  return types.EnvSpec(
+    name=found.name,
     observation_shape=observation.shape,
     observation_dtype=np.dtype(observation.dtype),
     num_actions=state.legal_action_mask.shape[0],
-    num_players=game.num_players,
-    max_episode_steps=max_episode_steps,
-    action_names=action_names,
-    alternates=alternates,
+    num_players=found.game.num_players,
+    max_episode_steps=found.max_episode_steps,
+    action_names=found.action_names,
+    alternates=found.alternates,
   )
+
+
+def _make(found: _Game, num_envs: int) -> types.Environment:
+  """Returns B environments of a game."""
   return base.make_environment(
-    spec,
+    _spec(found),
     num_envs,
-    reset=game.init,
-    step=functools.partial(_step, game),
-    observe=observe,
+    reset=found.game.init,
+    step=functools.partial(_step, found.game),
+    observe=found.observe,
     legal_actions=lambda state: state.legal_action_mask,
     to_play=lambda state: state.current_player,
   )

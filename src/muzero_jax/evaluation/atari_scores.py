@@ -8,7 +8,7 @@ import functools
 import importlib.resources
 import json
 
-from muzero_jax.envs import base
+from muzero_jax.envs import naming
 
 
 @functools.cache
@@ -27,7 +27,7 @@ def random_human(game: str) -> tuple[float, float]:
     UserError: the table lacks the game; names the nearest it has.
   """
   scores = _table()['random_human']
-  random, human = scores[base.resolve_name('atari', game, scores)]
+  random, human = scores[naming.resolve_name('atari', game, scores)]
   return float(random), float(human)
 
 

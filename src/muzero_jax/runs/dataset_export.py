@@ -51,7 +51,7 @@ def export(
   if not 0 <= index < config.num_seeds:
     raise UserError(
       f'index = {index}: the run has {config.num_seeds} agents, from 0 on')
-  spec = make_env(config, num_envs=1).spec
+  spec = envs.spec_of(config, make_env)
   shapes = jax.eval_shape(lambda: ring.init(
     spec, config.num_envs, config.capacity_rows_per_env))
   agents = (config.num_seeds,) if config.num_seeds > 1 else ()

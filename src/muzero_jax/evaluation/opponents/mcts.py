@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax import search
-from muzero_jax.envs.base import Rules
+from muzero_jax.envs.rules import Rules
 from muzero_jax.evaluation.opponents.base import choose
 from muzero_jax.search import selection
 from muzero_jax.search.nodes import Nodes

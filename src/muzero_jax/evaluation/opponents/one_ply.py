@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.envs.base import Rules
+from muzero_jax.envs.rules import Rules
 from muzero_jax.evaluation.opponents.base import choose
 from muzero_jax.types import Array, TimeStep
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from muzero_jax.envs.base import GoRules
+from muzero_jax.envs.rules import GoRules
 from muzero_jax.evaluation import gtp
 
 MAX_LEVEL = 10  # GNU Go's own default, and the strongest that it tunes for.
