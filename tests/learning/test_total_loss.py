@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import TRANSFORM, tiny_model
 from tiny_learner import (
   SGD,
