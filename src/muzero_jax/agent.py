@@ -19,6 +19,7 @@ from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
+from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.search import Search
 from muzero_jax.types import (
   AnyEnvironment,
@@ -242,7 +243,7 @@ def load(
 
   Raises:
     UserError: if the directory holds no run, no checkpoint, no such snapshot
-      or no such agent.
+      or no such agent, or another configuration than it was trained with.
   """
   config = run_dir.read_config(workdir)
   if not 0 <= index < config.num_seeds:
@@ -267,15 +268,18 @@ def load(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
       abstract,
     )
+  checks = Checks(run_dir.check_trained_with(workdir, config))
   if snapshot is None:
     part = 'average_params' if config.ema_decay else 'params'
-    found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
+    found = checkpoint.restore_subtree(
+      workdir, abstract, f'learner/{part}', checks=checks)
     if found is None:
       raise UserError(nothing)
     step, params = found
   else:
     step = snapshot
-    params = policy_checkpoints.restore(workdir, step, abstract)
+    params = policy_checkpoints.restore(
+      workdir, step, abstract, checks=checks)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(

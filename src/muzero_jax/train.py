@@ -29,20 +29,25 @@ from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import (
   checkpoint,
+  devices,
   lock,
   policy_checkpoints,
+  record,
   run_dir,
+  saver,
   signals,
 )
+from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.runs.metrics import MetricAverager
 from muzero_jax.runs.progress import Counts, Progress
+from muzero_jax.runs.saver import Saver
 from muzero_jax.runs.signals import Stop, StoppedError
 from muzero_jax.runs.writers import Writer
 from muzero_jax.wide_counts import Count
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
-EVALUATION_FILE = 'evaluation.json'
+EVALUATION_FILE = record.EVALUATION_FILE
 
 
 class _Run(NamedTuple):
@@ -56,6 +61,7 @@ class _Run(NamedTuple):
   data: Dataset | None  # Of an offline run.
   progress: Progress
   stop: Stop
+  saves: Saver
 
 
 def run(
@@ -67,6 +73,7 @@ def run(
   make_search: Callable[..., Any] | None = None,
   make_terms: Callable[..., Any] | None = None,
   writers: Sequence[Writer] | None = None,
+  restart: bool = False,
 ) -> int:
   """Train, or go on training, in a run directory, then evaluate.
 
@@ -83,22 +90,30 @@ def run(
     make_terms: (config, system) -> terms that are added to the loss; likewise.
     writers: what gets each row of metrics besides metrics.jsonl; None for
       TensorBoard, if tensorboardX is installed.
+    restart: True to start anew in a directory that holds a run of this
+      configuration: its record is renamed to `before-restart`, and kept.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
 
   Raises:
     UserError: if sizes do not fit together or into memory, or the directory
-      is in use or belongs to another configuration; nothing was written then.
+      is in use, lacks a part of its run, holds links or belongs to another
+      configuration; nothing was written then.
     NotFiniteError: if losses, observations or rewards are not finite.
     RunError: if a checkpoint cannot be written, or environments of the host
       fail.
   """
+  files.check_path('workdir', workdir)
   extensions = Extensions(make_network, make_search, make_terms)
   driver, data, lines = choose.prepare(config, make_env, extensions)
   with lock.hold(workdir), signals.stop_on_signals() as stop:
     try:
+      record.refuse_links(workdir)
       run_dir.check_same_run(workdir, config)
+      aside = record.set_aside(workdir) if restart else None
+      if aside is not None:
+        lines = [*lines, f'starts anew: the old record is in {aside}']
       if data is not None:
         offline.check_same_data(workdir, data)
       state, resumed = _start(config, workdir, driver)
@@ -112,11 +127,16 @@ def run(
         start=_counts(config, driver, state),
         log_period=config.log_period,
         writers=writers,
-      ) as progress:
+      ) as progress, saver.Saver(
+        workdir,
+        max_to_keep=config.max_checkpoints,
+        facts=run_dir.facts(config),
+        note=progress.note,
+      ) as saves:
         progress.header(config, [*lines, *resumed])
         _train(_Run(
           config, workdir, make_env, extensions, driver, data, progress,
-          stop), state)
+          stop, saves), state)
     except StoppedError:
       name = signal.Signals(stop.signum).name
       print(f'stopped by {name}; the same command resumes the run', flush=True)
@@ -153,11 +173,23 @@ def _start(
   abstract = driver.abstract()
   if not driver.restorable:
     abstract = abstract._replace(actor=_NO_ACTORS)
-  found = checkpoint.restore(workdir, abstract, report=lines.append)
+  found = checkpoint.restore(
+    workdir, abstract, report=lines.append, checks=Checks(
+      run_dir.check_trained_with(workdir, config), devices.as_saved))
   if found is None:
+    record.refuse_missing(workdir)
+    # From now on, that there is none tells that none was saved yet.
+    record.open_checkpoints(workdir)
     return driver.init(rng_key), lines
   step, state = found
   lines.append(f'resumed from the checkpoint at step {step:,}')
+  last = record.last_saved(workdir)
+  if last is not None and last > step:
+    lines.append(
+      f'the checkpoint of step {last:,}, which was saved, is not used: it is '
+      'missing or damaged')
+  state, changes = devices.adopt(state, abstract)
+  lines += changes
   if not driver.restorable:
     state = state._replace(
       actor=driver.restart_actors(rng_key, step),
@@ -207,8 +239,9 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
     if num_steps >= next_snapshot and is_sound:
       _save_snapshot(run, num_steps, state)
       next_snapshot = _next_snapshot(config, num_steps)
+    run.saves.poll()
     if done or is_due and is_sound:
-      _save(run, state)
+      _save(run, state, wait=done)
       last_save = time.monotonic()
   stop.deferred = False
   stop.check()
@@ -276,32 +309,26 @@ def _refuse_rows(step: int, num_bad: int) -> None:
   )
 
 
-def _save(run: _Run, state: TrainState) -> None:
-  """Save all that can be restored, and say so when it is done.
+def _save(run: _Run, state: TrainState, *, wait: bool) -> None:
+  """Save all that can be restored; it is said so once it is safe.
+
+  Args:
+    run: what it is of.
+    state: the state, which may be donated afterwards.
+    wait: True to return once it is safe.
 
   Raises:
     NotFiniteError: the rows that the actors stand at are not finite; the
       iteration has not looked at them yet.
-    RunError: the disk refuses.
+    RunError: the disk refuses, this time or the time before.
   """
-  start = time.monotonic()
   step = _least(state.num_steps)
   if state.actor is not None:
     row = jax.device_get(state.actor.timestep)
     if num_bad := _num_bad(row.observation, row.reward):
       _refuse_rows(step, num_bad)
   kept = state if run.driver.restorable else state._replace(actor=_NO_ACTORS)
-  try:
-    checkpoint.save(
-      run.workdir, step, kept, max_to_keep=run.config.max_checkpoints)
-  except OSError as error:
-    raise RunError(
-      f'step {step}: the checkpoint cannot be written: {error}'
-    ) from error
-  run.progress.note(
-    f'saved the checkpoint of step {step:,} in '
-    f'{time.monotonic() - start:.1f} s'
-  )
+  run.saves.save(step, kept, wait=wait)
 
 
 def _next_snapshot(config: Config, num_steps: int) -> float:
@@ -319,7 +346,8 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
   """
   try:
     params = learner_state.final_params(state.learner)
-    is_new = policy_checkpoints.save(run.workdir, step, params)
+    is_new = policy_checkpoints.save(
+      run.workdir, step, params, facts=run_dir.facts(run.config))
   except OSError as error:
     raise RunError(
       f'step {step}: the snapshot cannot be written: {error}'

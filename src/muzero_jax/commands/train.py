@@ -38,6 +38,10 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
       has to be given --preset.
   """
   command_line.define(defaults=preset or Config(), flag_values=flag_values)
+  flags.DEFINE_bool(
+    'restart', False, 'Start anew in a directory that holds a run: its record '
+    'is renamed to before-restart, and nothing is deleted.',
+    flag_values=flag_values)
 
 
 def run(
@@ -77,7 +81,8 @@ def run(
   _cache_compilations()
   from muzero_jax import train as train_lib
 
-  return train_lib.run(config, arguments.workdir)
+  return train_lib.run(
+    config, arguments.workdir, restart=bool(flag_values['restart'].value))
 
 
 def _cache_compilations() -> None:

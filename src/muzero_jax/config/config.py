@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from muzero_jax import files
 from muzero_jax.config import legacy, presets, settings, validation
 from muzero_jax.config.settings import base
 from muzero_jax.config.settings.base import nearest
@@ -80,8 +81,9 @@ FIELDS: dict[str, dataclasses.Field] = _fields()
 
 # What may differ when a run is resumed: none of it changes what was learnt, but
 # another num_steps (or offline_updates) stretches what is left of the
-# schedules.
+# schedules, and another num_devices draws other random numbers from there on.
 RESUMABLE_FIELDS = frozenset({
+  'num_devices',
   'num_steps', 'offline_updates', 'log_period', 'checkpoint_period',
   'max_checkpoints', 'snapshot_period',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
@@ -153,7 +155,7 @@ def from_json(text: str) -> Config:
     UserError: not a JSON object, an unknown field or a bad value.
   """
   try:
-    fields = json.loads(text)
+    fields = files.parse_json(text)
   except ValueError as error:
     raise UserError(f'not a configuration: {error}') from None
   if not isinstance(fields, dict):

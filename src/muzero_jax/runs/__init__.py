@@ -3,8 +3,11 @@
 from muzero_jax import _lazy
 
 _MODULES = (
+  'array_files',
   'checkpoint',
   'dataset_export',
+  'devices',
+  'folders',
   'leaves',
   'lock',
   'manifest',
@@ -12,7 +15,9 @@ _MODULES = (
   'plots',
   'policy_checkpoints',
   'progress',
+  'record',
   'run_dir',
+  'saver',
   'signals',
   'writers',
 )

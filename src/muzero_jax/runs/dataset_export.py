@@ -7,11 +7,12 @@ from collections.abc import Callable
 import jax
 import numpy as np
 
-from muzero_jax import envs
+from muzero_jax import envs, files
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import checkpoint, run_dir
+from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.types import AnyEnvironment
 
 
@@ -36,8 +37,9 @@ def export(
   Raises:
     UserError: there is no such run, agent, checkpoint or replay, or the
       directory is there already; nothing was written then.
-    OSError: the dataset cannot be written.
+    RunError: the dataset cannot be written.
   """
+  files.check_path('output', directory)
   dataset.refuse_existing(directory)
   config = run_dir.read_config(workdir)
   if config.dataset:
@@ -58,7 +60,9 @@ def export(
   # Arrays without memory of their own: so it is restored to the host.
   abstract = jax.tree.map(
     lambda x: np.broadcast_to(np.zeros((), x.dtype), agents + x.shape), shapes)
-  found = checkpoint.restore_subtree(workdir, abstract, 'replay')
+  found = checkpoint.restore_subtree(
+    workdir, abstract, 'replay',
+    checks=Checks(run_dir.check_trained_with(workdir, config)))
   if found is None:
     raise UserError(f'workdir {workdir} has no checkpoint yet')
   step, state = found
