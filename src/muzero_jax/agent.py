@@ -6,13 +6,13 @@ For users, and for `evaluate`, which plays through the same functions.
 import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from muzero_jax import envs
+from muzero_jax import envs, paths
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers.build import Extensions
@@ -231,6 +231,7 @@ def load(
   make_env: MakeEnv = envs.make,
   make_network: Callable[..., Any] | None = None,
   make_search: Callable[..., Any] | None = None,
+  allow_imports: str | Iterable[str] = (),
 ) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
 
@@ -239,12 +240,16 @@ def load(
     index: which of `num_seeds` agents.
     snapshot: the step of one of the run's snapshots, to load that instead.
     make_env, make_network, make_search: as they were given to `train.run`.
+    allow_imports: modules that the stored env_id may import, for example
+      ('my_envs',) of "my_envs:Foo-v0". A run directory may come from anywhere,
+      and what it imports is run.
 
   Raises:
     UserError: if the directory holds no run, no checkpoint, no such snapshot
-      or no such agent.
+      or no such agent, or if its env_id names a module that is not allowed.
   """
-  config = run_dir.read_config(workdir)
+  workdir = paths.expand(workdir, 'workdir')
+  config = run_dir.read_config(workdir, allow_imports=allow_imports)
   if not 0 <= index < config.num_seeds:
     raise UserError(
       f'index={index}: the run has {config.num_seeds} agents, from 0 on'

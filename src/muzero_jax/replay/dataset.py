@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import files
+from muzero_jax import files, paths
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset_validation
 from muzero_jax.replay.ring import ReplayState
@@ -70,7 +70,7 @@ def save(
       the spec or break its rules; nothing was written then.
     OSError: it cannot be written.
   """
-  final = pathlib.Path(directory)
+  final = _path(directory)
   refuse_existing(final)
   dataset_validation.check_arrays(final, spec, rows)
   is_last: Any = np.array(rows.is_last)
@@ -124,7 +124,7 @@ def load(
   Raises:
     UserError: what is not as it must be, by name of the field.
   """
-  directory = pathlib.Path(directory)
+  directory = _path(directory)
   facts = read_facts(directory)
   found = dataset_validation.read_spec(directory, facts)
   rows = _open_columns(directory)
@@ -152,7 +152,7 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     UserError: there is none, of a version or of a form that is not known.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   try:
     facts = json.loads(path.read_text(encoding='utf-8'))
   except FileNotFoundError:
@@ -197,7 +197,7 @@ def write_facts(directory: str | os.PathLike, facts: dict[str, Any]) -> None:
   Raises:
     OSError: it cannot be written.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   text = json.dumps(facts, indent=1, allow_nan=False) + '\n'
   files.write_flushed(path, text.encode())
   files.flush_directory(path.parent)
@@ -241,10 +241,15 @@ def episode_returns(rows: Trajectory) -> tuple[float | None, int]:
 
 
 def refuse_existing(directory: str | os.PathLike) -> None:
-  if os.path.lexists(directory):
+  """Raises UserError where a dataset would overwrite what is there."""
+  if os.path.lexists(_path(directory)):
     raise UserError(
       f'output = {os.fspath(directory)}: it is there already, and nothing is '
       'overwritten; choose another directory')
+
+
+def _path(directory: str | os.PathLike) -> pathlib.Path:
+  return pathlib.Path(paths.expand(directory, 'dataset'))
 
 
 def _open_columns(directory: pathlib.Path) -> Trajectory:
