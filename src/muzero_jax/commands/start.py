@@ -15,9 +15,10 @@ from muzero_jax import paths
 from muzero_jax.errors import UserError
 
 _VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
-# jax keeps what took a second to compile; a start has dozens of small things.
+# jax keeps what took a second to compile; a start has dozens of small things,
+# which together take as long.
 _LEAST = {
-  'jax_persistent_cache_min_compile_time_secs': 0.1,
+  'jax_persistent_cache_min_compile_time_secs': 0.0,
   'jax_persistent_cache_min_entry_size_bytes': 0,
 }
 
