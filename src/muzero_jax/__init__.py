@@ -15,6 +15,7 @@ __all__ = [
   'losses',
   'wide_counts',
   'files',
+  'paths',
   'errors',
   'config',
   'envs',

@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
 from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
@@ -73,25 +74,16 @@ def run(
     )
   # Before environments, of which some start jax's devices when imported.
   _divide_cpu(config.num_devices)
+  start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
 
   if config.eval_episodes or not config.dataset:
     envs.check_env_id(config.family, config.env_id)
-  _cache_compilations()
   from muzero_jax import train as train_lib
 
   return train_lib.run(
     config, arguments.workdir, restart=bool(flag_values['restart'].value))
-
-
-def _cache_compilations() -> None:
-  """Keep compiled steps, so that resuming a run does not compile again."""
-  folder = os.path.join(
-    os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache')),
-    'muzero_jax',
-  )
-  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
 
 
 def _divide_cpu(num_devices: int) -> None:
