@@ -5,6 +5,7 @@ muzero-jax dataset --workdir=runs/x --output=runs/x_data
 
 from absl import flags
 
+from muzero_jax import console
 from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
 from muzero_jax.runs import run_dir
@@ -35,5 +36,5 @@ def run(
 
   data = dataset_export.export(
     arguments.workdir, output, index=flag_values.index)
-  print(f'wrote {output}: {dataset.describe(data)}')
+  console.answer(f'wrote {output}: {dataset.describe(data)}')
   return 0

@@ -11,8 +11,8 @@ import pathlib
 from absl import flags
 
 from muzero_jax.config import Config, command_line
-from muzero_jax.errors import UserError
-from muzero_jax.runs import run_dir
+from muzero_jax.errors import StoppedError, UserError
+from muzero_jax.runs import run_dir, signals
 
 
 def main(families: tuple[str, ...], preset: str) -> None:
@@ -22,11 +22,12 @@ def main(families: tuple[str, ...], preset: str) -> None:
     families: environment families that the script is for.
     preset: where fields without a flag take their values.
   """
-  flag_values = flags.FlagValues()
-  define(flag_values, preset)
-  command_line.run(
-    lambda arguments: run(arguments, flag_values, families),
-    flag_values=flag_values)
+  with signals.as_a_command():
+    flag_values = flags.FlagValues()
+    define(flag_values, preset)
+    command_line.run(
+      lambda arguments: run(arguments, flag_values, families),
+      flag_values=flag_values)
 
 
 def define(flag_values: flags.FlagValues, preset: str = '') -> None:
@@ -67,6 +68,15 @@ def run(
       f'family = {config.family!r} is not one of {", ".join(families)}, '
       'which this script is for'
     )
+  with signals.as_a_command() as stop:
+    try:
+      return _train(config, arguments.workdir, stop)
+    except StoppedError:
+      return stop.end()
+
+
+def _train(config: Config, workdir: str, stop: signals.Stop) -> int:
+  """Load what training needs, train, and return the exit status."""
   # Before environments, of which some start jax's devices when imported.
   _divide_cpu(config.num_devices)
   # Imported late: a mistake in the flags is told before jax is loaded.
@@ -74,10 +84,12 @@ def run(
 
   if config.eval_episodes or not config.dataset:
     envs.check_env_id(config.family, config.env_id)
+  stop.check()
   _cache_compilations()
   from muzero_jax import train as train_lib
 
-  return train_lib.run(config, arguments.workdir)
+  stop.check()
+  return train_lib.run(config, workdir)
 
 
 def _cache_compilations() -> None:

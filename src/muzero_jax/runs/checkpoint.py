@@ -340,6 +340,14 @@ def _refuse_if_all_damaged(root: pathlib.Path) -> None:
       'anew, choose another workdir')
 
 
+def discard_unfinished(
+  workdir: str | os.PathLike, *, folder: str = CHECKPOINTS
+) -> None:
+  """Removes what a save that failed has left, as far as it can be removed."""
+  for path in (pathlib.Path(workdir) / folder).glob(f'{_SAVING}*'):
+    shutil.rmtree(path, ignore_errors=True)
+
+
 def _tidy(root: pathlib.Path) -> None:
   """Ends what a killed process left half done."""
   for path in root.glob(f'{_REPLACED}*'):
@@ -359,7 +367,8 @@ def _checkpointer() -> Iterator[Any]:
 
   logger = logging.getLogger('absl')
   level = logger.level
-  logger.setLevel(logging.ERROR)
+  # Its threads log tracebacks of what is raised here anyway.
+  logger.setLevel(logging.CRITICAL + 1)
   try:
     # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
     handler = ocp.PyTreeCheckpointHandler(

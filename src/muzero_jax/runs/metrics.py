@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from muzero_jax import files
 from muzero_jax.drivers.iteration import IterationMetrics
 from muzero_jax.learning import total_loss
 
@@ -98,10 +99,5 @@ def drop_rows_after(path: pathlib.Path, step: int) -> list[dict[str, Any]]:
   rows = [row for row in read_metrics(path.parent) if row['step'] <= step]
   text = ''.join(json.dumps(row, allow_nan=False) + '\n' for row in rows)
   if path.exists() and path.read_bytes() != text.encode():
-    temporary = path.with_name(f'.{METRICS_FILE}-{os.getpid()}')
-    with open(temporary, 'w', encoding='utf-8') as file:
-      file.write(text)
-      file.flush()
-      os.fsync(file.fileno())
-    os.replace(temporary, path)
+    files.write_whole(path, text.encode())
   return rows
