@@ -1,6 +1,6 @@
 """A trained agent: load a run directory, act on observations.
 
-For users, and for `evaluate`, which plays through the same functions.
+For users, and for `evaluation.report`, which plays through the same functions.
 """
 
 import copy

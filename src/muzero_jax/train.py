@@ -77,7 +77,7 @@ def run(
     workdir: the run directory.
     make_env: called as `envs.make` is; for environments of one's own.
     make_network: (config, spec, sizes) -> a Flax module as
-      `networks.make_model` takes it, or a `types.Model`; see
+      `networks.model.make_model` takes it, or a `types.Model`; see
       `drivers.build.Extensions`. None for the one that the Config names.
     make_search: (config, spec, system, purpose) -> search; likewise.
     make_terms: (config, system) -> terms that are added to the loss; likewise.

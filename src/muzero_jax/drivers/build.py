@@ -33,7 +33,7 @@ from muzero_jax.wide_counts import Count
 class Extensions(NamedTuple):
   """A user's own parts, in place of what a Config names; None for ours."""
 
-  # config, spec, sizes -> a Flax module as `networks.make_model` takes it, or a
+  # config, spec, sizes -> a Flax module for `networks.model.make_model`, or a
   # `Model`.
   make_network: Callable[[Config, EnvSpec, HeadSizes], Any] | None = None
   # config, spec, system, purpose -> search; `purpose` is one of PURPOSES.

@@ -64,7 +64,7 @@ class Driver(NamedTuple):
   # Sequences trained per row played, exactly; None where nothing is played.
   samples_per_row: float | None
   searches_per_iteration: int  # By Reanalyse, once it learns.
-  # jax.jit of state -> (state, metrics), which donates its argument, where the
+  # Compiled state -> (state, metrics), which donates its argument, where the
   # whole iteration is one program; None where the host plays.
   step: Any = None
 

@@ -1,7 +1,7 @@
 """How strong a run was at which step: its snapshots in a tournament.
 
 Each plays the named opponents, the snapshot before it and the last agent of
-the run; `ladder` makes ratings of all their games.
+the run; `elo` makes ratings of all their games.
 """
 
 import io

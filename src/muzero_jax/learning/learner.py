@@ -325,7 +325,7 @@ def _prioritise(
   """Returns importance weights and the replay with new priorities.
 
   |search value - n-step return| + epsilon (MuZero appendix G). `store` is the
-  module that knows the buffer, `replay` or `rings`.
+  module that knows the buffer, `ring` or `mixture`.
   """
   probability = batch.probability
   total = store.num_rows(buffer, batch)

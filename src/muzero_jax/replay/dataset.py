@@ -1,7 +1,7 @@
 """Datasets: trajectories as files, from which `offline` fills its replay.
 
 A dataset is a directory with `dataset.json` and one `<column>.npy` for each of
-`dataset_rules.COLUMNS`: [T, B, ...], T consecutive rows of B environments
+`dataset_validation.COLUMNS`: [T, B, ...], T consecutive rows of B environments
 in time order; docs/datasets.md describes it for those who write their own.
 Like a checkpoint it is written under another name and then renamed, so that it
 is complete or absent; what is read is never unpickled, and no value is trusted
