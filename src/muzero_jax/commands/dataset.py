@@ -5,7 +5,7 @@ muzero-jax dataset --workdir=runs/x --output=runs/x_data
 
 from absl import flags
 
-from muzero_jax import paths
+from muzero_jax import console, paths
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
@@ -41,5 +41,5 @@ def run(
   data = dataset_export.export(
     arguments.workdir, output, index=flag_values.index,
     allow_imports=arguments.allow_imports)
-  print(f'wrote {output}: {dataset.describe(data)}')
+  console.answer(f'wrote {output}: {dataset.describe(data)}')
   return 0

@@ -5,6 +5,7 @@ muzero-jax diagnose --workdir=runs/x
 
 from absl import flags
 
+from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
@@ -43,5 +44,5 @@ def run(
     num_envs=num_envs,
     num_steps=flag_values.num_steps,
   )
-  print('\n'.join(diagnose.describe(result)))
+  console.answer('\n'.join(diagnose.describe(result)))
   return 0

@@ -8,6 +8,7 @@ import os
 
 from absl import flags
 
+from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
@@ -72,9 +73,9 @@ def run(
     for index in range(config.num_seeds)
   ])
   if flag_values.json:
-    print(json.dumps(result))
+    console.answer(json.dumps(result))
   else:
-    print('\n'.join(report.describe(result)))
+    console.answer('\n'.join(report.describe(result)))
   return 0
 
 

@@ -5,6 +5,7 @@ muzero-jax ladder --workdir=runs/x --opponent=random,one_ply
 
 from absl import flags
 
+from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
@@ -50,13 +51,13 @@ def run(
     seed=flag_values.seed,
     index=flag_values.index,
     allow_imports=arguments.allow_imports,
-    report=lambda line: print(line, flush=True),
+    report=lambda line: console.say(line),
   )
-  print(elo.table(found.ladder))
   files = [tournament.write(arguments.workdir, found)]
   try:
     files.append(tournament.plot(arguments.workdir, found))
   except ImportError:
-    print('no picture: matplotlib is not installed (extra "viz")')
-  print(f'written: {", ".join(map(str, files))}')
+    console.say('no picture: matplotlib is not installed (extra "viz")')
+  console.answer(elo.table(found.ladder))
+  console.answer(f'written: {", ".join(map(str, files))}')
   return 0

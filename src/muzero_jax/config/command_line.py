@@ -5,6 +5,7 @@ line on stderr and exit status 2, before jax is imported: commands import it,
 and whatever else is slow, inside the function that they hand to `run`.
 """
 
+import errno
 import sys
 import textwrap
 import weakref
@@ -14,10 +15,13 @@ from typing import Any, NamedTuple, NoReturn
 from absl import flags
 
 from muzero_jax import config as config_lib
-from muzero_jax import errors, paths
+from muzero_jax import console, errors, paths
 from muzero_jax.config import Config, flagfiles, imports, presets
 from muzero_jax.errors import UserError
 
+# What a full or broken disk answers: nobody's defect.
+_OF_DISKS = (
+  errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 _bases: weakref.WeakKeyDictionary[flags.FlagValues, Config] = (
   weakref.WeakKeyDictionary())
 
@@ -127,7 +131,8 @@ def run(
   """Parses, calls `main` and exits with what it returns.
 
   An `errors.Error`, while parsing or in `main`, becomes one line on stderr and
-  its own exit status. Every other exception keeps its traceback: it is a
+  its own exit status; so does a disk that is full or broken. Every other
+  exception keeps its traceback: it is a
   defect, not a user's mistake.
 
   Args:
@@ -140,18 +145,25 @@ def run(
   argv = list(sys.argv if argv is None else argv)
   try:
     if {'--help', '-help', '-h'} & set(argv[1:]):
-      print(_help(usage or _docstring(argv[0]), flag_values))
+      console.answer(_help(usage or _docstring(argv[0]), flag_values))
       sys.exit(0)
     arguments = parse(argv, flag_values=flag_values)
     status = main(arguments)
   except errors.Error as error:
     status = tell(error)
+  except OSError as error:
+    if error.errno not in _OF_DISKS:
+      raise
+    where = f'{error.filename}: ' if error.filename else ''
+    status = tell(errors.RunError(f'{where}{error.strerror}'))
+  finally:
+    console.finish()
   sys.exit(status)
 
 
 def tell(error: errors.Error) -> int:
   """Prints an error as one line on stderr; returns its exit status."""
-  print('error:', ' '.join(str(error).split()), file=sys.stderr, flush=True)
+  console.say(f'error: {" ".join(str(error).split())}', sys.stderr)
   return error.exit_status
 
 

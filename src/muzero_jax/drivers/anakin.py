@@ -111,10 +111,13 @@ def make_anakin(
 
 
 def _session(
-  step: Any, state: TrainState, report: Callable[[str], Any] = print
+  step: Any,
+  state: TrainState,
+  report: Callable[[str], Any] = print,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> contextlib.AbstractContextManager[Step]:
   """Compile the step for a state; nothing is started."""
-  del report
+  del report, should_stop  # No iteration waits for anybody.
   return contextlib.nullcontext(step.lower(state).compile())
 
 

@@ -54,9 +54,11 @@ class Driver(NamedTuple):
   restart_actors: Callable[[Array, int], Any]
   # () -> shapes, types and shardings of a state; allocates nothing.
   abstract: Callable[[], TrainState]
-  # state, report -> context that gives the step; it compiles at once, starts
-  # what there is to start when it is entered, and ends that afterwards.
-  # `report` gets a line about whatever is not as it should be.
+  # state, report, should_stop -> context that gives the step; it compiles at
+  # once, starts what there is to start when it is entered, and ends that
+  # afterwards. `report` gets a line about whatever is not as it should be. A
+  # step that waits for others ends in StoppedError once `should_stop` says so;
+  # the state is untouched then.
   session: Callable[..., contextlib.AbstractContextManager[Step]]
   num_devices: int
   # Sequences trained per row played, exactly; None where nothing is played.

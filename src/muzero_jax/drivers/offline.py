@@ -109,9 +109,10 @@ def _session(
   rows: Trajectory,
   state: TrainState,
   report: Callable[[str], Any] = print,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> contextlib.AbstractContextManager[Step]:
   """Compile the step for a state; nothing is started."""
-  del report
+  del report, should_stop  # No iteration waits for anybody.
   compiled = step.lower(state, rows).compile()
   return contextlib.nullcontext(lambda state: compiled(state, rows))
 

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
-from muzero_jax import types
+from muzero_jax import processes, types
 from muzero_jax.config import imports
 from muzero_jax.envs import base
 from muzero_jax.errors import MissingPackageError, UserError
@@ -210,9 +210,10 @@ def _make_vector(env_id: str, num_envs: int, mode: str) -> VectorEnv:
   kwargs: dict[str, Any] = dict(autoreset_mode=AutoresetMode.NEXT_STEP)
   if mode == 'async':
     # A fork would copy the locks that jax's threads hold.
-    kwargs.update(context='spawn')
-  return gymnasium.make_vec(
-    env_id, num_envs, vectorization_mode=mode, vector_kwargs=kwargs)
+    kwargs.update(context='spawn', worker=processes.play_environment)
+  with processes.holding_signals():
+    return gymnasium.make_vec(
+      env_id, num_envs, vectorization_mode=mode, vector_kwargs=kwargs)
 
 
 def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:

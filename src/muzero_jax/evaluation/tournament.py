@@ -4,14 +4,14 @@ Each plays the named opponents, the snapshot before it and the last agent of
 the run; `elo` makes ratings of all their games.
 """
 
-import json
+import io
 import os
 import pathlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from muzero_jax import agent as agent_lib
-from muzero_jax import envs, paths
+from muzero_jax import envs, files, paths
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
@@ -62,7 +62,7 @@ def run(
   index: int = 0,
   make_env: MakeEnv = envs.make,
   allow_imports: str | Iterable[str] = (),
-  report: Callable[[str], None] = print,
+  report: Callable[[str], Any] = print,
 ) -> Tournament:
   """Returns the ratings of a run's snapshots and of its newest checkpoint.
 
@@ -104,7 +104,7 @@ def run(
   env = last.make_env(
     last.config, num_envs=num_envs, evaluation=True, seed=seed)
   assert not isinstance(env, HostEnvironment), 'those have one player'
-  sizes = dict(
+  sizes: dict[str, Any] = dict(
     num_envs=num_envs, num_games=num_games, opening_moves=opening_moves)
   played: list[elo_lib.Match] = []
   broken: list[int] = []
@@ -137,13 +137,14 @@ def run(
 
 
 def write(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
-  """Writes ladder.json into a run directory, in place of an older one."""
+  """Writes ladder.json into a run directory, in place of an older one.
+
+  Raises:
+    RunError: it cannot be written; an older one is untouched.
+  """
   path = _in(workdir, LADDER_FILE)
-  temporary = path.with_name(f'.{LADDER_FILE}-{os.getpid()}')
-  temporary.write_text(
-    json.dumps(to_json(tournament), indent=2, allow_nan=False) + '\n',
-    encoding='utf-8')
-  os.replace(temporary, path)
+  with files.writing(str(path)):
+    files.write_json(path, to_json(tournament), allow_nan=False)
   return path
 
 
@@ -167,6 +168,7 @@ def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
 
   Raises:
     ImportError: matplotlib is not installed.
+    RunError: it cannot be written; an older one is untouched.
   """
   # Not pyplot: it would take over the caller's figures and backend.
   from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -176,9 +178,10 @@ def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
   FigureCanvasAgg(figure)
   paint(figure, to_json(tournament))
   path = _in(workdir, PICTURE_FILE)
-  temporary = path.with_name(f'.{PICTURE_FILE}-{os.getpid()}')
-  figure.savefig(temporary, format='png', dpi=100)
-  os.replace(temporary, path)
+  picture = io.BytesIO()
+  figure.savefig(picture, format='png', dpi=100)
+  with files.writing(str(path)):
+    files.write_whole(path, picture.getvalue())
   return path
 
 
