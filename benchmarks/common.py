@@ -15,7 +15,7 @@ import jax
 
 from muzero_jax import envs
 from muzero_jax.config import Config
-from muzero_jax.drivers import anakin
+from muzero_jax.drivers import anakin, train_state
 from muzero_jax.drivers import iteration as iteration_lib
 from muzero_jax.errors import UserError
 from muzero_jax.types import HostEnvironment
@@ -71,7 +71,7 @@ class Iteration(NamedTuple):
 
   env: Any
   driver: iteration_lib.Driver
-  state: iteration_lib.TrainState
+  state: train_state.TrainState
   step: Any  # Compiled; donates the state.
   compile_seconds: float
 

@@ -33,7 +33,7 @@ import numpy as np
 from benchmarks import common
 from muzero_jax import config as config_lib
 from muzero_jax import envs
-from muzero_jax.drivers import anakin, iteration
+from muzero_jax.drivers import anakin, train_state
 from muzero_jax.errors import RunError
 from muzero_jax.runs import checkpoint
 
@@ -172,14 +172,14 @@ def _finish(
     env=_environ(folder), check=True, stdout=subprocess.DEVNULL)
 
 
-def _abstract(config: config_lib.Config) -> iteration.TrainState:
+def _abstract(config: config_lib.Config) -> train_state.TrainState:
   driver = anakin.make_anakin(
     config, envs.make(config), rows_per_env=config.capacity_rows_per_env)
   return driver.abstract()
 
 
 def _restore_all(
-  folder: pathlib.Path, workdir: pathlib.Path, abstract: iteration.TrainState
+  folder: pathlib.Path, workdir: pathlib.Path, abstract: train_state.TrainState
 ) -> tuple[list[int], int]:
   """Returns the steps that restore, and how many are damaged.
 

@@ -15,7 +15,7 @@ from helpers import random_params
 
 from benchmarks import kill
 from muzero_jax import config as config_lib
-from muzero_jax import counting, envs
+from muzero_jax import envs, wide_counts
 from muzero_jax.drivers import anakin, iteration
 from muzero_jax.runs import checkpoint, run_dir
 
@@ -71,7 +71,7 @@ def store(workdir, run_config, steps, scale=0.3):
   state = state._replace(learner=state.learner._replace(params=params))
   for step in steps:
     state = state._replace(
-      num_steps=counting.of(step, state.num_steps.low.shape))
+      num_steps=wide_counts.of(step, state.num_steps.low.shape))
     checkpoint.save(workdir, step, state)
   return params
 

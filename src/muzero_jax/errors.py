@@ -28,5 +28,9 @@ class NotFiniteError(Error, FloatingPointError):
   """Losses, observations or rewards are not finite."""
 
 
+class StoppedError(Error):
+  """Play or a run was asked to stop; all that can be saved is saved."""
+
+
 class MissingPackageError(Error, ImportError):
   """An optional package is not installed; says which extra brings it."""

@@ -3,6 +3,7 @@
 Hashes, flushes, JSON, and which names a file may have.
 """
 
+import contextlib
 import hashlib
 import json
 import math
@@ -10,14 +11,17 @@ import os
 import pathlib
 import re
 import stat
+from collections.abc import Iterator
 from typing import Any
 
-from muzero_jax.errors import UserError
+from muzero_jax.errors import RunError, UserError
 
 # Of JSON from outside. A manifest of 10,000 leaves takes about 2 MB.
 MAX_JSON_BYTES, MAX_JSON_DEPTH = 1 << 26, 64
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
+# TensorStore raises ValueErrors; these are of the system.
+_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
 
 
 def check_path(name: str, value: str | os.PathLike) -> None:
@@ -128,6 +132,29 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
   return value
 
 
+@contextlib.contextmanager
+def writing(what: str) -> Iterator[None]:
+  """Turn what a disk refuses into one line: "... cannot be written: why".
+
+  Args:
+    what: the body writes.
+
+  Raises:
+    RunError: it cannot be written.
+  """
+  try:
+    yield
+  except OSError as error:
+    why = error.strerror or str(error)
+    raise RunError(f'{what} cannot be written: {why}') from error
+  except ValueError as error:
+    code = _OS_ERROR.search(str(error))
+    if code is None:
+      raise
+    why = os.strerror(int(code[1]))
+    raise RunError(f'{what} cannot be written: {why}') from error
+
+
 def flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
   """Returns size and SHA-256 of a file that is then safely on disk."""
   with open(path, 'rb') as file:
@@ -158,13 +185,33 @@ def flush_directory(directory: pathlib.Path) -> None:
     os.close(descriptor)
 
 
-def write_json(path: pathlib.Path, value: Any) -> None:
+def append_whole(path: pathlib.Path, data: bytes) -> None:
+  """Append to a file all of the data or none.
+
+  Raises:
+    OSError: it cannot be written; the file is as it was.
+  """
+  with open(path, 'ab', buffering=0) as file:
+    size = file.tell()
+    try:
+      written = file.write(data)
+      while written < len(data):
+        written += file.write(data[written:])
+    except OSError:
+      file.truncate(size)
+      raise
+
+
+def write_json(
+  path: pathlib.Path, value: Any, *, allow_nan: bool = True
+) -> None:
   """Write a value as JSON, in place of an older file, whole or not at all.
 
   Raises:
     OSError: it cannot be written; an older file is untouched.
   """
-  write_whole(path, (json.dumps(value, indent=2) + '\n').encode())
+  text = json.dumps(value, indent=2, allow_nan=allow_nan)
+  write_whole(path, (text + '\n').encode())
 
 
 def write_whole(path: pathlib.Path, data: bytes) -> None:

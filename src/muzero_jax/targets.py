@@ -1,7 +1,7 @@
 """Value, reward and policy targets of ONE stored sequence.
 
-A `Sequence` from `replay` (or `reanalyse`) goes in, the `Target` that
-`losses` compares an unroll with comes out; `learner` vmaps over the batch.
+A `Sequence` from `replay.ring` (or `replay.reanalyse`) goes in, the `Target`
+that `losses` compares an unroll with comes out; `learner` vmaps over the batch.
 
 The return functions share one convention: the transition from row i to i + 1
 has its reward in row i + 1, its signed discount at index i, and the rows of

@@ -1,19 +1,18 @@
 """The host's side of a run: build, resume, iterate, save, evaluate, report."""
 
+import contextlib
 import os
 import pathlib
-import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from muzero_jax import counting, envs, files
+from muzero_jax import envs, files, wide_counts
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
-from muzero_jax.counting import Count
 from muzero_jax.drivers import (
   build,
   choose,
@@ -21,8 +20,9 @@ from muzero_jax.drivers import (
   offline,
 )
 from muzero_jax.drivers.build import Extensions
-from muzero_jax.drivers.iteration import Driver, IterationMetrics, TrainState
-from muzero_jax.errors import NotFiniteError, RunError
+from muzero_jax.drivers.iteration import Driver, IterationMetrics
+from muzero_jax.drivers.train_state import TrainState
+from muzero_jax.errors import Error, NotFiniteError, StoppedError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
 from muzero_jax.replay import dataset, ring
@@ -41,12 +41,24 @@ from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.runs.metrics import MetricAverager
 from muzero_jax.runs.progress import Counts, Progress
 from muzero_jax.runs.saver import Saver
-from muzero_jax.runs.signals import Stop, StoppedError
+from muzero_jax.runs.signals import Stop
 from muzero_jax.runs.writers import Writer
+from muzero_jax.wide_counts import Count
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
 EVALUATION_FILE = record.EVALUATION_FILE
+
+
+class _Wanted(NamedTuple):
+  """What `run` was asked for."""
+
+  config: Config
+  workdir: str | os.PathLike
+  make_env: MakeEnv
+  extensions: Extensions
+  writers: Sequence[Writer] | None
+  restart: bool
 
 
 class _Run(NamedTuple):
@@ -83,7 +95,7 @@ def run(
     workdir: the run directory.
     make_env: called as `envs.make` is; for environments of one's own.
     make_network: (config, spec, sizes) -> a Flax module as
-      `networks.make_model` takes it, or a `types.Model`; see
+      `networks.model.make_model` takes it, or a `types.Model`; see
       `drivers.build.Extensions`. None for the one that the Config names.
     make_search: (config, spec, system, purpose) -> search; likewise.
     make_terms: (config, system) -> terms that are added to the loss; likewise.
@@ -105,42 +117,54 @@ def run(
   """
   files.check_path('workdir', workdir)
   extensions = Extensions(make_network, make_search, make_terms)
-  driver, data, lines = choose.prepare(config, make_env, extensions)
-  with lock.hold(workdir), signals.stop_on_signals() as stop:
+  with signals.stop_on_signals() as stop:
     try:
-      record.refuse_links(workdir)
-      run_dir.check_same_run(workdir, config)
-      aside = record.set_aside(workdir) if restart else None
-      if aside is not None:
-        lines = [*lines, f'starts anew: the old record is in {aside}']
-      if data is not None:
-        offline.check_same_data(workdir, data)
-      state, resumed = _start(config, workdir, driver)
+      _run(_Wanted(
+        config, workdir, make_env, extensions, writers, restart), stop)
+      # Also one that came while all was done.
+      stop.check()
+    except StoppedError:
+      return stop.end()
+  return 0
+
+
+def _run(wanted: _Wanted, stop: Stop) -> None:
+  """Do what `run` does, until it is done or StoppedError ends it."""
+  config, workdir = wanted.config, wanted.workdir
+  driver, data, lines = choose.prepare(
+    config, wanted.make_env, wanted.extensions)
+  stop.check()
+  with lock.hold(workdir):
+    record.refuse_links(workdir)
+    run_dir.check_same_run(workdir, config)
+    aside = record.set_aside(workdir) if wanted.restart else None
+    if aside is not None:
+      lines = [*lines, f'starts anew: the old record is in {aside}']
+    if data is not None:
+      offline.check_same_data(workdir, data)
+    state, resumed = _start(config, workdir, driver)
+    with stop.keeping(), files.writing(str(workdir)):
       run_dir.store(workdir, config)
       if data is not None:
         dataset.write_facts(workdir, data.facts)
-      with Progress(
-        workdir,
-        total_steps=config.total_steps,
-        unit='updates' if config.dataset else 'steps',
-        start=_counts(config, driver, state),
-        log_period=config.log_period,
-        writers=writers,
-      ) as progress, saver.Saver(
-        workdir,
-        max_to_keep=config.max_checkpoints,
-        facts=run_dir.facts(config),
-        note=progress.note,
-      ) as saves:
-        progress.header(config, [*lines, *resumed])
-        _train(_Run(
-          config, workdir, make_env, extensions, driver, data, progress,
-          stop, saves), state)
-    except StoppedError:
-      name = signal.Signals(stop.signum).name
-      print(f'stopped by {name}; the same command resumes the run', flush=True)
-      return 128 + stop.signum
-  return 0
+    stop.check()
+    with Progress(
+      workdir,
+      total_steps=config.total_steps,
+      unit='updates' if config.dataset else 'steps',
+      start=_counts(config, driver, state),
+      log_period=config.log_period,
+      writers=wanted.writers,
+    ) as progress, saver.Saver(
+      workdir,
+      max_to_keep=config.max_checkpoints,
+      facts=run_dir.facts(config),
+      note=progress.note,
+    ) as saves:
+      progress.header(config, [*lines, *resumed])
+      _train(_Run(
+        config, workdir, wanted.make_env, wanted.extensions, driver, data,
+        progress, stop, saves), state)
 
 
 def _train(run: _Run, state: TrainState) -> None:
@@ -148,11 +172,14 @@ def _train(run: _Run, state: TrainState) -> None:
   config, progress = run.config, run.progress
   if _least(state.num_steps) < config.total_steps:
     with progress.timed():
-      session = run.driver.session(state, progress.note)
-    with session as step:
+      session = run.driver.session(
+        state, progress.note, run.stop.is_requested)
+    with session as step, run.stop.keeping():
       state = _iterate(run, step, state)
+  run.stop.check()
   if config.eval_episodes:
     _evaluate(run, state)
+  run.stop.check()
   curves = progress.close()
   parts = ['config.json', 'checkpoints/', 'metrics.jsonl']
   parts += ['snapshots/'] if policy_checkpoints.steps(run.workdir) else []
@@ -210,12 +237,13 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
   averager = MetricAverager()
   last_save = time.monotonic()
   next_snapshot = _next_snapshot(config, _least(state.num_steps))
-  stop.deferred = True
-  # Whoever compiled meanwhile may have swallowed the exception of a signal.
+  saved_step = _least(state.num_steps)
+  is_sound, done = True, False
   stop.check()
-  done = False
   while not done:
-    state, device_metrics = step_fn(state)
+    is_new = is_sound and _least(state.num_steps) > saved_step
+    with _saving_first(run, state, is_new):
+      state, device_metrics = step_fn(state)
     metrics = _per_agent(config, jax.device_get(device_metrics))
     num_steps = _least(metrics.num_steps)
     _check_finite(metrics)
@@ -224,27 +252,56 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
       progress.add_episodes(
         metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
       )
+    # After a skipped update it may be the parameters that are beyond help.
+    is_sound = not metrics.skips_in_a_row.any()
     # A signal that comes later than this takes another iteration.
     done = num_steps >= config.total_steps or bool(stop.signum)
     if progress.due() or done:
-      progress.log(
-        _counts(config, run.driver, state),
-        {**_reanalysed(config, run.driver), **averager.take()},
-        force=done,
-      )
+      with _saving_first(run, state, is_sound):
+        progress.log(
+          _counts(config, run.driver, state),
+          {**_reanalysed(config, run.driver), **averager.take()},
+          force=done,
+        )
     is_due = time.monotonic() - last_save >= config.checkpoint_period
-    # After a skipped update it may be the parameters that are beyond help.
-    is_sound = not metrics.skips_in_a_row.any()
     if num_steps >= next_snapshot and is_sound:
       _save_snapshot(run, num_steps, state)
       next_snapshot = _next_snapshot(config, num_steps)
     run.saves.poll()
     if done or is_due and is_sound:
       _save(run, state, wait=done)
-      last_save = time.monotonic()
-  stop.deferred = False
+      last_save, saved_step = time.monotonic(), num_steps
   stop.check()
   return state
+
+
+@contextlib.contextmanager
+def _saving_first(run: _Run, state: TrainState, is_new: bool) -> Iterator[None]:
+  """Save the state before an error of the body ends the run.
+
+  Environments that fail, and a disk that is full of metrics, leave what has
+  been learnt as it was.
+
+  Args:
+    run: its parts.
+    state: before the body; not saved if the body has donated it.
+    is_new: whether it is worth saving.
+
+  Raises:
+    StoppedError: the run was asked to stop, which an error may follow from.
+    Exception: that of the body.
+  """
+  try:
+    yield
+  except Exception:
+    is_whole = not any(x.is_deleted() for x in jax.tree.leaves(state))
+    if is_new and is_whole:
+      try:
+        _save(run, state, wait=True)
+      except Error as error:
+        run.progress.note(str(error))
+    run.stop.check()
+    raise
 
 
 def _per_agent(config: Config, metrics: Any) -> Any:
@@ -286,7 +343,7 @@ def _reanalysed(config: Config, driver: Driver) -> dict[str, float]:
 
 def _least(count: Count) -> int:
   """Return a count of the agent that is behind the others, if there are."""
-  return int(np.min(counting.as_int(count)))
+  return int(np.min(wide_counts.as_int(count)))
 
 
 def _check_finite(metrics: IterationMetrics) -> None:
@@ -343,14 +400,10 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
   Raises:
     RunError: the disk refuses.
   """
-  try:
+  with files.writing(f'step {step}: the snapshot'):
     params = learner_state.final_params(state.learner)
     is_new = policy_checkpoints.save(
       run.workdir, step, params, facts=run_dir.facts(run.config))
-  except OSError as error:
-    raise RunError(
-      f'step {step}: the snapshot cannot be written: {error}'
-    ) from error
   if is_new:
     run.progress.note(f'saved the snapshot of step {step:,}')
 
@@ -388,11 +441,14 @@ def _evaluate(run: _Run, state: TrainState) -> None:
   ):
     reports = [
       # Agents that met the same luck would seem to agree.
-      report_lib.report(one, num_episodes=config.eval_episodes, seed=index)
+      report_lib.report(
+        one, num_episodes=config.eval_episodes, seed=index,
+        should_stop=run.stop.is_requested)
       for index, one in enumerate(agents)
     ]
   found = report_lib.over_agents(reports)
   for line in report_lib.describe(found):
     progress.note(line)
+  with run.stop.keeping(), files.writing(EVALUATION_FILE):
+    files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found)
   progress.record(step, {'eval_return': found['mean']})
-  files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found)

@@ -131,7 +131,7 @@ class AfterstateOutput(NamedTuple):
 
 
 class Model(NamedTuple):
-  """MuZero's three functions; see `model.py`.
+  """MuZero's three functions; `networks.model` makes them of a Flax module.
 
   The others belong to variants, and are None in models without them.
   """

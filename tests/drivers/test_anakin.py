@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from muzero_jax import config
-from muzero_jax.drivers import anakin, build, iteration
+from muzero_jax.drivers import anakin, build
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.envs import classic
 from muzero_jax.errors import UserError
 from muzero_jax.learning import total_loss
@@ -285,7 +286,7 @@ def test_abstract_states_describe_real_ones():
 
 
 def test_choose_num_devices():
-  choose = iteration.choose_num_devices
+  choose = placement_lib.choose_num_devices
   make = functools.partial(
     config.Config, num_envs=12, batch_size=18, replay_capacity=10_000,
     min_replay=0,

@@ -13,9 +13,10 @@ import tiny_run
 from helpers import assert_trees_equal
 from tiny_run import interrupt_after
 
-from muzero_jax import agent, counting, envs, train
+from muzero_jax import agent, envs, train, wide_counts
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration, memory_check, offline
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset
 from muzero_jax.runs import checkpoint, plots, policy_checkpoints
@@ -121,14 +122,14 @@ def test_eight_devices_share_the_rows():
     assert (x.shape, x.dtype) == (y.shape, y.dtype)
     assert x.sharding.is_equivalent_to(y.sharding, y.ndim)
   with pytest.raises(UserError, match='num_devices=4.*num_envs=6'):
-    iteration.choose_num_devices(
+    placement_lib.choose_num_devices(
       Config(dataset='d', num_devices=4), num_envs=6)
 
 
 def test_agents_side_by_side_learn_from_the_same_rows():
   config = dataclasses.replace(CONFIG, num_seeds=2)
   state, history = play(offline.make_offline(config, make_data()), 2, config)
-  assert list(counting.as_int(history[-1].num_updates)) == [4, 4]
+  assert list(wide_counts.as_int(history[-1].num_updates)) == [4, 4]
   assert np.isfinite(history[-1].learner.loss).all()
   assert state.replay.priority.shape == (2, 24, 8)
   kernels = [x for x in jax.tree.leaves(state.learner.params) if x.ndim == 3]

@@ -26,7 +26,7 @@ from tiny_learner import (
   spoilt,
 )
 
-from muzero_jax import counting, networks
+from muzero_jax import networks, wide_counts
 from muzero_jax.config import settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, total_loss, value_prefix
@@ -372,7 +372,7 @@ def test_old_samples_train_their_values_on_the_fresh_search():
   plain = make(reanalyse_fraction=1.0, reanalyse_search=search)
   state, buffer = learn.init(initial_params()), make_buffer()
   rng_key = jax.random.key(3)
-  late = state._replace(num_updates=counting.add(state.num_updates, 5))
+  late = state._replace(num_updates=wide_counts.add(state.num_updates, 5))
   early = jax.jit(learn.update)(state, buffer, rng_key)[2]
   found = jax.jit(learn.update)(late, buffer, rng_key)[2]
   wanted = jax.jit(plain.update)(late, buffer, rng_key)[2]

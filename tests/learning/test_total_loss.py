@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from helpers import TRANSFORM, tiny_model
 from tiny_learner import (
   SGD,
@@ -15,6 +16,7 @@ from tiny_learner import (
   make_targets,
 )
 
+from muzero_jax import errors
 from muzero_jax.config import settings
 from muzero_jax.learning import learner, total_loss
 from muzero_jax.learning.total_loss import Term
@@ -104,3 +106,9 @@ def test_a_term_trains():
   size = metrics.extra['policy_size']
   assert size[-1] < 0.5 * size[0]
   np.testing.assert_allclose(metrics.loss, 0.5 * size, rtol=1e-4)
+
+
+def test_a_term_may_not_hide_a_metric_of_ours():
+  with pytest.raises(errors.UserError, match="'loss'"):
+    total_loss._check_names({'mine': jnp.zeros(()), 'loss': jnp.zeros(())})
+  total_loss._check_names({'mine': jnp.zeros(())})

@@ -13,6 +13,7 @@ from muzero_jax.drivers import build
 from muzero_jax.envs import base
 from muzero_jax.errors import UserError
 from muzero_jax.learning import total_loss, turn_prediction
+from muzero_jax.search import model_functions
 from muzero_jax.types import (
   AfterstateOutput,
   EnvSpec,
@@ -27,7 +28,7 @@ IDENTITY = transforms.scalar(transformed=False)
 def test_the_decision_is_hard():
   logits = jnp.array([-3.0, -0.1, 0.1, 5.0])
   np.testing.assert_allclose(
-    turn_prediction.discounts(logits, 0.9), [0.9, 0.9, -0.9, -0.9])
+    model_functions._signed_discounts(logits, 0.9), [0.9, 0.9, -0.9, -0.9])
 
 
 def make_rows(rng, end=None, how=None):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tiny_replay import NUM_ENVS, VECTOR, fill, make_rows
 
-from muzero_jax import counting
+from muzero_jax import wide_counts
 from muzero_jax.replay import mixture, reanalyse_buffer
 from muzero_jax.replay import ring as ring_lib
 
@@ -108,10 +108,10 @@ def test_ages():
   np.testing.assert_allclose(
     ages_of(both, batch), np.array(ages) * NUM_ENVS)
   np.testing.assert_allclose(
-    target_age(both, batch, counting.of(50)), 50 - np.mean(searched),
+    target_age(both, batch, wide_counts.of(50)), 50 - np.mean(searched),
     rtol=1e-6)
   whole = draw(10)
-  assert target_age(both, whole, counting.of(50)) <= 40
+  assert target_age(both, whole, wide_counts.of(50)) <= 40
   fresh = jax.tree.map(lambda x: x[batch.env < NUM_ENVS], batch)
   np.testing.assert_allclose(
     ages_of(both, fresh), jax.jit(ring_lib.ages)(source, fresh))

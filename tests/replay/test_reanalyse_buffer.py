@@ -18,7 +18,7 @@ from tiny_replay import (
   stacks,
 )
 
-from muzero_jax import config, counting
+from muzero_jax import config, wide_counts
 from muzero_jax.drivers import anakin, build, iteration
 from muzero_jax.replay import reanalyse, reanalyse_buffer
 from muzero_jax.types import SearchOutput
@@ -85,7 +85,8 @@ def test_chunks_are_rows_of_the_replay_with_fresh_targets(
   plan = plan_of(capacity)
   made, refresh = make(spec, plan, stack_actions)
   state = refresh(
-    2.0, jax.random.key(num_rows), source, made.init(1), counting.of(7), True)
+    2.0, jax.random.key(num_rows), source, made.init(1), wide_counts.of(7),
+    True)
   state = jax.tree.map(np.asarray, state)
   assert state.ring.num_added == plan.length and state.searched_at[0] == 7
   rows = jax.tree.map(lambda x: x[:plan.length], state.ring.rows)
@@ -129,11 +130,12 @@ def test_a_stream_that_is_off_stays_empty():
   source = fill(VECTOR, log, 16)
   made, refresh = make(VECTOR, plan_of(16))
   state = refresh(
-    2.0, jax.random.key(0), source, made.init(1), counting.of(0), False)
+    2.0, jax.random.key(0), source, made.init(1), wide_counts.of(0), False)
   assert state.ring.num_added == 0
-  state = refresh(2.0, jax.random.key(0), source, state, counting.of(5), True)
+  state = refresh(
+    2.0, jax.random.key(0), source, state, wide_counts.of(5), True)
   expected = refresh(
-    2.0, jax.random.key(0), source, made.init(1), counting.of(5), True)
+    2.0, jax.random.key(0), source, made.init(1), wide_counts.of(5), True)
   helpers.assert_trees_equal(state, expected)
 
 
@@ -146,7 +148,7 @@ def test_the_oldest_chunks_make_room():
   state, searched_at = made.init(1), []
   for number in range(4):
     state = refresh(1.0, jax.random.key(number), source, state,
-                    counting.of(10 * number), True)
+                    wide_counts.of(10 * number), True)
     searched_at.append(state.searched_at.tolist())
   assert searched_at == [[0, 0], [0, 10], [20, 10], [20, 30]]
   assert state.ring.num_added == 32
@@ -162,7 +164,7 @@ def test_every_row_is_drawn_and_rows_that_open_nothing_stay_closed():
   empty, drawn = made.init(1), set()
   for seed in range(40):
     state = refresh(
-      1.0, jax.random.key(seed), source, empty, counting.of(0), True)
+      1.0, jax.random.key(seed), source, empty, wide_counts.of(0), True)
     state = jax.tree.map(np.asarray, state)
     for i, r in np.argwhere(state.ring.priority > 0):
       t = state.first_row[0, r] + i
@@ -244,7 +246,7 @@ def test_agents_on_several_devices():
   run_config = dataclasses.replace(CONFIG, num_seeds=2, reanalyse_capacity=0)
   driver = driver_of(run_config, num_devices=2)
   state, history = play(driver, 4, run_config)
-  assert list(counting.as_int(history[-1].num_updates)) == [6, 6]
+  assert list(wide_counts.as_int(history[-1].num_updates)) == [6, 6]
   assert np.isfinite(history[-1].learner.loss).all()
   # Four actors on each device, their columns side by side; one chunk of each
   # takes 9 rows, and 128 rows of replay are room for one.

@@ -17,13 +17,16 @@ from muzero_jax.evaluation import report
 NUM_AGENTS, NUM_ROOTS = 3, 4
 
 
+@pytest.mark.parametrize('noise', [False, True])
 @pytest.mark.parametrize('policy', ['gumbel', 'muzero'])
-def test_a_vmapped_search_is_that_of_each_agent(policy):
+def test_a_vmapped_search_is_that_of_each_agent(policy, noise):
+  """With its noise, which is drawn from its own key as if it were alone."""
   model = helpers.tiny_model(3)
   run = helpers.make_search(
     model, helpers.TRANSFORM, helpers.TRANSFORM, policy=policy,
-    num_simulations=4, noise=False,
+    num_simulations=4, noise=noise,
   )
+  temperature = 1.0 if noise else 0.0
   observation = jax.random.normal(
     jax.random.key(0), (NUM_AGENTS, NUM_ROOTS, 5)
   )
@@ -33,13 +36,13 @@ def test_a_vmapped_search_is_that_of_each_agent(policy):
   )(keys)
   legal = jnp.ones((NUM_AGENTS, NUM_ROOTS, 3), bool).at[1, 2, 0].set(False)
   found = jax.jit(jax.vmap(run, in_axes=(0, 0, 0, 0, None)))(
-    params, keys, observation, legal, 0.0
+    params, keys, observation, legal, temperature
   )
   single = jax.jit(run)
   for i in range(NUM_AGENTS):
     wanted = single(
       jax.tree.map(lambda x, i=i: x[i], params), keys[i], observation[i],
-      legal[i], 0.0,
+      legal[i], temperature,
     )
     np.testing.assert_array_equal(found.action[i], wanted.action)
     for one, other in zip(*map(jax.tree.leaves, (found[1:], wanted[1:]))):
@@ -61,6 +64,12 @@ def test_noise_differs_between_agents_of_the_same_parameters():
     jnp.ones((64, 8), bool),
   )
   assert (found.action[0] != found.action[1]).mean() > 0.5
+
+
+def test_agent_i_has_the_key_of_seed_plus_i():
+  several = iteration.run_key(tiny_run.config(seed=5, num_seeds=3))
+  alone = [iteration.run_key(tiny_run.config(seed=5 + i)) for i in range(3)]
+  assert (several == jnp.stack(alone)).all()
 
 
 def test_agents_of_a_driver_learn_apart():

@@ -16,7 +16,7 @@ from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.acting.host_worker import Worker, WorkerError
 from muzero_jax.config import settings as settings_lib
-from muzero_jax.counting import Count
+from muzero_jax.errors import StoppedError
 from muzero_jax.replay import frame_stack, ring
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -27,6 +27,7 @@ from muzero_jax.types import (
   TimeStep,
   Trajectory,
 )
+from muzero_jax.wide_counts import Count
 
 
 class Carry(NamedTuple):
@@ -55,10 +56,6 @@ class Rollout(NamedTuple):
   stats: RolloutStats
   num_dropped: np.ndarray  # [B] i32, rows before these, to be dropped too.
   errors: tuple[str, ...]  # For which environments were made anew.
-
-
-class StoppedError(Exception):
-  """The actor was told to stop in the middle of a rollout."""
 
 
 def make_functions(
@@ -298,6 +295,6 @@ class HostActor:
     self._has_stepped = False
     try:
       return self._worker.reset(int(entropy.generate_state(1)[0]) >> 1)
-    except WorkerError:
+    except (WorkerError, StoppedError):
       self._worker.close()
       raise

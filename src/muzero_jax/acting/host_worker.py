@@ -6,14 +6,19 @@ Between `types.HostEnvironment` and whoever plays in it: the actors of
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from muzero_jax.envs import shapes
-from muzero_jax.errors import RunError, UserError
+from muzero_jax.errors import RunError, StoppedError, UserError
 from muzero_jax.types import HostEnvironment, TimeStep
+
+_LOOK = 0.2  # Seconds between looks at whether to stop.
+# Seconds that a call may still take once nobody wants its answer.
+_GRACE = 2.0
 
 
 class WorkerError(RunError):
@@ -35,6 +40,7 @@ class Worker:
     num_envs: int,
     name: str,
     timeout: float,
+    is_stopped: Callable[[], bool] = lambda: False,
   ) -> None:
     """Starts the thread and makes the environment in it.
 
@@ -43,10 +49,14 @@ class Worker:
       num_envs: B.
       name: who this is, in messages.
       timeout: seconds for each call, making the environment included.
+      is_stopped: asked while a call is waited for.
 
     Raises:
       WorkerError: as all that follows.
+      StoppedError: likewise; `is_stopped` says so, and the call has not come
+        back soon afterwards.
     """
+    self._is_stopped = is_stopped
     self._num_envs, self._name, self._timeout = num_envs, name, timeout
     self._requests: queue.SimpleQueue[Callable[[], Any] | None] = (
       queue.SimpleQueue())
@@ -67,7 +77,7 @@ class Worker:
 
     try:
       self._env = self._call('making it', make)
-    except WorkerError:
+    except (WorkerError, StoppedError):
       self.close()
       raise
 
@@ -93,20 +103,20 @@ class Worker:
     if env is not None:
       try:
         # Whatever is wrong with it, it is not wanted any more.
-        self._answers.get(timeout=self._timeout)
-      except queue.Empty:
+        self._wait()
+      except (queue.Empty, StoppedError):
         pass
 
   def _call(self, what: str, function: Callable[[], Any]) -> Any:
     """Returns what a function returns in the thread of the environment."""
     self._requests.put(function)
     try:
-      result, error = self._answers.get(timeout=self._timeout)
+      result, error = self._wait()
+    except StoppedError:
+      self._leave_behind()
+      raise
     except queue.Empty:
-      self._is_left_behind = True
-      env, self._env = self._env, None
-      if env is not None:
-        self._requests.put(env.close)
+      self._leave_behind()
       raise WorkerError(
         f'{self._name}: {what} has not come back within worker_timeout = '
         f'{self._timeout:g} seconds'
@@ -116,6 +126,34 @@ class Worker:
         f'{self._name}: {what} raised {type(error).__name__}: {error}'
       ) from error
     return result
+
+  def _wait(self) -> tuple[Any, BaseException | None]:
+    """Return the next answer.
+
+    Raises:
+      queue.Empty: there is none in time.
+      StoppedError: nobody wants it any more.
+    """
+    end, stopped_end = time.monotonic() + self._timeout, None
+    while True:
+      left = end - time.monotonic()
+      try:
+        return self._answers.get(timeout=max(min(left, _LOOK), 0))
+      except queue.Empty:
+        if left <= 0:
+          raise
+      if self._is_stopped():
+        now = time.monotonic()
+        stopped_end = stopped_end or now + _GRACE
+        if now >= stopped_end:
+          raise StoppedError(self._name)
+
+  def _leave_behind(self) -> None:
+    """Let the thread close the environment when the call comes back."""
+    self._is_left_behind = True
+    env, self._env = self._env, None
+    if env is not None:
+      self._requests.put(env.close)
 
   def _checked(self, what: str, row: TimeStep) -> TimeStep:
     """Returns a row that follows from the one before it."""

@@ -10,8 +10,10 @@ from absl import flags
 
 import muzero_jax
 from muzero_jax import config as config_lib
+from muzero_jax import console
 from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
+from muzero_jax.runs import signals
 
 COMMANDS = ('train', 'evaluate', 'ladder', 'diagnose', 'dataset')
 _HELP = ('--help', '-help', '-h')
@@ -32,10 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     usage = (_module(name).__doc__ or '').strip()
     run(name, [f'muzero-jax {name}', *argv[2:]], usage=usage)
   if name in _HELP:
-    print(_help())
+    console.answer(_help())
     return 0
   if name == '--version':
-    print(muzero_jax.__version__)
+    console.answer(muzero_jax.__version__)
     return 0
   return command_line.tell(_refusal(name))
 
@@ -51,12 +53,14 @@ def run(
     usage: what --help prints above the flags; by default the docstring of the
       script that runs.
   """
-  command = _module(name)
-  flag_values = flags.FlagValues()
-  command.define(flag_values)
-  command_line.run(
-    lambda arguments: command.run(arguments, flag_values), argv,
-    flag_values=flag_values, usage=usage)
+  saves = name == 'train'
+  with signals.as_a_command() if saves else signals.end_at_interrupts():
+    command = _module(name)
+    flag_values = flags.FlagValues()
+    command.define(flag_values)
+    command_line.run(
+      lambda arguments: command.run(arguments, flag_values), argv,
+      flag_values=flag_values, usage=usage)
 
 
 def _module(name: str) -> ModuleType:

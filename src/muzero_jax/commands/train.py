@@ -10,9 +10,10 @@ import pathlib
 
 from absl import flags
 
+from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
-from muzero_jax.errors import UserError
-from muzero_jax.runs import run_dir
+from muzero_jax.errors import StoppedError, UserError
+from muzero_jax.runs import run_dir, signals
 
 
 def main(families: tuple[str, ...], preset: str) -> None:
@@ -22,11 +23,12 @@ def main(families: tuple[str, ...], preset: str) -> None:
     families: environment families that the script is for.
     preset: where fields without a flag take their values.
   """
-  flag_values = flags.FlagValues()
-  define(flag_values, preset)
-  command_line.run(
-    lambda arguments: run(arguments, flag_values, families),
-    flag_values=flag_values)
+  with signals.as_a_command():
+    flag_values = flags.FlagValues()
+    define(flag_values, preset)
+    command_line.run(
+      lambda arguments: run(arguments, flag_values, families),
+      flag_values=flag_values)
 
 
 def define(flag_values: flags.FlagValues, preset: str = '') -> None:
@@ -71,27 +73,31 @@ def run(
       f'family = {config.family!r} is not one of {", ".join(families)}, '
       'which this script is for'
     )
+  with signals.as_a_command() as stop:
+    try:
+      return _train(
+        config, arguments.workdir, bool(flag_values['restart'].value), stop)
+    except StoppedError:
+      return stop.end()
+
+
+def _train(
+  config: Config, workdir: str, restart: bool, stop: signals.Stop
+) -> int:
+  """Load what training needs, train, and return the exit status."""
   # Before environments, of which some start jax's devices when imported.
   _divide_cpu(config.num_devices)
+  start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
 
   if config.eval_episodes or not config.dataset:
     envs.check_env_id(config.family, config.env_id)
-  _cache_compilations()
+  stop.check()
   from muzero_jax import train as train_lib
 
-  return train_lib.run(
-    config, arguments.workdir, restart=bool(flag_values['restart'].value))
-
-
-def _cache_compilations() -> None:
-  """Keep compiled steps, so that resuming a run does not compile again."""
-  folder = os.path.join(
-    os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache')),
-    'muzero_jax',
-  )
-  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
+  stop.check()
+  return train_lib.run(config, workdir, restart=restart)
 
 
 def _divide_cpu(num_devices: int) -> None:

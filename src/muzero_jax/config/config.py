@@ -8,11 +8,17 @@ refused before anything slow starts.
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from muzero_jax import files
-from muzero_jax.config import legacy, presets, settings, validation
+from muzero_jax.config import (
+  imports,
+  legacy,
+  presets,
+  settings,
+  validation,
+)
 from muzero_jax.config.settings import base
 from muzero_jax.config.settings.base import nearest
 from muzero_jax.errors import UserError
@@ -148,11 +154,19 @@ def to_json(config: Config) -> str:
   return json.dumps(fields, indent=2) + '\n'
 
 
-def from_json(text: str) -> Config:
+def from_json(
+  text: str, *, allow_imports: str | Iterable[str] = ()
+) -> Config:
   """Return the Config that `to_json` wrote; absent fields take defaults.
 
+  Args:
+    text: a JSON object.
+    allow_imports: modules that it may have imported, as the `package.module`
+      of an env_id "package.module:Name-v0".
+
   Raises:
-    UserError: not a JSON object, an unknown field or a bad value.
+    UserError: not a JSON object, an unknown field, a bad value, or an env_id
+      that would import a module which is not allowed.
   """
   try:
     fields = files.parse_json(text)
@@ -160,7 +174,9 @@ def from_json(text: str) -> Config:
     raise UserError(f'not a configuration: {error}') from None
   if not isinstance(fields, dict):
     raise UserError('not a configuration: a JSON object is needed')
-  return from_fields(fields)
+  config = from_fields(fields)
+  imports.refuse_stored(config, allow_imports)
+  return config
 
 
 def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:

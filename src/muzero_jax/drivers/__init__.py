@@ -12,6 +12,8 @@ _MODULES = (
   'iteration',
   'memory_check',
   'offline',
+  'placement',
   'sebulba',
+  'train_state',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

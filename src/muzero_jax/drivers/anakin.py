@@ -13,19 +13,16 @@ import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
-from muzero_jax import counting
+from muzero_jax import wide_counts
 from muzero_jax.acting import actor
 from muzero_jax.acting.actor import ActorState
 from muzero_jax.config import Config, settings
 from muzero_jax.drivers import build, iteration
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions, System
-from muzero_jax.drivers.iteration import (
-  Driver,
-  IterationMetrics,
-  Placement,
-  Step,
-  TrainState,
-)
+from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
+from muzero_jax.drivers.placement import Placement
+from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import UserError
 from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
@@ -83,7 +80,7 @@ def make_anakin(
   system = build.make_system(config, env.spec, extensions)
   streamer = build.make_stream(
     config, env.spec, system, num_devices=num_devices)
-  placement = iteration.make_placement(
+  placement = placement_lib.make_placement(
     config, num_devices, streamed=streamer is not None)
   parts = _Parts(
     config=config,
@@ -114,10 +111,13 @@ def make_anakin(
 
 
 def _session(
-  step: Any, state: TrainState, report: Callable[[str], Any] = print
+  step: Any,
+  state: TrainState,
+  report: Callable[[str], Any] = print,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> contextlib.AbstractContextManager[Step]:
   """Compile the step for a state; nothing is started."""
-  del report
+  del report, should_stop  # No iteration waits for anybody.
   return contextlib.nullcontext(step.lower(state).compile())
 
 
@@ -125,7 +125,7 @@ def _make_step(parts: _Parts) -> Step:
   """Make the step of all agents and devices."""
   step: Any = functools.partial(_iterate, parts)
   if parts.placement.many:
-    step = jax.vmap(step, axis_name=iteration.AGENTS)
+    step = jax.vmap(step, axis_name=placement_lib.AGENTS)
   specs = parts.placement.specs
   return parts.placement.over_devices(
     step, in_specs=(specs,), out_specs=(specs, PartitionSpec()))
@@ -162,14 +162,14 @@ def _init(parts: _Parts, rng_key: Array) -> TrainState:
     in_specs=PartitionSpec(), out_specs=placement.specs.replay)
   init_learners = placement.over_agents(
     functools.partial(_init_learner, parts))
-  return iteration.place(placement.shardings, TrainState(
+  return placement_lib.place(placement.shardings, TrainState(
     learner=jax.jit(init_learners)(keys.learner),
     actor=_init_actors(parts, keys.actors),
     replay=jax.jit(init_replays)(rng_key),
     rng_key=placement.split(keys.iterations),
     # Donated, so no two may be the same buffer.
-    num_steps=counting.zero(rng_key.shape),
-    num_iterations=counting.zero(rng_key.shape),
+    num_steps=wide_counts.zero(rng_key.shape),
+    num_iterations=wide_counts.zero(rng_key.shape),
     stream=iteration.init_stream(parts.streamer, placement, rng_key),
   ))
 
@@ -209,7 +209,7 @@ def _abstract(parts: _Parts) -> TrainState:
   """Return shapes, types and shardings of a state."""
   rng_key = iteration.run_key(parts.config)
   shapes = jax.eval_shape(functools.partial(_init, parts), rng_key)
-  return iteration.abstract_like(parts.placement.shardings, shapes)
+  return placement_lib.abstract_like(parts.placement.shardings, shapes)
 
 
 def _iterate(

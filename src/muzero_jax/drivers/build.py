@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
-from muzero_jax import counting, search, transforms
+from muzero_jax import search, transforms, wide_counts
 from muzero_jax.config import Config, settings
-from muzero_jax.counting import Count
 from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, optimiser, symmetry, total_loss
 from muzero_jax.learning.total_loss import Term
@@ -28,12 +27,13 @@ from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.search import candidates
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, EnvSpec, Model
+from muzero_jax.wide_counts import Count
 
 
 class Extensions(NamedTuple):
   """A user's own parts, in place of what a Config names; None for ours."""
 
-  # config, spec, sizes -> a Flax module as `networks.make_model` takes it, or a
+  # config, spec, sizes -> a Flax module for `networks.model.make_model`, or a
   # `Model`.
   make_network: Callable[[Config, EnvSpec, HeadSizes], Any] | None = None
   # config, spec, system, purpose -> search; `purpose` is one of PURPOSES.
@@ -295,7 +295,7 @@ def example_observation(config: Config, spec: EnvSpec) -> Array:
 
 def temperature(config: Config, num_steps: Count) -> Array:
   """Returns the temperature after `num_steps` environment steps."""
-  fraction = counting.as_float(num_steps) / config.num_steps
+  fraction = wide_counts.as_float(num_steps) / config.num_steps
   index = jnp.searchsorted(
     jnp.array(config.temperature_at), fraction, side='right'
   )

@@ -8,11 +8,11 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import (
   anakin,
   build,
-  iteration,
   memory_check,
   offline,
   sebulba,
 )
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.envs import shapes
@@ -51,7 +51,7 @@ def make_driver(
     return sebulba.make_sebulba(
       config, probe.spec, make_env, rows_per_env=rows_per_env,
       extensions=extensions)
-  num_devices = iteration.choose_num_devices(config, probe.restorable)
+  num_devices = placement_lib.choose_num_devices(config, probe.restorable)
   local_envs = config.num_envs // num_devices
   env = make_env(config, num_envs=local_envs)
   assert not isinstance(env, HostEnvironment)
@@ -109,7 +109,7 @@ def _prepare_offline(
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
   needed = memory_check.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
-  num_devices = iteration.choose_num_devices(config, num_envs=num_envs)
+  num_devices = placement_lib.choose_num_devices(config, num_envs=num_envs)
   driver = offline.make_offline(
     config, data, num_devices=num_devices, extensions=extensions)
   return Prepared(driver, data, [

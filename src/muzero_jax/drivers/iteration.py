@@ -1,22 +1,21 @@
-"""What all drivers share: the state of a run, its placement, and learning.
+"""What all drivers share: their protocol, and learning from what was played.
 
 Drivers differ in where rows come from; what is done with them stands here.
 """
 
 import contextlib
-import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from muzero_jax import counting
-from muzero_jax.acting.actor import ActorState, RolloutStats
+from muzero_jax import wide_counts
+from muzero_jax.acting.actor import RolloutStats
 from muzero_jax.config import Config
-from muzero_jax.counting import Count
-from muzero_jax.errors import UserError
+from muzero_jax.drivers import placement as placement_lib
+from muzero_jax.drivers.placement import Placement
+from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.learning import total_loss
 from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
@@ -25,25 +24,7 @@ from muzero_jax.replay import mixture, ring
 from muzero_jax.replay.reanalyse_buffer import Stream, StreamState
 from muzero_jax.replay.ring import ReplayState
 from muzero_jax.types import Array, EnvSpec, Trajectory
-
-AXIS = 'devices'
-AGENTS = 'agents'
-
-
-class TrainState(NamedTuple):
-  """All of a run; B environments over all devices.
-
-  With several agents side by side, all arrays have their axis in front.
-  """
-
-  learner: LearnerState  # Replicated.
-  actor: ActorState  # [B, ...] sharded; None offline.
-  replay: ReplayState  # [T, B, ...] sharded over B; offline without rows.
-  rng_key: Array  # [devices] keys, one of each device.
-  num_steps: Count  # [] environment steps so far; offline, updates.
-  num_iterations: Count  # []
-  # The reanalysed rows, [T, R, ...] sharded over R; None unless a stream.
-  stream: StreamState | None = None
+from muzero_jax.wide_counts import Count
 
 
 class IterationMetrics(NamedTuple):
@@ -73,72 +54,19 @@ class Driver(NamedTuple):
   restart_actors: Callable[[Array, int], Any]
   # () -> shapes, types and shardings of a state; allocates nothing.
   abstract: Callable[[], TrainState]
-  # state, report -> context that gives the step; it compiles at once, starts
-  # what there is to start when it is entered, and ends that afterwards.
-  # `report` gets a line about whatever is not as it should be.
+  # state, report, should_stop -> context that gives the step; it compiles at
+  # once, starts what there is to start when it is entered, and ends that
+  # afterwards. `report` gets a line about whatever is not as it should be. A
+  # step that waits for others ends in StoppedError once `should_stop` says so;
+  # the state is untouched then.
   session: Callable[..., contextlib.AbstractContextManager[Step]]
   num_devices: int
   # Sequences trained per row played, exactly; None where nothing is played.
   samples_per_row: float | None
   searches_per_iteration: int  # By Reanalyse, once it learns.
-  # jax.jit of state -> (state, metrics), which donates its argument, where the
+  # Compiled state -> (state, metrics), which donates its argument, where the
   # whole iteration is one program; None where the host plays.
   step: Any = None
-
-
-class Placement(NamedTuple):
-  """Where a state is: on which devices, and for how many agents."""
-
-  many: bool  # Several agents side by side, in front of all arrays.
-  mesh: Mesh
-  specs: TrainState  # Partition specs of its parts.
-  shardings: TrainState  # Likewise.
-
-  @property
-  def num_devices(self) -> int:
-    """Return over how many devices it is sharded."""
-    return self.mesh.devices.size
-
-  @property
-  def axis_name(self) -> str | None:
-    """Return the device axis, None on one device."""
-    return AXIS if self.num_devices > 1 else None
-
-  def over_agents(self, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function of one agent as one of all."""
-    return jax.vmap(function) if self.many else function
-
-  def over_devices(
-    self, function: Callable[..., Any], in_specs: Any, out_specs: Any
-  ) -> Callable[..., Any]:
-    """Return a function of one device's share as one of all."""
-    if self.num_devices == 1:
-      return function
-    return jax.shard_map(
-      function, mesh=self.mesh, check_vma=False, in_specs=in_specs,
-      out_specs=out_specs)
-
-  def split(self, rng_key: Array) -> Array:
-    """Return a key for each device, of each agent."""
-    return self.over_agents(
-      functools.partial(jax.random.split, num=self.num_devices))(rng_key)
-
-
-def make_placement(
-  config: Config, num_devices: int, *, streamed: bool
-) -> Placement:
-  """Make the placement of a run on the first devices.
-
-  Args:
-    config: of the run.
-    num_devices: the first so many of `jax.devices()`.
-    streamed: whether there is a stream of reanalysed rows.
-  """
-  many = config.num_seeds > 1
-  mesh = Mesh(jax.devices()[:num_devices], (AXIS,))
-  specs = _partition_specs(many, streamed)
-  shardings = jax.tree.map(lambda spec: NamedSharding(mesh, spec), specs)
-  return Placement(many, mesh, specs, shardings)
 
 
 def run_key(config: Config) -> Array:
@@ -149,46 +77,6 @@ def run_key(config: Config) -> Array:
   if config.num_seeds == 1:
     return jax.random.key(config.seed)
   return jax.vmap(jax.random.key)(config.seed + jnp.arange(config.num_seeds))
-
-
-def choose_num_devices(
-  config: Config, restorable: bool = True, num_envs: int = 0
-) -> int:
-  """Returns how many devices to use.
-
-  Args:
-    config: `num_devices` 0 takes the most that divide environments and batch.
-    restorable: False for environments behind a pointer, which run on one.
-    num_envs: B where it is not the configuration's; 0 where it is.
-
-  Raises:
-    UserError: if a stated number is not available or does not divide.
-  """
-  num_envs = num_envs or config.num_envs
-  available = len(jax.devices())
-  wanted = config.num_devices
-  if not restorable and wanted > 1:
-    raise UserError(
-      f'num_devices={wanted}: family {config.family!r} runs on 1 device'
-    )
-  if wanted > available:
-    raise UserError(
-      f'num_devices={wanted}: this machine has {available}'
-    )
-
-  def fits(count: int) -> bool:
-    return num_envs % count == 0 and config.batch_size % count == 0
-
-  if wanted and not fits(wanted):
-    raise UserError(
-      f'num_devices={wanted}: must divide num_envs={num_envs} and '
-      f'batch_size={config.batch_size}'
-    )
-  if wanted:
-    return wanted
-  if not restorable:
-    return 1
-  return max(n for n in range(1, available + 1) if fits(n))
 
 
 def init_stream(
@@ -206,50 +94,6 @@ def init_stream(
   init = placement.over_agents(
     lambda unused: streamer.init(placement.num_devices))
   return jax.jit(init, out_shardings=placement.shardings.stream)(rng_key)
-
-
-def _partition_specs(many: bool, streamed: bool) -> TrainState:
-  """Return how the parts of a state are sharded."""
-  agents = (None,) if many else ()
-  sharded, replicated = PartitionSpec(*agents, AXIS), PartitionSpec()
-  by_env: Any = PartitionSpec(*agents, None, AXIS)
-  of_replay = ReplayState(by_env, by_env, replicated)  # type: ignore[arg-type]
-  stream = StreamState(of_replay, by_env, replicated)  # type: ignore[arg-type]
-  return TrainState(
-    learner=replicated,  # type: ignore[arg-type]
-    actor=sharded,  # type: ignore[arg-type]
-    replay=of_replay,
-    rng_key=sharded,  # type: ignore[arg-type]
-    num_steps=replicated,  # type: ignore[arg-type]
-    num_iterations=replicated,  # type: ignore[arg-type]
-    stream=stream if streamed else None,
-  )
-
-
-def place(shardings: TrainState, state: TrainState) -> TrainState:
-  """Returns the state on its devices."""
-  return _map_prefix(jax.device_put, shardings, state)
-
-
-def abstract_like(shardings: TrainState, state: TrainState) -> TrainState:
-  """Returns the shapes of `state` with their shardings."""
-
-  def describe(leaf: Any, sharding: NamedSharding) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding)
-
-  return _map_prefix(describe, shardings, state)
-
-
-def _map_prefix(
-  f: Callable[[Any, Any], Any], prefix: TrainState, state: TrainState
-) -> TrainState:
-  """Returns f(leaf, sharding) for each leaf, with its part's sharding."""
-  return jax.tree.map(
-    lambda sharding, part: jax.tree.map(lambda x: f(x, sharding), part),
-    prefix,
-    state,
-    is_leaf=lambda x: isinstance(x, NamedSharding),
-  )
 
 
 class LearnerParts(NamedTuple):
@@ -282,7 +126,7 @@ def learn_from(
   buffer = ring.add(state.replay, chunk)
   if parts.axis_name is not None:
     stats = jax.lax.psum(stats, parts.axis_name)
-  num_steps = counting.add(state.num_steps, stats.num_steps)
+  num_steps = wide_counts.add(state.num_steps, stats.num_steps)
 
   stored = jnp.minimum(
     buffer.num_added, buffer.priority.shape[0]
@@ -291,12 +135,13 @@ def learn_from(
   if config.num_seeds > 1:
     # The same for all agents. Said so, it stays one branch of the program; a
     # condition of each agent's own would make all compute both.
-    has_learnt = jax.lax.pmin(has_learnt.astype(jnp.int32), AGENTS) > 0
+    has_learnt = jax.lax.pmin(
+      has_learnt.astype(jnp.int32), placement_lib.AGENTS) > 0
   state, metrics = learn_iteration(
     parts, state._replace(replay=buffer), buffer, learn_key, has_learnt)
   return state._replace(
     num_steps=num_steps,
-    num_iterations=counting.add(state.num_iterations, 1),
+    num_iterations=wide_counts.add(state.num_iterations, 1),
   ), IterationMetrics(
     rollout=stats,
     learner=metrics,

@@ -18,17 +18,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 
-from muzero_jax import counting
+from muzero_jax import wide_counts
 from muzero_jax.config import Config
 from muzero_jax.drivers import build, iteration
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions, System
-from muzero_jax.drivers.iteration import (
-  Driver,
-  IterationMetrics,
-  Placement,
-  Step,
-  TrainState,
-)
+from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
+from muzero_jax.drivers.placement import Placement
+from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import UserError
 from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import dataset
@@ -39,7 +36,7 @@ from muzero_jax.types import Array, Trajectory
 
 # In a state: what offline runs do not have, or have beside it.
 _NONE: Any = None
-_BY_ENV = PartitionSpec(None, iteration.AXIS)
+_BY_ENV = PartitionSpec(None, placement_lib.AXIS)
 
 
 class _Parts(NamedTuple):
@@ -79,7 +76,7 @@ def make_offline(
   system = build.make_system(config, data.spec, extensions)
   streamer = build.make_stream(
     config, data.spec, system, num_devices=num_devices, **size)
-  placement = iteration.make_placement(
+  placement = placement_lib.make_placement(
     config, num_devices, streamed=streamer is not None)
   learn = build.make_learner(
     config, data.spec, system, num_devices=num_devices,
@@ -112,9 +109,10 @@ def _session(
   rows: Trajectory,
   state: TrainState,
   report: Callable[[str], Any] = print,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> contextlib.AbstractContextManager[Step]:
   """Compile the step for a state; nothing is started."""
-  del report
+  del report, should_stop  # No iteration waits for anybody.
   compiled = step.lower(state, rows).compile()
   return contextlib.nullcontext(lambda state: compiled(state, rows))
 
@@ -124,7 +122,7 @@ def _make_step(parts: _Parts) -> Callable[..., Any]:
   placement = parts.placement
   step: Any = functools.partial(_iterate, parts)
   if placement.many:
-    step = jax.vmap(step, in_axes=(0, None), axis_name=iteration.AGENTS)
+    step = jax.vmap(step, in_axes=(0, None), axis_name=placement_lib.AGENTS)
   return placement.over_devices(
     step, in_specs=(placement.specs, _BY_ENV),
     out_specs=(placement.specs, PartitionSpec()))
@@ -135,7 +133,7 @@ def _init(parts: _Parts, rng_key: Array) -> TrainState:
   placement = parts.placement
   init = placement.over_agents(functools.partial(_init_one, parts))
   state = jax.jit(init)(rng_key)
-  return iteration.place(placement.shardings, state._replace(
+  return placement_lib.place(placement.shardings, state._replace(
     stream=iteration.init_stream(parts.streamer, placement, rng_key)))
 
 
@@ -152,8 +150,8 @@ def _init_one(parts: _Parts, rng_key: Array) -> TrainState:
       _NONE, jnp.asarray(priority, jnp.float32), jnp.int32(len(priority))
     ),
     rng_key=jax.random.split(next_key, parts.placement.num_devices),
-    num_steps=counting.zero(),
-    num_iterations=counting.zero(),
+    num_steps=wide_counts.zero(),
+    num_iterations=wide_counts.zero(),
   )
 
 
@@ -161,7 +159,7 @@ def _abstract(parts: _Parts) -> TrainState:
   """Return shapes, types and shardings of a state."""
   rng_key = iteration.run_key(parts.config)
   shapes = jax.eval_shape(functools.partial(_init, parts), rng_key)
-  return iteration.abstract_like(parts.placement.shardings, shapes)
+  return placement_lib.abstract_like(parts.placement.shardings, shapes)
 
 
 def opening_rows(rows: Trajectory, stacked_frames: int) -> np.ndarray:
@@ -203,12 +201,12 @@ def _iterate(
     learn_key,
     jnp.bool_(True),
   )
-  num_steps = counting.add(
+  num_steps = wide_counts.add(
     state.num_steps, parts.config.updates_per_iteration)
   return state._replace(
     rng_key=next_key[None],
     num_steps=num_steps,
-    num_iterations=counting.add(state.num_iterations, 1),
+    num_iterations=wide_counts.add(state.num_iterations, 1),
   ), IterationMetrics(
     rollout=None,
     learner=metrics,

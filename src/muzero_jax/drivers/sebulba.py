@@ -12,6 +12,7 @@ import functools
 import itertools
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -20,31 +21,31 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
-from muzero_jax import counting
+from muzero_jax import wide_counts
 from muzero_jax.acting import host_actor
 from muzero_jax.acting.host_actor import (
   Functions,
   HostActor,
   Rollout,
-  StoppedError,
 )
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.config import Config, settings
 from muzero_jax.drivers import build, iteration
+from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions, System
-from muzero_jax.drivers.iteration import (
-  Driver,
-  IterationMetrics,
-  Step,
-  TrainState,
-)
-from muzero_jax.errors import UserError
+from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
+from muzero_jax.drivers.train_state import TrainState
+from muzero_jax.errors import StoppedError, UserError
 from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import ring
 from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
 
 # What a TrainState holds of actors that live in threads.
 _NO_ACTORS: Any = None
+_LOOK = 0.2  # Seconds between looks at whether to stop.
+# Seconds for all threads to end after an error or a request to stop; one that
+# hangs is left behind.
+_SHORT_END = 5.0
 
 class _Parts(NamedTuple):
   """What a run is made of; never crosses jit."""
@@ -113,7 +114,7 @@ def make_sebulba(
 
 def _check(config: Config) -> None:
   """Refuse what host environments cannot have."""
-  iteration.choose_num_devices(config, restorable=False)
+  placement_lib.choose_num_devices(config, restorable=False)
   if config.num_seeds > 1:
     raise UserError(
       f'num_seeds={config.num_seeds}: host environments train one agent at a '
@@ -137,8 +138,8 @@ def _init(parts: _Parts, rng_key: Any) -> TrainState:
     replay=ring.init(
       spec, config.num_envs, parts.rows_per_env, config.num_sampled_actions),
     rng_key=next_key[None],
-    num_steps=counting.zero(),
-    num_iterations=counting.zero(),
+    num_steps=wide_counts.zero(),
+    num_iterations=wide_counts.zero(),
   )
 
 
@@ -151,13 +152,18 @@ def _abstract(parts: _Parts) -> TrainState:
 
 
 def _session(
-  parts: _Parts, state: TrainState, report: Callable[[str], Any] = print
+  parts: _Parts,
+  state: TrainState,
+  report: Callable[[str], Any] = print,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> contextlib.AbstractContextManager[Step]:
   """Compile; threads play within the context for the step that it gives.
 
-  `report` gets a line about each environment that was made anew.
+  `report` gets a line about each environment that was made anew. Once
+  `should_stop` says so, the step raises StoppedError instead of waiting for a
+  rollout; its argument is untouched then, as it is if an environment failed.
   """
-  return _ActorPool(parts, state, report).running()
+  return _ActorPool(parts, state, report, should_stop).running()
 
 
 def _learn(
@@ -220,13 +226,17 @@ class _ActorPool:
   """The threads of a run from a state on, and the learner's step."""
 
   def __init__(
-    self, parts: _Parts, state: TrainState, report: Callable[[str], Any]
+    self,
+    parts: _Parts,
+    state: TrainState,
+    report: Callable[[str], Any],
+    should_stop: Callable[[], bool],
   ) -> None:
     """Compile."""
     config = parts.config
     self._config, self._make_env = config, parts.make_env
-    self._report = report
-    self._start = self._iteration = int(counting.as_int(
+    self._report, self._should_stop = report, should_stop
+    self._start = self._iteration = int(wide_counts.as_int(
       state.num_iterations))
     self._parameters = _Parameters()
     # The threads' own pace bounds them; this makes sure of it.
@@ -255,13 +265,18 @@ class _ActorPool:
     ]
     for thread in threads:
       thread.start()
+    # One call of an environment, and closing it, may each take so long.
+    longest = len(threads) * (2 * self._config.worker_timeout + 1)
     try:
       yield self._step
+    except BaseException:
+      longest = _SHORT_END
+      raise
     finally:
       self._parameters.stop()
+      end = time.monotonic() + longest
       for thread in threads:
-        # One call of an environment, and closing it, may each take so long.
-        thread.join(2 * self._config.worker_timeout + 1)
+        thread.join(max(end - time.monotonic(), 0))
 
   def _step(
     self, state: TrainState
@@ -284,8 +299,18 @@ class _ActorPool:
       keep=self._config.policy_lag)
 
   def _take(self, index: int) -> Rollout:
-    """Returns the next rollout of a thread, or raises what it died of."""
-    found = self._queues[index].get()
+    """Returns the next rollout of a thread, or raises what it died of.
+
+    Raises:
+      StoppedError: it is not there, and the run is to stop.
+    """
+    found: Rollout | BaseException | None = None
+    while found is None:
+      try:
+        found = self._queues[index].get(timeout=_LOOK)
+      except queue.Empty:
+        if self._should_stop():
+          raise StoppedError('waiting for a rollout') from None
     if isinstance(found, BaseException):
       raise found
     for error in found.errors:
@@ -330,7 +355,8 @@ class _ActorPool:
       self._functions,
       lambda: Worker(
         make, num_envs=num_envs, name=f'actor {index}',
-        timeout=config.worker_timeout),
+        timeout=config.worker_timeout,
+        is_stopped=lambda: self._parameters.is_stopped),
       length=config.rollout_length,
       seed=int(seed.generate_state(1)[0]),
       restarts=config.on_worker_error == 'restart',

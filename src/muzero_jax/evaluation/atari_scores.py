@@ -1,6 +1,6 @@
 """Published Atari scores, and scores on the human-normalised scale.
 
-Last in the data flow: `evaluate` and the results print through it. The table
+Last in the data flow: `report` and the results print through it. The table
 is of 30 no-op starts and a cap of 108,000 frames; say so beside a figure.
 """
 

@@ -16,6 +16,7 @@ import numpy as np
 
 from muzero_jax.acting import actor
 from muzero_jax.agent import Agent, AgentState
+from muzero_jax.errors import StoppedError
 from muzero_jax.evaluation import playing
 from muzero_jax.evaluation.opponents.base import Opponent
 from muzero_jax.evaluation.playing import Game
@@ -85,6 +86,7 @@ def make(
   num_envs: int,
   num_episodes: int,
   opening_moves: int = 0,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Play:
   """Make a function that plays, compiled once for all parameters.
 
@@ -97,6 +99,7 @@ def make(
     num_episodes: a multiple of `num_envs`; every environment plays as many.
     opening_moves: drawn at random at the start of an episode; those of
       environments e and e + B / 2 are the same, as long as these are.
+    should_stop: asked after each chunk; play then ends in StoppedError.
 
   Raises:
     UserError: if the episodes cannot be shared out evenly.
@@ -110,6 +113,8 @@ def make(
     log = []
     for state in chunks(params, opponent_params, jax.random.key(seed)):
       log.append(jax.device_get((state.actions, state.is_last)))
+      if should_stop():
+        raise StoppedError('while playing')
     actions, is_last = (np.concatenate(part) for part in zip(*log))
     return Played(
       np.asarray(state.scores), np.asarray(state.lengths), actions, is_last

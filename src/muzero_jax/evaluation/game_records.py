@@ -23,6 +23,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from muzero_jax import files
 from muzero_jax.errors import UserError
 
 VERSION = 1
@@ -126,8 +127,7 @@ def _write(path: str | os.PathLike, text: str) -> None:
     raise UserError(f'{path} is there already: choose another place')
   try:
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, 'x', encoding='utf-8') as file:
-      file.write(text)
+    files.write_whole(pathlib.Path(path), text.encode())
   except OSError as error:
     raise UserError(f'{path} cannot be written: {error.strerror}') from None
 

@@ -16,6 +16,7 @@ import numpy as np
 from muzero_jax.acting import actor
 from muzero_jax.acting.host_worker import Worker
 from muzero_jax.agent import Agent
+from muzero_jax.errors import StoppedError
 from muzero_jax.evaluation import playing
 from muzero_jax.types import (
   AnyEnvironment,
@@ -62,7 +63,12 @@ def compiled(env: Environment) -> Stepper:
 
 @contextlib.contextmanager
 def stepping(
-  env: AnyEnvironment, *, num_envs: int, timeout: float, name: str
+  env: AnyEnvironment,
+  *,
+  num_envs: int,
+  timeout: float,
+  name: str,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Stepper]:
   """Open any environment to step it; close that of the host afterwards.
 
@@ -71,15 +77,18 @@ def stepping(
     num_envs: B.
     timeout: seconds for each call of a host environment.
     name: who plays, in error messages.
+    should_stop: asked while an environment of the host is waited for.
 
   Raises:
     WorkerError: a host environment raised, hung or returned no rows.
+    StoppedError: `should_stop` says so.
   """
   if isinstance(env, Environment):
     yield compiled(env)
     return
   worker = Worker(
-    lambda: env, num_envs=num_envs, name=name, timeout=timeout)
+    lambda: env, num_envs=num_envs, name=name, timeout=timeout,
+    is_stopped=should_stop)
   try:
     yield _of_worker(worker)
   finally:
@@ -147,6 +156,7 @@ def play(
   num_envs: int,
   num_episodes: int,
   seed: int = 0,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> tuple[np.ndarray, np.ndarray]:
   """Play whole episodes, and return their returns and lengths, [E, B] each.
 
@@ -157,18 +167,32 @@ def play(
     num_episodes: a multiple of `num_envs`; every environment plays as many.
       One of more than LONGEST_EPISODE steps counts as it stands then.
     seed: of environments and searches.
+    should_stop: asked at each step.
 
   Raises:
     UserError: if the episodes cannot be shared out evenly.
     WorkerError: as `stepping` says.
+    StoppedError: likewise.
   """
   per_env = playing.episodes_per_env(num_episodes, num_envs)
   timeout = agent.config.worker_timeout
   with stepping(
-    env, num_envs=num_envs, timeout=timeout, name='evaluation'
+    env, num_envs=num_envs, timeout=timeout, name='evaluation',
+    should_stop=should_stop,
   ) as stepper:
     played = steps(agent, stepper, jax.random.key(seed), num_envs=num_envs)
-    return _count(played, num_envs, per_env)
+    return _count(
+      until(played, should_stop), num_envs, per_env)
+
+
+def until(
+  played: Iterator[Step], should_stop: Callable[[], bool]
+) -> Iterator[Step]:
+  """Yield steps until StoppedError ends them."""
+  for step in played:
+    if should_stop():
+      raise StoppedError('while playing')
+    yield step
 
 
 def _count(

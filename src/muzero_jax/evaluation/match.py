@@ -51,6 +51,7 @@ def play_match(
   seed: int = 0,
   opening_moves: int = 0,
   opponent_name: str = 'opponent',
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> MatchScore:
   """Returns how an agent fares against an opponent, both colours equally.
 
@@ -64,13 +65,15 @@ def play_match(
     opening_moves: legal moves at random before the two play; each such
       opening is played with both colours.
     opponent_name: in the records of the games.
+    should_stop: asked again and again while it is played.
 
   Raises:
     UserError: on a one-player game or numbers that do not fit.
+    StoppedError: `should_stop` says so.
   """
   match = make_match(
     agent, env, opponent, num_envs=num_envs, num_games=num_games,
-    opening_moves=opening_moves)
+    opening_moves=opening_moves, should_stop=should_stop)
   return match(agent, opponent, opponent_name, seed)
 
 
@@ -82,6 +85,7 @@ def make_match(
   num_envs: int,
   num_games: int,
   opening_moves: int = 0,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Match:
   """Returns a function that plays matches as `play_match` does.
 
@@ -92,8 +96,9 @@ def make_match(
     raise UserError(f'{env.spec.name} has one player: there is no match')
   if num_envs % 2:
     raise UserError(f'num_envs={num_envs}: must be even')
-  sizes = dict(
-    num_envs=num_envs, num_episodes=num_games, opening_moves=opening_moves)
+  sizes: dict[str, Any] = dict(
+    num_envs=num_envs, num_episodes=num_games, opening_moves=opening_moves,
+    should_stop=should_stop)
   if isinstance(opponent, Program):
     play_host = program_match.make(env, opponent, **sizes)
   else:

@@ -127,6 +127,7 @@ def make(
   num_envs: int,
   num_episodes: int,
   opening_moves: int = 0,
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> Play:
   """Make a function that plays; the environment is compiled once for all.
 
@@ -139,6 +140,7 @@ def make(
     num_envs: B, even.
     num_episodes: a multiple of `num_envs`.
     opening_moves: drawn at random; games e and e + B / 2 have the same.
+    should_stop: asked at each move; play then ends in StoppedError.
 
   Raises:
     UserError: if the games cannot be shared out evenly.
@@ -162,8 +164,9 @@ def make(
             draw_opening, opening_key, np.full(num_envs, number))
           decide = functools.partial(
             _decide, boards, pool, opening, opening_moves)
-          games += _play_round(boards, host_play.steps(
-            agent, stepper, key, num_envs=num_envs, decide=decide))
+          games += _play_round(boards, host_play.until(host_play.steps(
+            agent, stepper, key, num_envs=num_envs, decide=decide),
+            should_stop))
       finally:
         # Before the pool waits for whoever is waiting for them.
         for seat in seats:

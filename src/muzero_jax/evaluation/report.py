@@ -2,11 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from muzero_jax import paths as paths_lib
 from muzero_jax.agent import Agent
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
@@ -63,7 +64,7 @@ def num_envs_for(num_episodes: int, most: int) -> int:
 
 def evaluate(
   agent: Agent, env: AnyEnvironment, *, num_envs: int, num_episodes: int,
-  seed: int = 0,
+  seed: int = 0, should_stop: Callable[[], bool] = lambda: False,
 ) -> Score:
   """Returns the scores of an agent over `num_episodes` episodes.
 
@@ -75,16 +76,20 @@ def evaluate(
     num_envs: B.
     num_episodes: a multiple of `num_envs`; every environment plays as many.
     seed: of environments and searches.
+    should_stop: asked again and again while it is played.
 
   Raises:
     UserError: if the episodes cannot be shared out evenly.
+    StoppedError: `should_stop` says so.
   """
   if isinstance(env, HostEnvironment):
     returns, lengths = host_play.play(
-      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
+      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed,
+      should_stop=should_stop)
     return Score(returns.reshape(-1), lengths.reshape(-1))
   played = device_play.make(
-    agent, env, None, num_envs=num_envs, num_episodes=num_episodes
+    agent, env, None, num_envs=num_envs, num_episodes=num_episodes,
+    should_stop=should_stop,
   )(agent.params, None, seed)
   return Score(played.scores.reshape(-1), played.lengths.reshape(-1))
 
@@ -99,6 +104,8 @@ def report(
   workdir: str | os.PathLike | None = None,
   index: int = 0,
   records_folder: str | os.PathLike | None = None,
+  allow_imports: str | Iterable[str] = (),
+  should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
 
@@ -118,14 +125,19 @@ def report(
     workdir: the agent's run directory, for opponents that are its snapshots.
     index: which of the run's agents it is.
     records_folder: where to write the games of each match; None for nowhere.
+    allow_imports: modules that opponents from run directories may import, as
+      in `agent.load`.
+    should_stop: asked again and again while it is played.
 
   Raises:
     UserError: if the episodes cannot be played evenly, an opponent does not
       exist, or there are records already.
     RunError: if no game of any match came to its end.
+    StoppedError: `should_stop` says so.
   """
   config, spec = agent.config, agent.spec
-  players = _opponents(agent, opponent_names, workdir, index)
+  players = _opponents(agent, opponent_names, dict(
+    workdir=workdir, index=index, allow_imports=allow_imports))
   paths = _record_paths(agent, players, records_folder)
   two_players = spec.num_players == 2
   if opening_moves and not two_players:
@@ -145,14 +157,16 @@ def report(
     result['unit'] = 'updates'  # Of `step`: an offline run has no others.
   if not two_players:
     score = evaluate(
-      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed)
+      agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed,
+      should_stop=should_stop)
     return {**result, **_plain_score(score, agent)}
   assert not isinstance(env, HostEnvironment), 'those have one player'
   for name, opponent in players.items():
     opening = _opening_moves(opponent, opening_moves)
     match = play_match(
       agent, env, opponent, num_envs=num_envs, num_games=num_episodes,
-      seed=seed, opening_moves=opening, opponent_name=name)
+      seed=seed, opening_moves=opening, opponent_name=name,
+      should_stop=should_stop)
     if paths:
       match_lib.write_games(paths[name], match.games)
     result[name] = match_lib.as_plain(match)
@@ -208,6 +222,7 @@ def _record_paths(
     raise UserError(
       f'records = {folder}: {agent.spec.name} has one player, and only games '
       'of two are recorded')
+  folder = paths_lib.expand(folder, 'records')
   paths = {
     name: pathlib.Path(folder) / f'{game_records.file_name(name)}.jsonl'
     for name in players
@@ -271,10 +286,12 @@ def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
 def _opponents(
   agent: Agent,
   names: Sequence[str],
-  workdir: str | os.PathLike | None,
-  index: int,
+  how: dict[str, Any],
 ) -> dict[str, AnyOpponent]:
-  """Returns the opponents of an evaluation by name; of one player, none."""
+  """Returns the opponents of an evaluation by name; of one player, none.
+
+  `how` goes to `opponents.make`.
+  """
   spec = agent.spec
   if spec.num_players == 2:
     names = names or opponents.defaults(spec.name)
@@ -283,8 +300,7 @@ def _opponents(
       f'opponent = {",".join(names)}: {spec.name} has one player'
     )
   return {
-    name: opponents.make(
-      name, spec.name, workdir=workdir, index=index, make_env=agent.make_env)
+    name: opponents.make(name, spec.name, make_env=agent.make_env, **how)
     for name in names
   }
 

@@ -8,9 +8,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import counting, targets
+from muzero_jax import targets, wide_counts
 from muzero_jax.config import settings as settings_lib
-from muzero_jax.counting import Count
 from muzero_jax.errors import UserError
 from muzero_jax.learning import augment, learner_state, symmetry
 from muzero_jax.learning.learner_state import LearnerState
@@ -20,6 +19,7 @@ from muzero_jax.replay import mixture, reanalyse, ring
 from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.replay.ring import Sample
 from muzero_jax.types import Array, Params, Sequence, Target
+from muzero_jax.wide_counts import Count
 
 # Added to each priority, so that no row is never drawn again.
 _LEAST_PRIORITY = 1e-3
@@ -300,7 +300,7 @@ def _targets(
       ages, td_steps=settings.td_steps, period=settings.td_correction)
   if settings.mixed_value_age:
     stale = targets.is_stale(
-      ages, counting.as_small(num_updates), oldest=settings.mixed_value_age,
+      ages, wide_counts.as_small(num_updates), oldest=settings.mixed_value_age,
       start=settings.mixed_value_start)
   keys = jax.random.split(rng_key, ages.shape[0])
   return jax.vmap(make)(keys, sequence, td_limit=limits, stale=stale)
@@ -325,7 +325,7 @@ def _prioritise(
   """Returns importance weights and the replay with new priorities.
 
   |search value - n-step return| + epsilon (MuZero appendix G). `store` is the
-  module that knows the buffer, `replay` or `rings`.
+  module that knows the buffer, `ring` or `mixture`.
   """
   probability = batch.probability
   total = store.num_rows(buffer, batch)

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from muzero_jax import counting
-from muzero_jax.counting import Count
+from muzero_jax import wide_counts
 from muzero_jax.learning.total_loss import LossFn, Metrics
 from muzero_jax.types import Array, Params, Sequence, Target
+from muzero_jax.wide_counts import Count
 
 # So many skipped updates in a row end the run.
 MAX_SKIPS = 3
@@ -44,7 +44,7 @@ def init(
     target_params=jax.tree.map(jnp.copy, params),
     average_params=jax.tree.map(jnp.copy, params) if averages else None,
     opt_state=optimiser.init(params),
-    num_updates=counting.zero(),
+    num_updates=wide_counts.zero(),
     num_skipped=zero,
     skips_in_a_row=zero,
   )
@@ -95,11 +95,11 @@ def step(
   params = optax.apply_updates(state.params, changes)
   keep = lambda new, old: jnp.where(apply, new, old)
   params = jax.tree.map(keep, params, state.params)
-  num_updates = counting.add(state.num_updates, 1)
-  refresh = counting.is_multiple(num_updates, target_period)
+  num_updates = wide_counts.add(state.num_updates, 1)
+  refresh = wide_counts.is_multiple(num_updates, target_period)
   # A plain mean until it spans as many updates as the decay remembers: what
   # the random first parameters weigh does not depend on the decay.
-  applied = counting.as_float(state.num_updates) - state.num_skipped
+  applied = wide_counts.as_float(state.num_updates) - state.num_skipped
   decay = jnp.minimum(ema_decay, applied / (applied + 1))
   return LearnerState(
     params=params,

@@ -5,7 +5,7 @@ the loss of one unrolled sequence alone takes `losses`.
 """
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -153,8 +153,8 @@ def make_total_loss(
     entropy_fn = distribution.entropy
   sequence_loss = _sequence_loss(
     value_transform, reward_transform, weights, distribution)
-  terms = (*_variant_terms(model, value_transform, weights), *extra_terms)
-  own_names = frozenset(Metrics._fields)
+  variants = _variant_terms(model, value_transform, weights)
+  terms = (*variants, *extra_terms)
   unroll = functools.partial(
     _unroll, model, any(term.needs_states for term in terms))
 
@@ -170,23 +170,39 @@ def make_total_loss(
     metrics = _metrics(
       unrolled.output, target, loss, value_transform, reward_transform,
       entropy_fn)
-    per_sequence = loss.total
-    extra: dict[str, Array] = {}
-    for term in terms:
-      extra_loss, found = term.loss(unrolled)
-      per_sequence = per_sequence + extra_loss
-      extra |= found
+    per_sequence, named = _add(loss.total, variants, unrolled)
+    per_sequence, extra = _add(per_sequence, extra_terms, unrolled)
+    _check_names(extra)
     total = _guarded(jnp.mean(weights * per_sequence), target)
-    named = {name: x for name, x in extra.items() if name in own_names}
-    others = {name: x for name, x in extra.items() if name not in own_names}
     return total, metrics._replace(
-      loss=total, weight_min=jnp.min(weights), extra=others or None, **named)
+      loss=total, weight_min=jnp.min(weights), extra=extra or None, **named)
 
   return TotalLoss(
     loss_fn,
     needs_all_observations=model.afterstate is not None
     or any(term.needs_all_observations for term in terms),
   )
+
+
+def _add(
+  loss: Array, terms: Iterable[Term], unrolled: Unrolled
+) -> tuple[Array, dict[str, Array]]:
+  """Return the loss [B] with terms added, and their metrics by name."""
+  metrics: dict[str, Array] = {}
+  for term in terms:
+    added, found = term.loss(unrolled)
+    loss = loss + added
+    metrics |= found
+  return loss, metrics
+
+
+def _check_names(extra: dict[str, Array]) -> None:
+  """Check that no metric of a user's term hides one of ours."""
+  for name in extra:
+    if name in Metrics._fields:
+      raise UserError(
+        f'extra_terms: a metric is called {name!r}, as one of `Metrics` is; '
+        'give it another name')
 
 
 def _check_weights(

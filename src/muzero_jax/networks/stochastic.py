@@ -17,7 +17,8 @@ class StochasticMLPNetwork(chance.Chancing, MLPNetwork):
 
   Attributes:
     num_codes: M.
-    predicts_turn: whether afterstates say if the turn passes, see `turns`.
+    predicts_turn: whether afterstates say if the turn passes, see
+      `learning.turn_prediction`.
   """
 
   num_codes: int = 32

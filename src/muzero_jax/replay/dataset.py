@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import files
+from muzero_jax import files, paths
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.replay import dataset_validation
 from muzero_jax.replay.ring import ReplayState
@@ -71,7 +71,7 @@ def save(
     RunError: it cannot be written; nothing of it is left.
   """
   files.check_path('output', directory)
-  final = pathlib.Path(directory)
+  final = _path(directory)
   refuse_existing(final)
   dataset_validation.check_arrays(final, spec, rows)
   is_last: Any = np.array(rows.is_last)
@@ -142,7 +142,7 @@ def load(
     UserError: what is not as it must be, by name of the field.
   """
   files.check_path('dataset', directory)
-  directory = pathlib.Path(directory)
+  directory = _path(directory)
   facts = read_facts(directory)
   found = dataset_validation.read_spec(directory, facts)
   rows = _open_columns(directory)
@@ -175,7 +175,7 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     UserError: there is none, of a version or of a form that is not known.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   try:
     facts = files.read_json(path)
   except FileNotFoundError:
@@ -223,7 +223,7 @@ def write_facts(directory: str | os.PathLike, facts: dict[str, Any]) -> None:
   Raises:
     OSError: it cannot be written; an older one is untouched.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   text = json.dumps(facts, indent=1, allow_nan=False) + '\n'
   files.write_whole(path, text.encode())
   files.flush_directory(path.parent)
@@ -267,10 +267,15 @@ def episode_returns(rows: Trajectory) -> tuple[float | None, int]:
 
 
 def refuse_existing(directory: str | os.PathLike) -> None:
-  if os.path.lexists(directory):
+  """Raises UserError where a dataset would overwrite what is there."""
+  if os.path.lexists(_path(directory)):
     raise UserError(
       f'output = {os.fspath(directory)}: it is there already, and nothing is '
       'overwritten; choose another directory')
+
+
+def _path(directory: str | os.PathLike) -> pathlib.Path:
+  return pathlib.Path(paths.expand(directory, 'dataset'))
 
 
 def _open_columns(directory: pathlib.Path) -> Trajectory:

@@ -1,7 +1,7 @@
 """Both rings as one: the replay's fresh rows and the stream's reanalysed ones.
 
 The learner meets them here when Reanalyse is a stream: `sample`, `num_rows`,
-`priority_of`, `set_priority` and `ages` do what `replay`'s do. Of a sample,
+`priority_of`, `set_priority` and `ages` do what `ring`'s do. Of a sample,
 `env` is the column; those of the second ring come after the B of the first.
 """
 
@@ -11,11 +11,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.counting import Count
 from muzero_jax.replay import ring as ring_lib
 from muzero_jax.replay.reanalyse_buffer import StreamState
 from muzero_jax.replay.ring import ReplayState, Sample
 from muzero_jax.types import Array, Trajectory
+from muzero_jax.wide_counts import Count
 
 
 class Rings(NamedTuple):
@@ -53,10 +53,10 @@ def sample(
     batch_size: N.
     num_reanalysed: from 1 to N.
     window, stacked_frames, stack_actions, observed_rows, alpha: as
-      `replay.sample` takes them.
+      `ring.sample` takes them.
 
   Returns:
-    Windows as `replay.sample` does; `probability` is that within their ring.
+    Windows as `ring.sample` does; `probability` is that within their ring.
   """
   draw = functools.partial(
     ring_lib.sample, window=window, stacked_frames=stacked_frames,

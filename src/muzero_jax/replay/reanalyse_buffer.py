@@ -22,12 +22,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.counting import Count
 from muzero_jax.replay import reanalyse
 from muzero_jax.replay import ring as ring_lib
 from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.replay.ring import ReplayState
 from muzero_jax.types import Array, EnvSpec, Params, Sequence, Trajectory
+from muzero_jax.wide_counts import Count
 
 
 class Plan(NamedTuple):

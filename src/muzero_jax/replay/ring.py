@@ -353,6 +353,6 @@ def ages(state: ReplayState, batch: Sample) -> Array:
 
 def num_rows(state: ReplayState, batch: Sample | None = None) -> Array:
   """Returns the rows stored over all environments, whatever the batch."""
-  del batch  # `rings` has to know it.
+  del batch  # `mixture` has to know it.
   capacity, num_envs = state.priority.shape
   return jnp.minimum(state.num_added, capacity) * num_envs

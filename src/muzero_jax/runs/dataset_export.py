@@ -2,12 +2,12 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
-from muzero_jax import envs, files
+from muzero_jax import envs, files, paths
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
@@ -22,6 +22,7 @@ def export(
   *,
   index: int = 0,
   make_env: Callable[..., AnyEnvironment] = envs.make,
+  allow_imports: str | Iterable[str] = (),
 ) -> Dataset:
   """Writes the replay of a run's newest checkpoint as a dataset.
 
@@ -30,6 +31,8 @@ def export(
     directory: of the dataset; must not exist.
     index: which of `num_seeds` agents' replays.
     make_env: as it was given to `train.run`.
+    allow_imports: modules that the stored env_id may import, as in
+      `agent.load`.
 
   Returns:
     The dataset, as it would be loaded.
@@ -41,7 +44,8 @@ def export(
   """
   files.check_path('output', directory)
   dataset.refuse_existing(directory)
-  config = run_dir.read_config(workdir)
+  workdir = paths.expand(workdir, 'workdir')
+  config = run_dir.read_config(workdir, allow_imports=allow_imports)
   if config.dataset:
     raise UserError(
       f'workdir {workdir} is an offline run: its data are those of dataset = '

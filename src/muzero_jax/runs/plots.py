@@ -1,11 +1,13 @@
 """curves.png: what metrics.jsonl holds, drawn."""
 
+import io
 import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from muzero_jax import files
 from muzero_jax.runs import metrics
 
 CURVES_FILE = 'curves.png'
@@ -22,6 +24,7 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
 
   Raises:
     ImportError: matplotlib is not installed.
+    OSError: it cannot be written; an older one is untouched.
   """
   rows = metrics.read_metrics(workdir)
   if not rows:
@@ -54,9 +57,9 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
     axes = figure.add_subplot(lines, columns, index + 1)
     _draw(axes, rows, panel, unit)
   path = pathlib.Path(workdir) / CURVES_FILE
-  temporary = path.with_name(f'.{CURVES_FILE}-{os.getpid()}')
-  figure.savefig(temporary, format='png', dpi=100)
-  os.replace(temporary, path)
+  picture = io.BytesIO()
+  figure.savefig(picture, format='png', dpi=100)
+  files.write_whole(path, picture.getvalue())
   return path
 
 

@@ -11,18 +11,19 @@ import json
 import math
 import os
 import pathlib
-import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
 
 from muzero_jax import config as config_lib
+from muzero_jax import console, files
 from muzero_jax.config import Config
+from muzero_jax.errors import StoppedError
 from muzero_jax.runs import metrics as metrics_lib
 from muzero_jax.runs import plots
 from muzero_jax.runs import writers as writers_lib
-from muzero_jax.runs.writers import Writer
+from muzero_jax.runs.writers import HandOver, Writer
 
 _SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
 
@@ -67,9 +68,11 @@ class Progress:
         installed.
       stream: where lines go; standard output by default.
       clock: seconds.
+
+    Raises:
+      RunError: the disk refuses.
     """
     self.workdir = pathlib.Path(workdir)
-    self.workdir.mkdir(parents=True, exist_ok=True)
     self._total, self._period = total_steps, log_period
     self._is_offline = unit == 'updates'
     self._stream, self._clock = stream, clock
@@ -77,23 +80,26 @@ class Progress:
     self._rate: float | None = None
     self._episodes, self._return_sum = 0, 0.0
     self._path = self.workdir / metrics_lib.METRICS_FILE
-    rows = metrics_lib.drop_rows_after(self._path, start.steps)
+    with files.writing(metrics_lib.METRICS_FILE):
+      self.workdir.mkdir(parents=True, exist_ok=True)
+      rows = metrics_lib.drop_rows_after(self._path, start.steps)
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
-    self._writers = list(
-      self._default_writers() if writers is None else writers)
+    given = self._default_writers() if writers is None else writers
+    self._writers = [HandOver(writer) for writer in given]
     self._closed = False
 
   def __enter__(self) -> 'Progress':
     return self
 
-  def __exit__(self, *exception: Any) -> None:
+  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
     if not self._closed:
-      self.close()
+      # Whoever asked the run to stop does not wait for a picture.
+      self.close(draws=not isinstance(error, StoppedError))
 
   def note(self, text: str) -> None:
-    """Prints a line at once."""
-    print(text, file=self._stream or sys.stdout, flush=True)
+    """Prints a line at once, as long as somebody takes it."""
+    console.say(text, self._stream)
 
   def header(self, config: Config, notes: Sequence[str] = ()) -> None:
     """Prints versions, devices and the configuration, own choices first."""
@@ -121,8 +127,12 @@ class Progress:
   def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
     """Prints how long its body took; no rate counts that time."""
     start = self._clock()
-    print(f'{what} ... ', end='', file=self._stream or sys.stdout, flush=True)
-    yield
+    console.say(f'{what} ... ', self._stream, end='')
+    try:
+      yield
+    except BaseException:
+      self.note('')
+      raise
     self._time = self._clock()
     self.note(f'took {self._time - start:.1f} s')
 
@@ -165,12 +175,17 @@ class Progress:
     return True
 
   def record(self, step: int, metrics: Mapping[str, Any]) -> None:
-    """Records a row without printing it, for example of an evaluation."""
+    """Records a row without printing it, for example of an evaluation.
+
+    Raises:
+      RunError: metrics.jsonl cannot be written; it has no part of the row.
+    """
     row: dict[str, Any] = dict(
       step=int(step), seconds=round(self._clock() - self._start, 3))
     row |= {name: _plain(value) for name, value in metrics.items()}
-    with open(self._path, 'a', encoding='utf-8') as file:
-      file.write(json.dumps(row, allow_nan=False) + '\n')
+    line = json.dumps(row, allow_nan=False) + '\n'
+    with files.writing(metrics_lib.METRICS_FILE):
+      files.append_whole(self._path, line.encode())
     scalars = {
       name: value for name, value in row.items()
       if isinstance(value, (int, float)) and name != 'step'}
@@ -178,18 +193,28 @@ class Progress:
       self._try(
         writer, functools.partial(writer.write, int(step), scalars))
 
-  def close(self) -> pathlib.Path | None:
-    """Ends the record; returns curves.png, drawn anew, if it could be."""
+  def close(self, draws: bool = True) -> pathlib.Path | None:
+    """Ends the record; returns curves.png, drawn anew, if it could be.
+
+    Nothing here is needed to resume a run, so nothing here ends one.
+
+    Args:
+      draws: whether it is drawn.
+    """
     self._closed = True
     for writer in list(self._writers):
       self._try(writer, writer.close)
     self._writers = []
+    if not draws:
+      return None
     try:
       return plots.plot_curves(self.workdir)
     except ImportError:
-      self.note(
-        f'no {plots.CURVES_FILE}: matplotlib is not installed (extra "viz")')
-      return None
+      why = 'matplotlib is not installed (extra "viz")'
+    except Exception as error:  # noqa: B902 - whatever matplotlib raises.
+      why = f'{type(error).__name__}: {error}'
+    self.note(f'no {plots.CURVES_FILE}: {why}')
+    return None
 
   def _default_writers(self) -> list[Writer]:
     try:
@@ -198,9 +223,11 @@ class Progress:
     except ImportError:
       self.note('no TensorBoard events: tensorboardX is not installed '
                 '(extra "viz")')
-      return []
+    except Exception as error:  # noqa: B902 - what only reports.
+      self.note(f'no TensorBoard events: {type(error).__name__}: {error}')
+    return []
 
-  def _try(self, writer: Writer, act: Callable[[], Any]) -> None:
+  def _try(self, writer: HandOver, act: Callable[[], Any]) -> None:
     """Call a writer; one that fails is told of and left out from then on.
 
     What only reports must never end a run.
@@ -210,7 +237,7 @@ class Progress:
     except Exception as error:  # noqa: B902 - whatever a user's writer raises.
       self._writers.remove(writer)
       self.note(
-        f'{type(writer).__name__} failed and gets no more metrics: '
+        f'{writer.name} failed and gets no more metrics: '
         f'{type(error).__name__}: {error}')
 
   def _rates(self, counts: Counts) -> dict[str, Any]:

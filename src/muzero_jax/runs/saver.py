@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from muzero_jax import files
 from muzero_jax.drivers import memory_check
 from muzero_jax.errors import RunError
 from muzero_jax.runs import checkpoint, leaves, record
@@ -126,11 +127,8 @@ class Saver:
     self._saving = None
     if saving.failure:
       [error] = saving.failure
-      if not isinstance(error, OSError):
+      with files.writing(f'step {saving.step}: the checkpoint'):
         raise error
-      raise RunError(
-        f'step {saving.step}: the checkpoint cannot be written: {error}'
-      ) from error
     self._note(
       f'saved the checkpoint of step {saving.step:,} in '
       f'{time.monotonic() - saving.start:.1f} s, of which training waited '

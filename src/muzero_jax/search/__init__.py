@@ -9,7 +9,6 @@ from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.search.engine import RecurrentFnOutput, search
 from muzero_jax.search.make import Search, make_search, sample_action
 from muzero_jax.search.policies import (
-  add_dirichlet_noise,
   gumbel_muzero_policy,
   muzero_policy,
 )
@@ -18,6 +17,7 @@ from muzero_jax.search.qtransforms import (
   qtransform_above_noise,
   qtransform_by_tree,
 )
+from muzero_jax.search.root_noise import add_dirichlet_noise
 from muzero_jax.search.selection import Selection, puct
 from muzero_jax.search.stochastic import (
   gumbel_stochastic_muzero_policy,

@@ -15,7 +15,7 @@ from muzero_jax.types import Array
 
 def split(rng_key: Array, num: int) -> tuple[Array, ...]:
   """Return `num` keys, each [] or [S] as `rng_key` is."""
-  if not rng_key.ndim:
+  if not _is_many(rng_key):
     return tuple(jax.random.split(rng_key, num))
   keys = jax.vmap(lambda key: jax.random.split(key, num))(rng_key)
   return tuple(keys[:, i] for i in range(num))
@@ -33,7 +33,7 @@ def draw(
     rng_key: [] or [S]; consumed.
     shape: (B, ...), or (S B, ...) with S keys.
   """
-  if not rng_key.ndim:
+  if not _is_many(rng_key):
     return sample(rng_key, shape)
   rows = shape[0] // rng_key.shape[0]
   noise = jax.vmap(lambda key: sample(key, (rows, *shape[1:])))(rng_key)
@@ -42,4 +42,10 @@ def draw(
 
 def shared(rng_key: Array) -> Array:
   """Return a key [] for what all agents share: a model that draws nothing."""
-  return rng_key[0] if rng_key.ndim else rng_key
+  return rng_key[0] if _is_many(rng_key) else rng_key
+
+
+def _is_many(rng_key: Array) -> bool:
+  """Return whether keys are [S]; mctx's callers have raw ones, [words]."""
+  is_typed = jax.dtypes.issubdtype(rng_key.dtype, jax.dtypes.prng_key)
+  return rng_key.ndim > (0 if is_typed else 1)

@@ -21,6 +21,7 @@ from muzero_jax.search import (
   model_functions,
   policies,
   qtransforms,
+  root_noise,
   stochastic,
 )
 from muzero_jax.transforms import Transform
@@ -251,7 +252,7 @@ def _gumbel_policy(
     prior = jnp.maximum(
       jax.nn.log_softmax(root.prior_logits), jnp.log(tiny)
     )
-    policy = jax.nn.softmax(policies.mask_logits(
+    policy = jax.nn.softmax(root_noise.mask_logits(
       improved - (1 - prior_weight) * prior, ~legal_actions
     ))
   return output.action, policy, value, summary.qvalues

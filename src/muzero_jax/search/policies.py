@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import mctx
 
 from muzero_jax.errors import UserError
-from muzero_jax.search import keys, qtransforms, selection
+from muzero_jax.search import keys, qtransforms, root_noise, selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.nodes import Nodes
 from muzero_jax.types import Array, Params
@@ -71,7 +71,7 @@ def muzero_policy(
     UserError: on an unknown `tie_break`.
   """
   action_key, noise_key, search_key = keys.split(rng_key, 3)
-  root = noisy_root(
+  root = root_noise.noisy_root(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
   )
@@ -135,10 +135,10 @@ def gumbel_muzero_policy(
     interior_masks: as for `search`.
   """
   root = root.replace(  # type: ignore[attr-defined]
-    prior_logits=mask_logits(root.prior_logits, invalid_actions)
+    prior_logits=root_noise.mask_logits(root.prior_logits, invalid_actions)
   )
   search_key, gumbel_key = keys.split(rng_key, 2)
-  gumbel = gumbel_scale * gumbel_noise(gumbel_key, root.prior_logits)
+  gumbel = gumbel_scale * root_noise.gumbel_noise(gumbel_key, root.prior_logits)
   if interior_selection is None:
     interior_selection = selection.gumbel_interior(qtransform)
   tree, top = search_with_root(
@@ -167,13 +167,6 @@ def gumbel_muzero_policy(
   )
 
 
-def gumbel_noise(rng_key: Array, logits: Array) -> Array:
-  """Return Gumbel noise [B, A] in the dtype of logits."""
-  return keys.draw(
-    lambda key, shape: jax.random.gumbel(key, shape, logits.dtype),
-    rng_key, logits.shape)
-
-
 def act_by_improved(
   tree: mctx.Tree,
   top: Nodes,
@@ -200,92 +193,12 @@ def act_by_improved(
   )
   if invalid_actions is not None:
     score = jnp.where(invalid_actions, -jnp.inf, score)
-  weights = jax.nn.softmax(mask_logits(logits + completed, invalid_actions))
+  weights = jax.nn.softmax(
+    root_noise.mask_logits(logits + completed, invalid_actions))
   return mctx.PolicyOutput(  # type: ignore[call-arg]
     action=selection.argmax(score),
     action_weights=weights.astype(logits.dtype),
     search_tree=tree,
-  )
-
-
-def mask_logits(logits: Array, invalid_actions: Array | None) -> Array:
-  """Returns logits [B, A] of which illegal actions have the least float.
-
-  Not -inf: where all are illegal, a softmax of them stays finite.
-  """
-  if invalid_actions is None:
-    return logits
-  logits = logits - logits.max(axis=-1, keepdims=True)
-  lowest = jnp.finfo(logits.dtype).min
-  return jnp.where(invalid_actions, lowest, logits)
-
-
-def add_dirichlet_noise(
-  rng_key: Array,
-  logits: Array,
-  legal_actions: Array,
-  *,
-  alpha: float,
-  fraction: float,
-) -> Array:
-  """Returns logits of (1 - fraction) prior + fraction Dir(alpha).
-
-  Prior and noise are distributions over the legal actions alone, so that the
-  share of noise does not depend on how many actions are illegal (MuZero
-  appendix B).
-
-  Args:
-    rng_key: for the noise.
-    logits: [B, A] prior.
-    legal_actions: [B, A] True where legal.
-    alpha: concentration, above 0.
-    fraction: share of noise in [0, 1].
-
-  Returns:
-    [B, A] logits; the least float32 on illegal actions.
-  """
-  lowest = jnp.finfo(jnp.float32).min
-  logits = jnp.where(legal_actions, logits.astype(jnp.float32), lowest)
-  if fraction == 0:
-    return logits
-  # Normalised gamma variables are Dirichlet; their logarithms do not
-  # underflow at small alpha.
-  log_gamma = keys.draw(
-    lambda key, shape: jax.random.loggamma(key, alpha, shape),
-    rng_key, logits.shape)
-  noise = jax.nn.softmax(jnp.where(legal_actions, log_gamma, lowest))
-  mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
-  tiny = jnp.finfo(jnp.float32).tiny
-  return jnp.where(
-    legal_actions, jnp.log(jnp.maximum(mixed, tiny)), lowest
-  )
-
-
-def noisy_root(
-  rng_key: Array,
-  root: mctx.RootFnOutput,
-  invalid_actions: Array | None,
-  fraction: float,
-  alpha: float,
-  legal_only: bool,
-) -> mctx.RootFnOutput:
-  """Returns the root with Dirichlet noise in its prior, illegal masked."""
-  logits = root.prior_logits
-  if legal_only:
-    legal = jnp.ones(logits.shape, bool)
-    if invalid_actions is not None:
-      legal = ~jnp.asarray(invalid_actions).astype(bool)
-    logits = add_dirichlet_noise(
-      rng_key, logits, legal, alpha=alpha, fraction=fraction
-    )
-  else:
-    concentration = jnp.full(logits.shape[-1], alpha)
-    noise = jax.random.dirichlet(
-      keys.shared(rng_key), concentration, shape=logits.shape[:1])
-    mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise
-    logits = _log(mixed)
-  return root.replace(  # type: ignore[attr-defined]
-    prior_logits=mask_logits(logits, invalid_actions)
   )
 
 
@@ -316,7 +229,7 @@ def act_by_visits(
   weights = jnp.where(
     total > 0, visits / jnp.maximum(total, 1), 1 / visits.shape[-1]
   ).astype(tree.node_values.dtype)
-  logits = _log(weights)
+  logits = root_noise.log_of(weights)
   logits = logits - logits.max(axis=-1, keepdims=True)
   logits = logits / jnp.maximum(jnp.finfo(logits.dtype).tiny, temperature)
   return mctx.PolicyOutput(  # type: ignore[call-arg]
@@ -326,6 +239,3 @@ def act_by_visits(
   )
 
 
-def _log(probabilities: Array) -> Array:
-  tiny = jnp.finfo(probabilities.dtype).tiny
-  return jnp.log(jnp.maximum(probabilities, tiny))

@@ -10,16 +10,13 @@ from typing import Any
 import jax
 import mctx
 
-from muzero_jax.search import chance_nodes, keys, selection
+from muzero_jax.search import chance_nodes, keys, root_noise, selection
 from muzero_jax.search.engine import search_with_root
 from muzero_jax.search.nodes import Nodes
 from muzero_jax.search.policies import (
   act_by_improved,
   act_by_visits,
   draw_tie_break,
-  gumbel_noise,
-  mask_logits,
-  noisy_root,
 )
 from muzero_jax.search.selection import Selection
 from muzero_jax.types import Array, Params
@@ -82,7 +79,7 @@ def stochastic_muzero_policy(
   action_key, noise_key, search_key = keys.split(rng_key, 3)
   search_key, tie_noise = draw_tie_break(
     tie_break, search_key, (batch_size, num_actions))
-  root = noisy_root(
+  root = root_noise.noisy_root(
     noise_key, root, invalid_actions, dirichlet_fraction, dirichlet_alpha,
     dirichlet_legal_only,
   )
@@ -157,12 +154,12 @@ def gumbel_stochastic_muzero_policy(
     gumbel_scale: of the noise, scalar or [B, 1]; 0 for none.
   """
   root = root.replace(  # type: ignore[attr-defined]
-    prior_logits=mask_logits(root.prior_logits, invalid_actions)
+    prior_logits=root_noise.mask_logits(root.prior_logits, invalid_actions)
   )
   logits = root.prior_logits
   num_actions = logits.shape[-1]
   search_key, gumbel_key = keys.split(rng_key, 2)
-  gumbel = gumbel_scale * gumbel_noise(gumbel_key, logits)
+  gumbel = gumbel_scale * root_noise.gumbel_noise(gumbel_key, logits)
   root, recurrent_fn, num_outcomes = chance_nodes.with_chance(
     params, rng_key, root, decision_recurrent_fn, chance_recurrent_fn
   )
