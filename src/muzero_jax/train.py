@@ -16,28 +16,26 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import (
   build,
   choose,
-  iteration,
   offline,
 )
 from muzero_jax.drivers.build import Extensions
-from muzero_jax.drivers.iteration import Driver, IterationMetrics
+from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.errors import Error, NotFiniteError, StoppedError
+from muzero_jax.errors import Error, StoppedError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
-from muzero_jax.replay import dataset, ring
+from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import (
-  checkpoint,
-  devices,
   lock,
   policy_checkpoints,
   record,
+  resume,
   run_dir,
   saver,
   signals,
+  soundness,
 )
-from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.runs.metrics import MetricAverager
 from muzero_jax.runs.progress import Counts, Progress
 from muzero_jax.runs.saver import Saver
@@ -142,7 +140,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
       lines = [*lines, f'starts anew: the old record is in {aside}']
     if data is not None:
       offline.check_same_data(workdir, data)
-    state, resumed = _start(config, workdir, driver)
+    state, resumed = resume.start(config, workdir, driver)
     with stop.keeping(), files.writing(str(workdir)):
       run_dir.store(workdir, config)
       if data is not None:
@@ -188,45 +186,6 @@ def _train(run: _Run, state: TrainState) -> None:
   progress.note(f'all of the run is in {run.workdir}: {", ".join(parts)}')
 
 
-def _start(
-  config: Config,
-  workdir: str | os.PathLike,
-  driver: Driver,
-) -> tuple[TrainState, list[str]]:
-  """Return the state to go on from, and lines that say which that is."""
-  rng_key = iteration.run_key(config)
-  lines: list[str] = []
-  abstract = driver.abstract()
-  if not driver.restorable:
-    abstract = abstract._replace(actor=_NO_ACTORS)
-  found = checkpoint.restore(
-    workdir, abstract, report=lines.append, checks=Checks(
-      run_dir.check_trained_with(workdir, config), devices.as_saved))
-  if found is None:
-    record.refuse_missing(workdir)
-    # From now on, that there is none tells that none was saved yet.
-    record.open_checkpoints(workdir)
-    return driver.init(rng_key), lines
-  step, state = found
-  lines.append(f'resumed from the checkpoint at step {step:,}')
-  last = record.last_saved(workdir)
-  if last is not None and last > step:
-    lines.append(
-      f'the checkpoint of step {last:,}, which was saved, is not used: it is '
-      'missing or damaged')
-  state, changes = devices.adopt(state, abstract)
-  lines += changes
-  if not driver.restorable:
-    state = state._replace(
-      actor=driver.restart_actors(rng_key, step),
-      replay=jax.jit(ring.close_episodes, donate_argnums=0)(state.replay),
-    )
-    lines.append(
-      f'{driver.spec.name} cannot be restored: its running episodes start anew'
-    )
-  return state, lines
-
-
 def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
   """Iterate until all steps are made.
 
@@ -246,7 +205,7 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
       state, device_metrics = step_fn(state)
     metrics = _per_agent(config, jax.device_get(device_metrics))
     num_steps = _least(metrics.num_steps)
-    _check_finite(metrics)
+    soundness.check_metrics(metrics, num_steps)
     averager.add(metrics)
     if metrics.rollout is not None:
       progress.add_episodes(
@@ -346,25 +305,6 @@ def _least(count: Count) -> int:
   return int(np.min(wide_counts.as_int(count)))
 
 
-def _check_finite(metrics: IterationMetrics) -> None:
-  """Raise NotFiniteError where a run cannot go on."""
-  step = _least(metrics.num_steps)
-  if metrics.rollout is not None and metrics.rollout.num_bad.any():
-    _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
-  if (metrics.skips_in_a_row >= learner_state.MAX_SKIPS).any():
-    raise NotFiniteError(
-      f'step {step}: {learner_state.MAX_SKIPS} updates in a row had a loss or '
-      'gradient that is not finite; the last checkpoint is untouched'
-    )
-
-
-def _refuse_rows(step: int, num_bad: int) -> None:
-  raise NotFiniteError(
-    f'step {step}: {num_bad} rows of the environment hold observations or '
-    'rewards that are not finite; the last checkpoint is untouched'
-  )
-
-
 def _save(run: _Run, state: TrainState, *, wait: bool) -> None:
   """Save all that can be restored; it is said so once it is safe.
 
@@ -379,10 +319,7 @@ def _save(run: _Run, state: TrainState, *, wait: bool) -> None:
     RunError: the disk refuses, this time or the time before.
   """
   step = _least(state.num_steps)
-  if state.actor is not None:
-    row = jax.device_get(state.actor.timestep)
-    if num_bad := _num_bad(row.observation, row.reward):
-      _refuse_rows(step, num_bad)
+  soundness.check_rows(state, step)
   kept = state if run.driver.restorable else state._replace(actor=_NO_ACTORS)
   run.saves.save(step, kept, wait=wait)
 
@@ -406,15 +343,6 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
       run.workdir, step, params, facts=run_dir.facts(run.config))
   if is_new:
     run.progress.note(f'saved the snapshot of step {step:,}')
-
-
-def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
-  """Return how many of [..., B] rows hold a number that is not finite."""
-  finite = np.isfinite(reward)
-  if np.issubdtype(observation.dtype, np.floating):
-    rows = observation.reshape(*reward.shape, -1)
-    finite &= np.isfinite(rows).all(axis=-1)
-  return int((~finite).sum())
 
 
 def _evaluate(run: _Run, state: TrainState) -> None:

@@ -51,8 +51,8 @@ def test_a_working_directory_with_brackets(tmp_path, monkeypatch):
 
 def test_leaves_of_any_name(tmp_path):
   state = {
-    '': 3, '.': 2, 'a[0]*?': np.ones(2), 'b/c\\d': {'[x]': np.zeros(3)},
-    '..': 1}
+    '': np.ones(3), '.': np.ones(1), '..': np.zeros(1),
+    'a[0]*?': np.ones(2), 'b/c\\d': {'[x]': np.zeros(3)}}
   checkpoint.save(tmp_path, 1, state)
   assert_trees_equal(checkpoint.restore(tmp_path, state)[1], state)
 

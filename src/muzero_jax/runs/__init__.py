@@ -16,9 +16,11 @@ _MODULES = (
   'policy_checkpoints',
   'progress',
   'record',
+  'resume',
   'run_dir',
   'saver',
   'signals',
+  'soundness',
   'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)
