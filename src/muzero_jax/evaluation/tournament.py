@@ -61,7 +61,7 @@ def run(
   seed: int = 0,
   index: int = 0,
   make_env: MakeEnv = envs.make,
-  report: Callable[[str], None] = print,
+  report: Callable[[str], Any] = print,
 ) -> Tournament:
   """Returns the ratings of a run's snapshots and of its newest checkpoint.
 

@@ -1,0 +1,1 @@
+"""Faults on purpose: what a run does when it is stopped, or refused a disk."""
