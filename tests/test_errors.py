@@ -25,5 +25,6 @@ def test_no_others_are_raised_on_purpose():
     name for name, value in inspect.getmembers(errors, inspect.isclass)
     if issubclass(value, errors.Error)}
   assert found == {
-    'Error', 'UserError', 'RunError', 'NotFiniteError', 'MissingPackageError'}
+    'Error', 'UserError', 'RunError', 'NotFiniteError', 'StoppedError',
+    'MissingPackageError'}
   assert issubclass(host_worker.WorkerError, errors.RunError)

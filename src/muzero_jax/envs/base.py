@@ -164,6 +164,7 @@ def _step(
   return batch, _row(functions, spec, batch, reward, terminated, is_first)
 
 
+@shapes.in_32_bits
 def _reset(functions: Functions, keys: Array) -> Any:
   """Returns first states, one for each of the keys [B]."""
   return jax.tree.map(_strong, jax.vmap(functions.reset)(keys))

@@ -146,6 +146,7 @@ class _Host:
     self._spec, self._seed = spec, seed
     self._vector: VectorEnv | None = None
     self._is_last = np.zeros(num_envs, bool)
+    self._is_broken = False
 
   def reset(self, seed: int) -> types.TimeStep:
     """Returns the first rows of new episodes."""
@@ -170,14 +171,27 @@ class _Host:
         space.high).astype(space.dtype)
     else:
       action = np.asarray(action) + getattr(space, 'start', 0)
-    observation, reward, terminated, truncated, _ = self._vector.step(action)
+    try:
+      found = self._vector.step(action)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+      if self._mode != 'async':
+        raise
+      self._is_broken = True
+      raise ConnectionError(
+        "an environment's process was ended from outside") from None
+    observation, reward, terminated, truncated, _ = found
     is_first, self._is_last = self._is_last, terminated | truncated
     return self._row(observation, reward, terminated, is_first)
 
   def close(self) -> None:
     """Closes the environments, if there are any."""
     vector, self._vector = self._vector, None
-    if vector is not None:
+    if vector is not None and self._is_broken:
+      # Its own `close` would wait for the answer of a process that is gone.
+      for process in vector.processes:  # type: ignore[attr-defined]
+        process.kill()
+      vector.closed = True
+    elif vector is not None:
       vector.close()
 
   def _row(
