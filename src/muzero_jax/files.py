@@ -1,6 +1,7 @@
 """Files that are written whole or not at all: hashes, flushes, JSON."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,8 +12,10 @@ from typing import Any
 
 from muzero_jax.errors import RunError
 
-# TensorStore raises ValueErrors; these are of the system.
-_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
+# TensorStore raises ValueErrors; these are of the system, with its number or
+# without.
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+_NO_SPACE = 'RESOURCE_EXHAUSTED'
 
 
 @contextlib.contextmanager
@@ -32,9 +35,9 @@ def writing(what: str) -> Iterator[None]:
     raise RunError(f'{what} cannot be written: {why}') from error
   except ValueError as error:
     code = _OS_ERROR.search(str(error))
-    if code is None:
+    if code is None and _NO_SPACE not in str(error):
       raise
-    why = os.strerror(int(code[1]))
+    why = os.strerror(int(code[1]) if code else errno.ENOSPC)
     raise RunError(f'{what} cannot be written: {why}') from error
 
 

@@ -20,15 +20,16 @@ from muzero_jax.drivers import (
   offline,
 )
 from muzero_jax.drivers.build import Extensions
-from muzero_jax.drivers.iteration import Driver, IterationMetrics
+from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.errors import Error, NotFiniteError, RunError, StoppedError
+from muzero_jax.errors import Error, RunError, StoppedError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
 from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import (
   checkpoint,
+  finite,
   lock,
   policy_checkpoints,
   run_dir,
@@ -207,7 +208,7 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
       state, device_metrics = step_fn(state)
     metrics = _per_agent(config, jax.device_get(device_metrics))
     num_steps = _least(metrics.num_steps)
-    _check_finite(metrics)
+    finite.check(metrics)
     averager.add(metrics)
     if metrics.rollout is not None:
       progress.add_episodes(
@@ -239,17 +240,13 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
 def _saving_first(run: _Run, state: TrainState, is_new: bool) -> Iterator[None]:
   """Save the state before an error of the body ends the run.
 
-  Environments that fail, and a disk that is full of metrics, leave what has
-  been learnt as it was.
-
   Args:
     run: its parts.
-    state: before the body; not saved if the body has donated it.
+    state: not saved if the body has donated it.
     is_new: whether it is worth saving.
 
   Raises:
     StoppedError: the run was asked to stop, which an error may follow from.
-    Exception: that of the body.
   """
   try:
     yield
@@ -306,25 +303,6 @@ def _least(count: Count) -> int:
   return int(np.min(wide_counts.as_int(count)))
 
 
-def _check_finite(metrics: IterationMetrics) -> None:
-  """Raise NotFiniteError where a run cannot go on."""
-  step = _least(metrics.num_steps)
-  if metrics.rollout is not None and metrics.rollout.num_bad.any():
-    _refuse_rows(step, int(metrics.rollout.num_bad.sum()))
-  if (metrics.skips_in_a_row >= learner_state.MAX_SKIPS).any():
-    raise NotFiniteError(
-      f'step {step}: {learner_state.MAX_SKIPS} updates in a row had a loss or '
-      'gradient that is not finite; the last checkpoint is untouched'
-    )
-
-
-def _refuse_rows(step: int, num_bad: int) -> None:
-  raise NotFiniteError(
-    f'step {step}: {num_bad} rows of the environment hold observations or '
-    'rewards that are not finite; the last checkpoint is untouched'
-  )
-
-
 def _save(run: _Run, state: TrainState) -> None:
   """Save all that can be restored, and say so when it is done.
 
@@ -337,8 +315,7 @@ def _save(run: _Run, state: TrainState) -> None:
   step = _least(state.num_steps)
   if state.actor is not None:
     row = jax.device_get(state.actor.timestep)
-    if num_bad := _num_bad(row.observation, row.reward):
-      _refuse_rows(step, num_bad)
+    finite.check_rows(step, row.observation, row.reward)
   kept = state if run.driver.restorable else state._replace(actor=_NO_ACTORS)
   with _writing(run, f'step {step}: the checkpoint'):
     checkpoint.save(
@@ -383,15 +360,6 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
     is_new = policy_checkpoints.save(run.workdir, step, params)
   if is_new:
     run.progress.note(f'saved the snapshot of step {step:,}')
-
-
-def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
-  """Return how many of [..., B] rows hold a number that is not finite."""
-  finite = np.isfinite(reward)
-  if np.issubdtype(observation.dtype, np.floating):
-    rows = observation.reshape(*reward.shape, -1)
-    finite &= np.isfinite(rows).all(axis=-1)
-  return int((~finite).sum())
 
 
 def _evaluate(run: _Run, state: TrainState) -> None:

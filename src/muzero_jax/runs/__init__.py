@@ -5,6 +5,7 @@ from muzero_jax import _lazy
 _MODULES = (
   'checkpoint',
   'dataset_export',
+  'finite',
   'leaves',
   'lock',
   'manifest',
