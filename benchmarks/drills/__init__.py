@@ -1,1 +1,1 @@
-"""Faults on purpose: what a run does when it is stopped, or refused a disk."""
+"""Drills: faults on purpose, and what becomes of a run under them."""

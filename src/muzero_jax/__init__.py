@@ -16,6 +16,7 @@ __all__ = [
   'wide_counts',
   'console',
   'files',
+  'paths',
   'processes',
   'errors',
   'config',

@@ -6,19 +6,20 @@ For users, and for `evaluation.report`, which plays through the same functions.
 import copy
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from muzero_jax import envs
+from muzero_jax import envs, paths
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
+from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.search import Search
 from muzero_jax.types import (
   AnyEnvironment,
@@ -169,12 +170,14 @@ class Agent:
         f'{self.spec.observation_shape} or that behind a batch axis'
       )
     num_envs = observation.shape[0]
-    legal = self._batch(
+    if not num_envs:
+      raise UserError('observation holds no episode: at least 1 is needed')
+    legal = _truths(
       'legal_actions', legal_actions, (num_envs, self.spec.num_actions), True
     )
     if not legal.any(axis=-1).all():
       raise UserError('legal_actions leaves an episode no action')
-    opens = self._batch('is_first', is_first, (num_envs,), self._state is None)
+    opens = _truths('is_first', is_first, (num_envs,), self._state is None)
     if self._state is None:
       self._state = self.init_state(num_envs)
     elif self._state.action.shape[0] != num_envs:
@@ -189,16 +192,46 @@ class Agent:
     action = np.asarray(found.action)
     return action[0] if single else action
 
-  @staticmethod
-  def _batch(
-    name: str, value: Any, shape: tuple[int, ...], default: bool
-  ) -> np.ndarray:
-    if value is None:
-      return np.full(shape, default)
-    value = np.asarray(value, bool)
-    if value.shape != shape and (1, *value.shape) != shape:
-      raise UserError(f'{name} has shape {value.shape}: must be {shape}')
-    return value.reshape(shape)
+
+def _numbers(name: str, value: Any) -> np.ndarray:
+  """Returns what a user gave as an array of real numbers or truth values.
+
+  Raises:
+    UserError: it is none.
+  """
+  try:
+    given = np.asarray(value)
+  except (TypeError, ValueError, OverflowError):
+    # NumPy's own words are about its inner parts.
+    raise UserError(
+      f'{name} is no array: its rows must be of one length, and hold numbers'
+    ) from None
+  # Extended types such as bfloat16 count as void to NumPy.
+  is_number = given.dtype.kind in 'biuf' or (
+    given.dtype.kind == 'V' and given.dtype.names is None
+    and jax.dtypes.issubdtype(given.dtype, np.floating))
+  if not is_number:
+    raise UserError(
+      f'{name} holds {given.dtype}: must be real numbers or truth values')
+  return given
+
+
+def _truths(
+  name: str, value: Any, shape: tuple[int, ...], default: bool
+) -> np.ndarray:
+  """Returns a mask of a shape, of one episode with or without its axis.
+
+  Raises:
+    UserError: another shape, or what is neither true nor false.
+  """
+  if value is None:
+    return np.full(shape, default)
+  given = _numbers(name, value)
+  if given.shape != shape and (1, *given.shape) != shape:
+    raise UserError(f'{name} has shape {given.shape}: must be {shape}')
+  if not ((given == 0) | (given == 1)).all():
+    raise UserError(f'{name} holds what is neither true (1) nor false (0)')
+  return given.astype(bool).reshape(shape)
 
 
 def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
@@ -207,14 +240,18 @@ def _observation(observation: Any, spec: EnvSpec) -> np.ndarray:
   Raises:
     UserError: if that would change it, or it is not finite.
   """
-  given = np.asarray(observation)
+  given = _numbers('observation', observation)
   dtype = np.dtype(spec.observation_dtype)
   if np.issubdtype(dtype, np.floating):
-    if not np.isfinite(given).all():
-      raise UserError('observation holds numbers that are not finite')
-    return given.astype(dtype)
+    with np.errstate(over='ignore'):
+      converted = given.astype(dtype)
+    if not np.isfinite(converted).all():
+      raise UserError(
+        f'observation holds numbers that are not finite, as {dtype}')
+    return converted
   # Frames scaled to [0, 1] would become black without a word.
-  converted = given.astype(dtype)
+  with np.errstate(invalid='ignore'):
+    converted = given.astype(dtype)
   if given.dtype != dtype and not np.array_equal(converted, given):
     raise UserError(
       f'observation of {given.dtype} holds numbers that are no {dtype}, which '
@@ -231,6 +268,7 @@ def load(
   make_env: MakeEnv = envs.make,
   make_network: Callable[..., Any] | None = None,
   make_search: Callable[..., Any] | None = None,
+  allow_imports: str | Iterable[str] = (),
 ) -> Agent:
   """Returns the agent of a run directory's newest sound checkpoint.
 
@@ -239,12 +277,17 @@ def load(
     index: which of `num_seeds` agents.
     snapshot: the step of one of the run's snapshots, to load that instead.
     make_env, make_network, make_search: as they were given to `train.run`.
+    allow_imports: modules that the stored env_id may import, for example
+      ('my_envs',) of "my_envs:Foo-v0". A run directory may come from anywhere,
+      and what it imports is run.
 
   Raises:
     UserError: if the directory holds no run, no checkpoint, no such snapshot
-      or no such agent.
+      or no such agent, another configuration than it was trained with, or an
+      env_id that names a module which is not allowed.
   """
-  config = run_dir.read_config(workdir)
+  workdir = paths.expand(workdir, 'workdir')
+  config = run_dir.read_config(workdir, allow_imports=allow_imports)
   if not 0 <= index < config.num_seeds:
     raise UserError(
       f'index={index}: the run has {config.num_seeds} agents, from 0 on'
@@ -267,15 +310,18 @@ def load(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
       abstract,
     )
+  checks = Checks(run_dir.check_trained_with(workdir, config))
   if snapshot is None:
     part = 'average_params' if config.ema_decay else 'params'
-    found = checkpoint.restore_subtree(workdir, abstract, f'learner/{part}')
+    found = checkpoint.restore_subtree(
+      workdir, abstract, f'learner/{part}', checks=checks)
     if found is None:
       raise UserError(nothing)
     step, params = found
   else:
     step = snapshot
-    params = policy_checkpoints.restore(workdir, step, abstract)
+    params = policy_checkpoints.restore(
+      workdir, step, abstract, checks=checks)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(

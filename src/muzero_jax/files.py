@@ -1,21 +1,138 @@
-"""Files that are written whole or not at all: hashes, flushes, JSON."""
+"""Files, written whole or not at all, and read without trust.
+
+Hashes, flushes, JSON, and which names a file may have.
+"""
 
 import contextlib
 import errno
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
+import stat
 from collections.abc import Iterator
 from typing import Any
 
-from muzero_jax.errors import RunError
+from muzero_jax.errors import RunError, UserError
 
+# Of JSON from outside. A manifest of 10,000 leaves takes about 2 MB.
+MAX_JSON_BYTES, MAX_JSON_DEPTH = 1 << 26, 64
+_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
+_URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
 # TensorStore raises ValueErrors; these are of the system, with its number or
 # without.
 _OS_ERROR = re.compile(r"os_error_code='(\d+)'")
 _NO_SPACE = 'RESOURCE_EXHAUSTED'
+
+
+def check_path(name: str, value: str | os.PathLike) -> None:
+  """Raise UserError where a path is none that can be written and read again.
+
+  Args:
+    name: of the field, for the message.
+    value: the path.
+  """
+  text = os.fspath(value)
+  where = f'{name} = {text!r}'
+  if _URL.match(text):
+    raise UserError(
+      f'{where} looks like a URL: allowed is a directory of this machine')
+  if any(ord(letter) < 32 or ord(letter) == 127 for letter in text):
+    raise UserError(f'{where} holds control characters, which are not allowed')
+  try:
+    os.path.abspath(text).encode()
+  except UnicodeEncodeError:
+    where = f'{name} = {os.path.abspath(text)!r}'
+    raise UserError(f'{where} is not UTF-8, as names have to be') from None
+
+
+def is_link(path: str | os.PathLike) -> bool:
+  """Return whether a name is a symbolic link, wherever that leads."""
+  try:
+    return stat.S_ISLNK(os.lstat(path).st_mode)
+  except OSError:
+    return False
+
+
+def read_bytes(
+  path: str | os.PathLike, max_bytes: int = MAX_JSON_BYTES
+) -> bytes:
+  """Return what a plain file holds; a pipe or a device is never waited for.
+
+  Raises:
+    OSError: it is not there or cannot be read.
+    ValueError: it is no plain file, or larger than that.
+  """
+  # Opening a pipe would wait for its other end.
+  descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+  with open(descriptor, 'rb') as file:
+    state = os.fstat(file.fileno())
+    if not stat.S_ISREG(state.st_mode):
+      raise ValueError('it is no plain file')
+    if state.st_size > max_bytes:
+      raise ValueError(
+        f'it has {state.st_size:,} bytes, of which at most {max_bytes:,} are '
+        'allowed')
+    return file.read(max_bytes)
+
+
+def parse_json(data: bytes | str) -> Any:
+  """Return the value of JSON that anyone may have written.
+
+  Raises:
+    ValueError: it is no JSON, is nested too deeply, names a field twice, or
+      holds a number or a text that cannot be written again.
+  """
+  text = data.decode('utf-8') if isinstance(data, bytes) else data
+  if text.count('[') + text.count('{') > MAX_JSON_DEPTH:
+    _check_depth(text)
+  try:
+    value = json.loads(
+      text, parse_constant=_refuse_constant, parse_float=_finite,
+      object_pairs_hook=_unique)
+  except RecursionError:
+    raise ValueError('it is nested too deeply') from None
+  if '\\u' in text:
+    # Half of a surrogate pair could never be printed.
+    json.dumps(value, ensure_ascii=False).encode()
+  return value
+
+
+def read_json(path: str | os.PathLike) -> Any:
+  """Return the value of a JSON file that anyone may have written.
+
+  Raises:
+    OSError: it is not there or cannot be read.
+    ValueError: as `read_bytes` and `parse_json`.
+  """
+  return parse_json(read_bytes(path))
+
+
+def _check_depth(text: str) -> None:
+  depth = 0
+  for token in _TOKENS.finditer(text):
+    depth += {'[': 1, '{': 1, ']': -1, '}': -1}.get(token[0], 0)
+    if depth > MAX_JSON_DEPTH:
+      raise ValueError(f'it is nested more than {MAX_JSON_DEPTH} deep')
+
+
+def _refuse_constant(text: str) -> Any:
+  raise ValueError(f'it holds {text}, which is no number of JSON')
+
+
+def _finite(text: str) -> float:
+  if not math.isfinite(value := float(text)):
+    raise ValueError(f'it holds the number {text[:20]}, which is too large')
+  return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+  value = dict(pairs)
+  if len(value) < len(pairs):
+    raise ValueError('it names a field twice')
+  return value
 
 
 @contextlib.contextmanager
@@ -50,8 +167,13 @@ def flush_and_hash(path: pathlib.Path) -> dict[str, Any]:
 
 
 def write_flushed(path: pathlib.Path, data: bytes) -> None:
-  """Writes a file; when this returns, its bytes are on disk."""
-  with open(path, 'wb') as file:
+  """Writes a file; when this returns, its bytes are on disk.
+
+  Raises:
+    OSError: it cannot be written, or the name is a symbolic link.
+  """
+  flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+  with open(os.open(path, flags, 0o666), 'wb') as file:
     file.write(data)
     file.flush()
     os.fsync(file.fileno())
@@ -98,11 +220,14 @@ def write_json(
 def write_whole(path: pathlib.Path, data: bytes) -> None:
   """Write a file so that no reader ever sees half of it.
 
+  A symbolic link of that name is replaced, never written through.
+
   Raises:
     OSError: it cannot be written; an older file is untouched.
   """
   temporary = path.with_name(f'.{path.name}-{os.getpid()}')
   try:
+    temporary.unlink(missing_ok=True)
     write_flushed(temporary, data)
     os.replace(temporary, path)
   finally:

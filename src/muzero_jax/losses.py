@@ -63,7 +63,8 @@ def unroll_weights(unroll_steps: int) -> Array:
   if unroll_steps < 1:
     raise UserError(
       f'unroll_steps={unroll_steps}: allowed are integers >= 1.')
-  return jnp.full(unroll_steps + 1, 1.0 / unroll_steps).at[0].set(1.0)
+  weights = jnp.full(unroll_steps + 1, 1.0 / unroll_steps, jnp.float32)
+  return weights.at[0].set(1.0)
 
 
 def masked_mean(

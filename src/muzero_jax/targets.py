@@ -273,8 +273,9 @@ def _actions(
     drawn = jax.random.randint(
       rng_key, (num_steps,), 0, num_actions, jnp.int32)
     return jnp.where(is_live, taken, drawn)
-  low, high = map(jnp.asarray, bounds)
-  drawn = jax.random.uniform(rng_key, taken.shape, minval=low, maxval=high)
+  low, high = (jnp.asarray(bound, taken.dtype) for bound in bounds)
+  drawn = jax.random.uniform(
+    rng_key, taken.shape, taken.dtype, minval=low, maxval=high)
   return jnp.where(is_live[:, None], taken, drawn)
 
 

@@ -16,34 +16,47 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import (
   build,
   choose,
-  iteration,
   offline,
 )
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.errors import Error, RunError, StoppedError
+from muzero_jax.errors import Error, StoppedError
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.learning import learner_state
-from muzero_jax.replay import dataset, ring
+from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import (
-  checkpoint,
-  finite,
   lock,
   policy_checkpoints,
+  record,
+  resume,
   run_dir,
+  saver,
   signals,
+  soundness,
 )
 from muzero_jax.runs.metrics import MetricAverager
 from muzero_jax.runs.progress import Counts, Progress
+from muzero_jax.runs.saver import Saver
 from muzero_jax.runs.signals import Stop
 from muzero_jax.runs.writers import Writer
 from muzero_jax.wide_counts import Count
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
-EVALUATION_FILE = 'evaluation.json'
+EVALUATION_FILE = record.EVALUATION_FILE
+
+
+class _Wanted(NamedTuple):
+  """What `run` was asked for."""
+
+  config: Config
+  workdir: str | os.PathLike
+  make_env: MakeEnv
+  extensions: Extensions
+  writers: Sequence[Writer] | None
+  restart: bool
 
 
 class _Run(NamedTuple):
@@ -57,6 +70,7 @@ class _Run(NamedTuple):
   data: Dataset | None  # Of an offline run.
   progress: Progress
   stop: Stop
+  saves: Saver
 
 
 def run(
@@ -68,6 +82,7 @@ def run(
   make_search: Callable[..., Any] | None = None,
   make_terms: Callable[..., Any] | None = None,
   writers: Sequence[Writer] | None = None,
+  restart: bool = False,
 ) -> int:
   """Train, or go on training, in a run directory, then evaluate.
 
@@ -84,21 +99,26 @@ def run(
     make_terms: (config, system) -> terms that are added to the loss; likewise.
     writers: what gets each row of metrics besides metrics.jsonl; None for
       TensorBoard, if tensorboardX is installed.
+    restart: True to start anew in a directory that holds a run of this
+      configuration: its record is renamed to `before-restart`, and kept.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
 
   Raises:
     UserError: if sizes do not fit together or into memory, or the directory
-      is in use or belongs to another configuration; nothing was written then.
+      is in use, lacks a part of its run, holds links or belongs to another
+      configuration; nothing was written then.
     NotFiniteError: if losses, observations or rewards are not finite.
     RunError: if a checkpoint cannot be written, or environments of the host
       fail.
   """
+  files.check_path('workdir', workdir)
   extensions = Extensions(make_network, make_search, make_terms)
   with signals.stop_on_signals() as stop:
     try:
-      _run(config, workdir, make_env, extensions, writers, stop)
+      _run(_Wanted(
+        config, workdir, make_env, extensions, writers, restart), stop)
       # Also one that came while all was done.
       stop.check()
     except StoppedError:
@@ -106,22 +126,21 @@ def run(
   return 0
 
 
-def _run(
-  config: Config,
-  workdir: str | os.PathLike,
-  make_env: MakeEnv,
-  extensions: Extensions,
-  writers: Sequence[Writer] | None,
-  stop: Stop,
-) -> None:
+def _run(wanted: _Wanted, stop: Stop) -> None:
   """Do what `run` does, until it is done or StoppedError ends it."""
-  driver, data, lines = choose.prepare(config, make_env, extensions)
+  config, workdir = wanted.config, wanted.workdir
+  driver, data, lines = choose.prepare(
+    config, wanted.make_env, wanted.extensions)
   stop.check()
   with lock.hold(workdir):
+    record.refuse_links(workdir)
     run_dir.check_same_run(workdir, config)
+    aside = record.set_aside(workdir) if wanted.restart else None
+    if aside is not None:
+      lines = [*lines, f'starts anew: the old record is in {aside}']
     if data is not None:
       offline.check_same_data(workdir, data)
-    state, resumed = _start(config, workdir, driver)
+    state, resumed = resume.start(config, workdir, driver)
     with stop.keeping(), files.writing(str(workdir)):
       run_dir.store(workdir, config)
       if data is not None:
@@ -133,12 +152,17 @@ def _run(
       unit='updates' if config.dataset else 'steps',
       start=_counts(config, driver, state),
       log_period=config.log_period,
-      writers=writers,
-    ) as progress:
+      writers=wanted.writers,
+    ) as progress, saver.Saver(
+      workdir,
+      max_to_keep=config.max_checkpoints,
+      facts=run_dir.facts(config),
+      note=progress.note,
+    ) as saves:
       progress.header(config, [*lines, *resumed])
       _train(_Run(
-        config, workdir, make_env, extensions, driver, data, progress, stop,
-      ), state)
+        config, workdir, wanted.make_env, wanted.extensions, driver, data,
+        progress, stop, saves), state)
 
 
 def _train(run: _Run, state: TrainState) -> None:
@@ -162,33 +186,6 @@ def _train(run: _Run, state: TrainState) -> None:
   progress.note(f'all of the run is in {run.workdir}: {", ".join(parts)}')
 
 
-def _start(
-  config: Config,
-  workdir: str | os.PathLike,
-  driver: Driver,
-) -> tuple[TrainState, list[str]]:
-  """Return the state to go on from, and lines that say which that is."""
-  rng_key = iteration.run_key(config)
-  lines: list[str] = []
-  abstract = driver.abstract()
-  if not driver.restorable:
-    abstract = abstract._replace(actor=_NO_ACTORS)
-  found = checkpoint.restore(workdir, abstract, report=lines.append)
-  if found is None:
-    return driver.init(rng_key), lines
-  step, state = found
-  lines.append(f'resumed from the checkpoint at step {step:,}')
-  if not driver.restorable:
-    state = state._replace(
-      actor=driver.restart_actors(rng_key, step),
-      replay=jax.jit(ring.close_episodes, donate_argnums=0)(state.replay),
-    )
-    lines.append(
-      f'{driver.spec.name} cannot be restored: its running episodes start anew'
-    )
-  return state, lines
-
-
 def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
   """Iterate until all steps are made.
 
@@ -208,7 +205,7 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
       state, device_metrics = step_fn(state)
     metrics = _per_agent(config, jax.device_get(device_metrics))
     num_steps = _least(metrics.num_steps)
-    finite.check(metrics)
+    soundness.check_metrics(metrics, num_steps)
     averager.add(metrics)
     if metrics.rollout is not None:
       progress.add_episodes(
@@ -229,8 +226,9 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
     if num_steps >= next_snapshot and is_sound:
       _save_snapshot(run, num_steps, state)
       next_snapshot = _next_snapshot(config, num_steps)
+    run.saves.poll()
     if done or is_due and is_sound:
-      _save(run, state)
+      _save(run, state, wait=done)
       last_save, saved_step = time.monotonic(), num_steps
   stop.check()
   return state
@@ -240,13 +238,17 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
 def _saving_first(run: _Run, state: TrainState, is_new: bool) -> Iterator[None]:
   """Save the state before an error of the body ends the run.
 
+  Environments that fail, and a disk that is full of metrics, leave what has
+  been learnt as it was.
+
   Args:
     run: its parts.
-    state: not saved if the body has donated it.
+    state: before the body; not saved if the body has donated it.
     is_new: whether it is worth saving.
 
   Raises:
     StoppedError: the run was asked to stop, which an error may follow from.
+    Exception: that of the body.
   """
   try:
     yield
@@ -254,7 +256,7 @@ def _saving_first(run: _Run, state: TrainState, is_new: bool) -> Iterator[None]:
     is_whole = not any(x.is_deleted() for x in jax.tree.leaves(state))
     if is_new and is_whole:
       try:
-        _save(run, state)
+        _save(run, state, wait=True)
       except Error as error:
         run.progress.note(str(error))
     run.stop.check()
@@ -303,43 +305,23 @@ def _least(count: Count) -> int:
   return int(np.min(wide_counts.as_int(count)))
 
 
-def _save(run: _Run, state: TrainState) -> None:
-  """Save all that can be restored, and say so when it is done.
+def _save(run: _Run, state: TrainState, *, wait: bool) -> None:
+  """Save all that can be restored; it is said so once it is safe.
+
+  Args:
+    run: what it is of.
+    state: the state, which may be donated afterwards.
+    wait: True to return once it is safe.
 
   Raises:
     NotFiniteError: the rows that the actors stand at are not finite; the
       iteration has not looked at them yet.
-    RunError: the disk refuses.
+    RunError: the disk refuses, this time or the time before.
   """
-  start = time.monotonic()
   step = _least(state.num_steps)
-  if state.actor is not None:
-    row = jax.device_get(state.actor.timestep)
-    finite.check_rows(step, row.observation, row.reward)
+  soundness.check_rows(state, step)
   kept = state if run.driver.restorable else state._replace(actor=_NO_ACTORS)
-  with _writing(run, f'step {step}: the checkpoint'):
-    checkpoint.save(
-      run.workdir, step, kept, max_to_keep=run.config.max_checkpoints)
-  run.progress.note(
-    f'saved the checkpoint of step {step:,} in '
-    f'{time.monotonic() - start:.1f} s'
-  )
-
-
-@contextlib.contextmanager
-def _writing(run: _Run, what: str) -> Iterator[None]:
-  """Turn what a disk refuses into one line, and give back the space.
-
-  Raises:
-    RunError: it refuses.
-  """
-  try:
-    with files.writing(what):
-      yield
-  except RunError:
-    for folder in (checkpoint.CHECKPOINTS, policy_checkpoints.FOLDER):
-      checkpoint.discard_unfinished(run.workdir, folder=folder)
-    raise
+  run.saves.save(step, kept, wait=wait)
 
 
 def _next_snapshot(config: Config, num_steps: int) -> float:
@@ -355,9 +337,10 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
   Raises:
     RunError: the disk refuses.
   """
-  with _writing(run, f'step {step}: the snapshot'):
+  with files.writing(f'step {step}: the snapshot'):
     params = learner_state.final_params(state.learner)
-    is_new = policy_checkpoints.save(run.workdir, step, params)
+    is_new = policy_checkpoints.save(
+      run.workdir, step, params, facts=run_dir.facts(run.config))
   if is_new:
     run.progress.note(f'saved the snapshot of step {step:,}')
 

@@ -195,7 +195,7 @@ def _two_hot_of_scalar(
   x = jnp.clip(jnp.asarray(x, jnp.float32), at[0], at[-1])
   lower = jnp.clip(jnp.searchsorted(at, x, side='right') - 1, 0, 2 * half - 1)
   upper = (x - at[lower]) / (at[lower + 1] - at[lower])
-  hot = lambda index: jax.nn.one_hot(index, 2 * half + 1)
+  hot = lambda index: jax.nn.one_hot(index, 2 * half + 1, dtype=jnp.float32)
   return (
     (1.0 - upper)[..., None] * hot(lower) + upper[..., None] * hot(lower + 1))
 

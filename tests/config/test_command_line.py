@@ -31,8 +31,8 @@ def _write(path: pathlib.Path, *lines: str) -> str:
   return f'--flagfile={path}'
 
 
-def _resolve_and_store(workdir, given, base, preset=''):
-  config = run_dir.resolve(workdir, given, base, preset)
+def _resolve_and_store(workdir, *arguments):
+  config = run_dir.resolve(workdir, *arguments)
   run_dir.store(workdir, config)
   return config
 
@@ -78,7 +78,7 @@ def test_defaults_may_be_a_config(parse):
   (['--num_envz=3'], 'unknown flag --num_envz; did you mean --num_envs?'),
   (['--nograyscal'], 'unknown flag --nograyscal; did you mean --grayscale?'),
   (['--flagfile=/nowhere/x.flags'], 'flagfile cannot be read: No such file'),
-  (['--flagfile=/'], 'flagfile cannot be read: Is a directory'),
+  (['--flagfile=/'], "flagfile cannot be read: '/' is no plain"),
   (['--flagfile='], '--flagfile= names no file'),
   (['--num_envs=0'], 'num_envs = 0 is not a whole number from 1 to 1048576'),
   (['--num_envs=x'], "num_envs = 'x' is not a whole number"),

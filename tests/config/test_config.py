@@ -153,7 +153,7 @@ def test_preset_overrides_and_unknown_names():
   ('[1]', 'a JSON object'),
   ('{"num_env": 3}', 'did you mean num_envs'),
   ('{"num_envs": "__import__(\'os\')"}', 'num_envs = '),
-  ('{"discount": NaN}', 'discount = nan'),
+  ('{"discount": NaN}', 'it holds NaN'),
 ])
 def test_from_json_refuses(text, words):
   with pytest.raises(UserError, match=words):

@@ -14,7 +14,7 @@ from muzero_jax import agent, envs
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import game_records, opponents
 from muzero_jax.evaluation import report as report_lib
-from muzero_jax.runs import checkpoint, policy_checkpoints
+from muzero_jax.runs import array_files, checkpoint, policy_checkpoints
 
 
 def test_they_are_kept_and_never_overwritten(tmp_path):
@@ -54,14 +54,14 @@ def test_what_is_not_there_or_not_sound(tmp_path):
 
 
 def test_an_interrupted_save_leaves_nothing(tmp_path, monkeypatch):
-  write = checkpoint._write_state
+  write = array_files.write
 
   def fail(*args):
     write(*args)
     raise OSError('disk full')
 
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoint, '_write_state', fail)
+    patch.setattr(array_files, 'write', fail)
     with pytest.raises(OSError, match='disk full'):
       policy_checkpoints.save(tmp_path, 5, {'x': jnp.zeros(3)})
   assert policy_checkpoints.steps(tmp_path) == []

@@ -100,7 +100,8 @@ def rollout(
   state, (trajectory, stats) = jax.lax.scan(
     body, state, (search_keys[first], env_keys)
   )
-  return state, trajectory, jax.tree.map(lambda x: x.sum(axis=0), stats)
+  return state, trajectory, jax.tree.map(
+    lambda x: x.sum(axis=0, dtype=x.dtype), stats)
 
 
 def _act(

@@ -137,7 +137,7 @@ def _empty(
   spec: EnvSpec, num_envs: int, length: int, num_sampled: int
 ) -> tuple[Trajectory, RolloutStats]:
   """Returns a rollout without rows."""
-  whole, real = jnp.zeros((), jnp.int32), jnp.zeros(())
+  whole, real = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
   rows = ring.init(spec, num_envs, length, num_sampled).rows
   return rows, RolloutStats(
     num_steps=whole,

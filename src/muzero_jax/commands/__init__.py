@@ -13,6 +13,7 @@ _MODULES = (
   'evaluate',
   'ladder',
   'main',
+  'start',
   'train',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

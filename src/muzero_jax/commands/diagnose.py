@@ -6,6 +6,7 @@ muzero-jax diagnose --workdir=runs/x
 from absl import flags
 
 from muzero_jax import console
+from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
 
@@ -27,14 +28,18 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Print the comparison and return the exit status."""
-  config = run_dir.read_config(arguments.workdir)
+  config = run_dir.read_config(
+    arguments.workdir, allow_imports=arguments.allow_imports)
   # Imported late: a mistake in the flags is told before jax is loaded.
+  start.prepare()
   from muzero_jax import agent, envs
   from muzero_jax.evaluation import diagnose
 
   num_envs = flag_values.num_envs
   result = diagnose.diagnose(
-    agent.load(arguments.workdir, index=flag_values.index),
+    agent.load(
+      arguments.workdir, index=flag_values.index,
+      allow_imports=arguments.allow_imports),
     envs.make(config, num_envs=num_envs, evaluation=True),
     num_envs=num_envs,
     num_steps=flag_values.num_steps,

@@ -9,6 +9,7 @@ import os
 from absl import flags
 
 from muzero_jax import console
+from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
 
@@ -47,14 +48,18 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Print the scores of each of the run's agents; return the exit status."""
-  config = run_dir.read_config(arguments.workdir)
+  config = run_dir.read_config(
+    arguments.workdir, allow_imports=arguments.allow_imports)
   # Imported late: a mistake in the flags is told before jax is loaded.
+  start.prepare()
   from muzero_jax import agent
   from muzero_jax.evaluation import report
 
   result = report.over_agents([
     report.report(
-      agent.load(arguments.workdir, index=index),
+      agent.load(
+        arguments.workdir, index=index,
+        allow_imports=arguments.allow_imports),
       num_episodes=flag_values.num_episodes,
       seed=flag_values.seed + index,
       opponent_names=flag_values.opponent,
@@ -63,6 +68,7 @@ def run(
       index=index,
       records_folder=_records_folder(
         flag_values.records, index, config.num_seeds),
+      allow_imports=arguments.allow_imports,
     )
     for index in range(config.num_seeds)
   ])

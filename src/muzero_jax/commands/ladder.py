@@ -6,6 +6,7 @@ muzero-jax ladder --workdir=runs/x --opponent=random,one_ply
 from absl import flags
 
 from muzero_jax import console
+from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
 
@@ -36,8 +37,10 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Print the ratings and write them to the run directory; return 0."""
-  run_dir.read_config(arguments.workdir)
+  run_dir.read_config(
+    arguments.workdir, allow_imports=arguments.allow_imports)
   # Imported late: a mistake in the flags is told before jax is loaded.
+  start.prepare()
   from muzero_jax.evaluation import elo, tournament
 
   found = tournament.run(
@@ -47,6 +50,7 @@ def run(
     opening_moves=flag_values.opening_moves,
     seed=flag_values.seed,
     index=flag_values.index,
+    allow_imports=arguments.allow_imports,
     report=lambda line: console.say(line),
   )
   files = [tournament.write(arguments.workdir, found)]

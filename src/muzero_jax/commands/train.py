@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
 from muzero_jax.errors import StoppedError, UserError
 from muzero_jax.runs import run_dir, signals
@@ -39,6 +40,10 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
       has to be given --preset.
   """
   command_line.define(defaults=preset or Config(), flag_values=flag_values)
+  flags.DEFINE_bool(
+    'restart', False, 'Start anew in a directory that holds a run: its record '
+    'is renamed to before-restart, and nothing is deleted.',
+    flag_values=flag_values)
 
 
 def run(
@@ -70,35 +75,29 @@ def run(
     )
   with signals.as_a_command() as stop:
     try:
-      return _train(config, arguments.workdir, stop)
+      return _train(
+        config, arguments.workdir, bool(flag_values['restart'].value), stop)
     except StoppedError:
       return stop.end()
 
 
-def _train(config: Config, workdir: str, stop: signals.Stop) -> int:
+def _train(
+  config: Config, workdir: str, restart: bool, stop: signals.Stop
+) -> int:
   """Load what training needs, train, and return the exit status."""
   # Before environments, of which some start jax's devices when imported.
   _divide_cpu(config.num_devices)
+  start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
 
   if config.eval_episodes or not config.dataset:
     envs.check_env_id(config.family, config.env_id)
   stop.check()
-  _cache_compilations()
   from muzero_jax import train as train_lib
 
   stop.check()
-  return train_lib.run(config, workdir)
-
-
-def _cache_compilations() -> None:
-  """Keep compiled steps, so that resuming a run does not compile again."""
-  folder = os.path.join(
-    os.environ.get('XDG_CACHE_HOME', os.path.expanduser('~/.cache')),
-    'muzero_jax',
-  )
-  os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', folder)
+  return train_lib.run(config, workdir, restart=restart)
 
 
 def _divide_cpu(num_devices: int) -> None:

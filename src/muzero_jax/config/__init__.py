@@ -5,7 +5,13 @@ starts.
 """
 
 from muzero_jax import _lazy
-from muzero_jax.config import legacy, presets, settings, validation
+from muzero_jax.config import (
+  imports,
+  legacy,
+  presets,
+  settings,
+  validation,
+)
 from muzero_jax.config.config import (
   FIELDS,
   RESUMABLE_FIELDS,
@@ -31,6 +37,7 @@ __all__ = [
   'from_fields',
   'from_json',
   'from_preset',
+  'imports',
   'legacy',
   'nearest',
   'notice',
@@ -41,4 +48,5 @@ __all__ = [
   'validation',
 ]
 
-__getattr__, __dir__ = _lazy.attach(__name__, ('command_line',))
+__getattr__, __dir__ = _lazy.attach(
+  __name__, ('command_line', 'flagfiles'))

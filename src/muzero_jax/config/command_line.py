@@ -15,8 +15,8 @@ from typing import Any, NamedTuple, NoReturn
 from absl import flags
 
 from muzero_jax import config as config_lib
-from muzero_jax import console, errors
-from muzero_jax.config import Config, presets
+from muzero_jax import console, errors, paths
+from muzero_jax.config import Config, flagfiles, imports, presets
 from muzero_jax.errors import UserError
 
 # What a full or broken disk answers: nobody's defect.
@@ -33,6 +33,8 @@ class Arguments(NamedTuple):
   given: dict[str, Any]  # Fields given by flag.
   base: Config  # The preset, or the script's default.
   preset: str = ''  # Its name where it was given by flag.
+  # Modules that a stored configuration may have imported.
+  allow_imports: tuple[str, ...] = ()
 
 
 def define(
@@ -76,6 +78,11 @@ def define_workdir(
     'workdir', workdir or None, 'Run directory: configuration, checkpoints, '
     'metrics and curves. The same command run again resumes it.',
     flag_values=flag_values)
+  flags.DEFINE_multi_string(
+    'allow_import', [], 'Modules that the configuration stored in a run '
+    'directory may import, and so run; several separated by commas. What '
+    'env_id names on this command line is allowed anyway.',
+    flag_values=flag_values)
 
 
 def parse(
@@ -106,7 +113,12 @@ def parse(
   workdir = flag_values['workdir'].value
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
-  return Arguments(workdir, given, base, preset)
+  if 'dataset' in given:
+    given['dataset'] = paths.expand(given['dataset'], 'dataset')
+  allowed = flag_values['allow_import'].value
+  return Arguments(
+    paths.expand(workdir, 'workdir'), given, base, preset,
+    imports.check_names(','.join(allowed)) if allowed else ())
 
 
 def run(
@@ -193,8 +205,7 @@ def _number(text: str) -> float:
 
 def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
   """Parses; every refusal of absl's becomes one ValueError."""
-  if {'--flagfile=', '-flagfile='} & set(argv):
-    raise UserError('--flagfile= names no file')
+  argv = [*argv[:1], *flagfiles.expand(argv[1:])]
   try:
     rest = flag_values(argv)
   except flags.UnrecognizedFlagError as error:
@@ -202,12 +213,7 @@ def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
   except flags.IllegalFlagValueError as error:
     raise UserError(_illegal(str(error), flag_values)) from None
   except flags.Error as error:
-    message = str(error).replace('ERROR:: Unable to open flagfile: ', '')
-    if isinstance(error, flags.CantOpenFlagFileError):
-      message = f'flagfile cannot be read: {message.split("] ")[-1]}'
-    raise UserError(message) from None
-  except (UnicodeDecodeError, IsADirectoryError) as error:
-    raise UserError(f'flagfile cannot be read: {error}') from None
+    raise UserError(str(error)) from None
   except ValueError as error:
     raise UserError(str(error)) from None
   if len(rest) > 1:
@@ -245,7 +251,7 @@ def _own_flags(flag_values: flags.FlagValues) -> set[str]:
   if flag_values is not flags.FLAGS:
     return set(flag_values)
   module_flags = flag_values.get_key_flags_for_module(sys.modules['__main__'])
-  return {'flagfile', 'preset', 'workdir', *config_lib.FIELDS,
+  return {'allow_import', 'flagfile', 'preset', 'workdir', *config_lib.FIELDS,
           *(flag.name for flag in module_flags)}
 
 

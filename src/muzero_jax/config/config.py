@@ -8,10 +8,17 @@ refused before anything slow starts.
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from muzero_jax.config import legacy, presets, settings, validation
+from muzero_jax import files
+from muzero_jax.config import (
+  imports,
+  legacy,
+  presets,
+  settings,
+  validation,
+)
 from muzero_jax.config.settings import base
 from muzero_jax.config.settings.base import nearest
 from muzero_jax.errors import UserError
@@ -80,8 +87,9 @@ FIELDS: dict[str, dataclasses.Field] = _fields()
 
 # What may differ when a run is resumed: none of it changes what was learnt, but
 # another num_steps (or offline_updates) stretches what is left of the
-# schedules.
+# schedules, and another num_devices draws other random numbers from there on.
 RESUMABLE_FIELDS = frozenset({
+  'num_devices',
   'num_steps', 'offline_updates', 'log_period', 'checkpoint_period',
   'max_checkpoints', 'snapshot_period',
   'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
@@ -146,19 +154,29 @@ def to_json(config: Config) -> str:
   return json.dumps(fields, indent=2) + '\n'
 
 
-def from_json(text: str) -> Config:
+def from_json(
+  text: str, *, allow_imports: str | Iterable[str] = ()
+) -> Config:
   """Return the Config that `to_json` wrote; absent fields take defaults.
 
+  Args:
+    text: a JSON object.
+    allow_imports: modules that it may have imported, as the `package.module`
+      of an env_id "package.module:Name-v0".
+
   Raises:
-    UserError: not a JSON object, an unknown field or a bad value.
+    UserError: not a JSON object, an unknown field, a bad value, or an env_id
+      that would import a module which is not allowed.
   """
   try:
-    fields = json.loads(text)
+    fields = files.parse_json(text)
   except ValueError as error:
     raise UserError(f'not a configuration: {error}') from None
   if not isinstance(fields, dict):
     raise UserError('not a configuration: a JSON object is needed')
-  return from_fields(fields)
+  config = from_fields(fields)
+  imports.refuse_stored(config, allow_imports)
+  return config
 
 
 def diff(a: Config, b: Config) -> dict[str, tuple[Any, Any]]:

@@ -95,6 +95,11 @@ def free_bytes() -> int | None:
     stats = [device.memory_stats() or {} for device in devices]
     limits = [s.get('bytes_limit', 0) - s.get('bytes_in_use', 0) for s in stats]
     return sum(limits) or None
+  return free_host_bytes()
+
+
+def free_host_bytes() -> int | None:
+  """Returns the free bytes of this machine; None where it does not say."""
   with contextlib.suppress(OSError):
     for line in pathlib.Path('/proc/meminfo').read_text().splitlines():
       if line.startswith('MemAvailable:'):

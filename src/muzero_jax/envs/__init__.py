@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from muzero_jax import _lazy, types
 from muzero_jax import config as config_lib
 from muzero_jax.config import settings as settings_lib
-from muzero_jax.envs import naming, rules
+from muzero_jax.envs import naming, rules, shapes
 from muzero_jax.errors import MissingPackageError, UserError
 
 
@@ -109,7 +109,8 @@ def _import(family: _Family, who: str) -> ModuleType:
     MissingPackageError: its package is missing; says what to install.
   """
   try:
-    return _get_module(family.module)
+    # Some libraries make arrays while they are imported.
+    return shapes.in_32_bits(_get_module)(family.module)
   except ImportError as error:
     if not family.package:
       raise
@@ -176,7 +177,8 @@ def make(
     MissingPackageError: the family's package is missing; says what to install.
     UserError: names the field, its value and what is allowed.
   """
-  return _FAMILIES[config.family].make(_module(config.family), _Wanted(
+  make_one = shapes.in_32_bits(_FAMILIES[config.family].make)
+  return make_one(_module(config.family), _Wanted(
     settings=config.part(settings_lib.Environment),
     num_envs=config.num_envs if num_envs is None else num_envs,
     evaluation=evaluation,
@@ -208,7 +210,7 @@ def spec(config: config_lib.Config) -> types.EnvSpec:
     MissingPackageError: the family's package is missing; says what to install.
     UserError: names the field, its value and what is allowed.
   """
-  return _FAMILIES[config.family].spec(
+  return shapes.in_32_bits(_FAMILIES[config.family].spec)(
     _module(config.family), config.part(settings_lib.Environment))
 
 

@@ -102,7 +102,12 @@ def make_environment(
     raise UserError('alternates: False needs num_players = 2, not 1')
   check_bounds(spec)
   functions = Functions(
-    reset, step, observe, legal_actions, to_play, reset_is_dear)
+    shapes.in_32_bits(reset),
+    shapes.in_32_bits(step),
+    shapes.in_32_bits(observe),
+    legal_actions and shapes.in_32_bits(legal_actions),
+    to_play and shapes.in_32_bits(to_play),
+    reset_is_dear)
   environment = types.Environment(
     spec=spec,
     init=functools.partial(_init, functions, spec, num_envs),
@@ -119,7 +124,7 @@ def _init(
   false = jnp.zeros((num_envs,), bool)
   batch = BatchState(state, jnp.zeros((num_envs,), jnp.int32), false)
   return batch, _row(
-    functions, spec, batch, jnp.zeros((num_envs,)), false, ~false
+    functions, spec, batch, jnp.zeros((num_envs,), jnp.float32), false, ~false
   )
 
 
@@ -159,6 +164,7 @@ def _step(
   return batch, _row(functions, spec, batch, reward, terminated, is_first)
 
 
+@shapes.in_32_bits
 def _reset(functions: Functions, keys: Array) -> Any:
   """Returns first states, one for each of the keys [B]."""
   return jax.tree.map(_strong, jax.vmap(functions.reset)(keys))

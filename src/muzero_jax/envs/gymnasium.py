@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode, VectorEnv
 
 from muzero_jax import processes, types
+from muzero_jax.config import imports
 from muzero_jax.envs import base
 from muzero_jax.errors import MissingPackageError, UserError
 
@@ -25,18 +26,16 @@ _MOST_NAMED = 3
 def check_env_id(env_id: str) -> str:
   """Returns `env_id`, if it is registered; "package:Name-v0" imports a package.
 
+  Whoever calls this has allowed that: `config.from_json` refuses what comes
+  from a file.
+
   Raises:
     MissingPackageError: the package cannot be imported.
     UserError: no such environment or version; names the nearest.
   """
-  package, _, name = env_id.rpartition(':')
-  if package:
-    try:
-      importlib.import_module(package)
-    except ImportError as error:
-      raise MissingPackageError(
-        f'env_id {env_id!r}: {package!r} cannot be imported: {error}'
-      ) from error
+  package, colon, name = env_id.rpartition(':')
+  if colon:
+    _import(env_id, package)
   try:
     gymnasium.spec(name)
   except gymnasium.error.Error as error:
@@ -47,6 +46,27 @@ def check_env_id(env_id: str) -> str:
       f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'
     ) from None
   return env_id
+
+
+def _import(env_id: str, package: str) -> None:
+  """Imports the module in front of an id.
+
+  Raises:
+    MissingPackageError: it cannot be imported.
+    UserError: it is no name of a module.
+  """
+  if not imports.is_name(package):
+    raise UserError(
+      f'env_id = {env_id!r}: {package!r} is no name of a module, such as '
+      'package.module')
+  try:
+    importlib.import_module(package)
+  except (Exception, SystemExit) as error:
+    # Whatever it does while it is imported, a script that ends included.
+    what = '' if isinstance(error, ImportError) else f'{type(error).__name__}: '
+    raise MissingPackageError(
+      f'env_id {env_id!r}: {package!r} cannot be imported: {what}{error}'
+    ) from error
 
 
 def names() -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import types
-from muzero_jax.envs import base, naming
+from muzero_jax.envs import base, naming, shapes
 from muzero_jax.errors import UserError
 
 
@@ -66,6 +66,7 @@ def make(
   )
 
 
+@shapes.in_32_bits
 def _spec(
   family: str, name: str, environment: Any, params: Any
 ) -> types.EnvSpec:

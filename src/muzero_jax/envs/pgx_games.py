@@ -14,7 +14,7 @@ import numpy as np
 import pgx
 
 from muzero_jax import types
-from muzero_jax.envs import backgammon, base, naming, rules
+from muzero_jax.envs import backgammon, base, naming, rules, shapes
 from muzero_jax.errors import UserError
 
 # Two players, no chance, and a pass (where there is one) is an action, so that
@@ -204,6 +204,7 @@ def _minatar(
     f'minatar/{name}', game, _MINATAR_ACTIONS[name], max_episode_steps)
 
 
+@shapes.in_32_bits
 def _spec(found: _Game) -> types.EnvSpec:
   """Returns the spec of a game. Only its start is traced, never its rules."""
   state = jax.eval_shape(found.game.init, jax.random.key(0))
@@ -248,6 +249,7 @@ def _step(
   )
 
 
+@shapes.in_32_bits
 def _rules_step(
   game: pgx.Env, state: Any, action: jax.Array
 ) -> tuple[Any, jax.Array]:

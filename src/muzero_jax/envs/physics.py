@@ -13,7 +13,7 @@ import numpy as np
 from brax import envs as brax_envs
 
 from muzero_jax import types
-from muzero_jax.envs import base, naming
+from muzero_jax.envs import base, naming, shapes
 from muzero_jax.errors import UserError
 
 # Brax's time limits: 1,000 steps, but for those that its pages say.
@@ -68,6 +68,7 @@ def _load(name: str, backend: str) -> Any:
   return brax_envs.get_environment(name, backend=backend)
 
 
+@shapes.in_32_bits
 def _spec(name: str, environment: Any) -> types.EnvSpec:
   """Returns the spec of an environment of Brax."""
   size = int(environment.action_size)

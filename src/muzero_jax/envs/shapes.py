@@ -1,12 +1,31 @@
 """Whether an environment's arrays are those of its spec; nothing is run."""
 
-from typing import Any
+import functools
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 
 from muzero_jax import types
 from muzero_jax.errors import UserError
+
+_F = TypeVar('_F', bound=Callable[..., Any])
+
+
+def in_32_bits(function: _F) -> _F:
+  """Returns a function for which whatever names no dtype is of 32 bits.
+
+  So specs say it. With JAX_ENABLE_X64 it would be of 64 bits, and some
+  libraries of games then fail by themselves.
+  """
+
+  @functools.wraps(function)
+  def call(*args: Any, **kwargs: Any) -> Any:
+    with jax.enable_x64(False):
+      return function(*args, **kwargs)
+
+  return call  # type: ignore[return-value]
 
 
 def check_arrays(environment: types.Environment, num_envs: int) -> None:

@@ -136,8 +136,9 @@ def find(program: str) -> str:
   Raises:
     NotInstalledError: it is neither on PATH nor where games are installed.
   """
-  places = os.pathsep.join((os.environ.get('PATH', ''), *_MORE_PLACES))
-  path = shutil.which(program, path=places)
+  # An empty entry would be the working directory, where anything may lie.
+  places = [x for x in os.environ.get('PATH', '').split(os.pathsep) if x]
+  path = shutil.which(program, path=os.pathsep.join([*places, *_MORE_PLACES]))
   if path is None:
     raise NotInstalledError(
       f'{program} is not installed: it is neither on PATH nor in '

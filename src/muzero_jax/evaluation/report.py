@@ -2,11 +2,12 @@
 
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from muzero_jax import paths as paths_lib
 from muzero_jax.agent import Agent
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
@@ -103,6 +104,7 @@ def report(
   workdir: str | os.PathLike | None = None,
   index: int = 0,
   records_folder: str | os.PathLike | None = None,
+  allow_imports: str | Iterable[str] = (),
   should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
@@ -123,6 +125,8 @@ def report(
     workdir: the agent's run directory, for opponents that are its snapshots.
     index: which of the run's agents it is.
     records_folder: where to write the games of each match; None for nowhere.
+    allow_imports: modules that opponents from run directories may import, as
+      in `agent.load`.
     should_stop: asked again and again while it is played.
 
   Raises:
@@ -132,7 +136,8 @@ def report(
     StoppedError: `should_stop` says so.
   """
   config, spec = agent.config, agent.spec
-  players = _opponents(agent, opponent_names, workdir, index)
+  players = _opponents(agent, opponent_names, dict(
+    workdir=workdir, index=index, allow_imports=allow_imports))
   paths = _record_paths(agent, players, records_folder)
   two_players = spec.num_players == 2
   if opening_moves and not two_players:
@@ -217,6 +222,7 @@ def _record_paths(
     raise UserError(
       f'records = {folder}: {agent.spec.name} has one player, and only games '
       'of two are recorded')
+  folder = paths_lib.expand(folder, 'records')
   paths = {
     name: pathlib.Path(folder) / f'{game_records.file_name(name)}.jsonl'
     for name in players
@@ -280,10 +286,12 @@ def over_agents(reports: list[dict[str, Any]]) -> dict[str, Any]:
 def _opponents(
   agent: Agent,
   names: Sequence[str],
-  workdir: str | os.PathLike | None,
-  index: int,
+  how: dict[str, Any],
 ) -> dict[str, AnyOpponent]:
-  """Returns the opponents of an evaluation by name; of one player, none."""
+  """Returns the opponents of an evaluation by name; of one player, none.
+
+  `how` goes to `opponents.make`.
+  """
   spec = agent.spec
   if spec.num_players == 2:
     names = names or opponents.defaults(spec.name)
@@ -292,8 +300,7 @@ def _opponents(
       f'opponent = {",".join(names)}: {spec.name} has one player'
     )
   return {
-    name: opponents.make(
-      name, spec.name, workdir=workdir, index=index, make_env=agent.make_env)
+    name: opponents.make(name, spec.name, make_env=agent.make_env, **how)
     for name in names
   }
 

@@ -7,11 +7,11 @@ the run; `elo` makes ratings of all their games.
 import io
 import os
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from muzero_jax import agent as agent_lib
-from muzero_jax import envs, files
+from muzero_jax import envs, files, paths
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.errors import RunError, UserError
 from muzero_jax.evaluation import (
@@ -61,6 +61,7 @@ def run(
   seed: int = 0,
   index: int = 0,
   make_env: MakeEnv = envs.make,
+  allow_imports: str | Iterable[str] = (),
   report: Callable[[str], Any] = print,
 ) -> Tournament:
   """Returns the ratings of a run's snapshots and of its newest checkpoint.
@@ -78,6 +79,7 @@ def run(
     seed: of all matches.
     index: which of the run's agents.
     make_env: as it was given to `train.run`.
+    allow_imports: modules that stored env_ids may import, as in `agent.load`.
     report: called with one line for each match.
 
   Raises:
@@ -89,7 +91,9 @@ def run(
     raise UserError(
       f'num_games = {num_games}: must be even, so that both colours play as '
       'many games')
-  players = _load(workdir, opponent_names, index, make_env, report)
+  players = _load(
+    paths.expand(workdir, 'workdir'), opponent_names, report, dict(
+      index=index, make_env=make_env, allow_imports=allow_imports))
   here = list(players.opponents)
   anchor = 'random' if 'random' in here else here[0]
   report(
@@ -138,7 +142,7 @@ def write(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
   Raises:
     RunError: it cannot be written; an older one is untouched.
   """
-  path = pathlib.Path(workdir) / LADDER_FILE
+  path = _in(workdir, LADDER_FILE)
   with files.writing(str(path)):
     files.write_json(path, to_json(tournament), allow_nan=False)
   return path
@@ -173,7 +177,7 @@ def plot(workdir: str | os.PathLike, tournament: Tournament) -> pathlib.Path:
   figure = Figure(figsize=(7, 4.5), layout='constrained')
   FigureCanvasAgg(figure)
   paint(figure, to_json(tournament))
-  path = pathlib.Path(workdir) / PICTURE_FILE
+  path = _in(workdir, PICTURE_FILE)
   picture = io.BytesIO()
   figure.savefig(picture, format='png', dpi=100)
   with files.writing(str(path)):
@@ -213,21 +217,25 @@ def paint(figure: Any, found: Mapping[str, Any]) -> None:
   axes.legend(fontsize=8)
 
 
+def _in(workdir: str | os.PathLike, name: str) -> pathlib.Path:
+  return pathlib.Path(paths.expand(workdir, 'workdir')) / name
+
+
 def _load(
-  workdir: str | os.PathLike,
+  workdir: str,
   opponent_names: Sequence[str],
-  index: int,
-  make_env: MakeEnv,
   report: Callable[[str], None],
+  how: dict[str, Any],
 ) -> _Players:
   """Returns everyone; whoever is not there is refused before anyone plays.
 
+  `how` goes to `agent.load` and `opponents.make`.
   Snapshots that are damaged, and programs that are not installed, are told of
   and left out.
   """
   if not opponent_names:
     raise UserError('opponent: at least one is needed, to compare with')
-  newest = agent_lib.load(workdir, index=index, make_env=make_env)
+  newest = agent_lib.load(workdir, **how)
   if newest.spec.num_players != 2:
     raise UserError(
       f'{newest.spec.name} has one player: there is no ladder')
@@ -236,8 +244,7 @@ def _load(
   for name in opponent_names:
     try:
       others[name] = opponents.make(
-        name, newest.spec.name, workdir=workdir, index=index,
-        make_env=make_env)
+        name, newest.spec.name, workdir=workdir, **how)
     except gtp.NotInstalledError as error:
       missing.append(error)
       report(f'opponent {name}: skipped, {error}')
@@ -250,8 +257,7 @@ def _load(
   agents = {}
   for step in steps:
     try:
-      found = agent_lib.load(
-        workdir, index=index, snapshot=step, make_env=make_env)
+      found = agent_lib.load(workdir, snapshot=step, **how)
     except ValueError as error:
       report(f'left out: {error}')
       continue

@@ -24,7 +24,7 @@ def random_shift(rng_key: Array, images: Array, *, pixels: int) -> Array:
     pixels: at least 0.
   """
   offsets = jax.random.randint(
-    rng_key, (images.shape[0], 2), 0, 2 * pixels + 1
+    rng_key, (images.shape[0], 2), 0, 2 * pixels + 1, jnp.int32
   )
   margin = (pixels, pixels)
   padded = jnp.pad(images, ((0, 0), margin, margin, (0, 0)), mode='edge')
@@ -44,7 +44,7 @@ def random_intensity(rng_key: Array, images: Array, *, scale: float) -> Array:
     images: [N, H, W, C]; uint8 stays uint8, rounded and kept within 0..255.
     scale: EfficientZero has 0.05.
   """
-  noise = jax.random.normal(rng_key, (images.shape[0], 1, 1, 1))
+  noise = jax.random.normal(rng_key, (images.shape[0], 1, 1, 1), jnp.float32)
   noise = jnp.clip(noise, -_MAX_DEVIATIONS, _MAX_DEVIATIONS)
   changed = images * (1 + scale * noise)
   if jnp.issubdtype(images.dtype, jnp.integer):

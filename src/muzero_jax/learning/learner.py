@@ -150,7 +150,7 @@ def _update(
   ages = store.ages(buffer, batch) * devices
   num_updates = state.num_updates
   target = stages.target(target_key, sequence, ages, num_updates)
-  weights = jnp.ones(ages.shape[0])
+  weights = jnp.ones(ages.shape[0], jnp.float32)
   if stages.prioritise is not None:
     weights, buffer = stages.prioritise(buffer, batch, sequence, target)
   state, metrics = stages.step(state, sequence, target, weights)
@@ -308,7 +308,7 @@ def _targets(
 
 def _mean(x: Array, axis_name: str | None) -> Array:
   """Returns the mean over all entries, and over devices if there are any."""
-  mean = x.mean()
+  mean = x.mean(dtype=jnp.float32)
   return mean if axis_name is None else jax.lax.pmean(mean, axis_name)
 
 

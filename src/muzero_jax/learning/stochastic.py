@@ -52,7 +52,8 @@ def quantise(encoding: Array) -> tuple[Array, Array]:
     One-hot codes [..., M] without a gradient, and those with one.
   """
   num_codes = encoding.shape[-1]
-  code = jax.nn.one_hot(jnp.argmax(encoding, axis=-1), num_codes)
+  code = jax.nn.one_hot(
+    jnp.argmax(encoding, axis=-1), num_codes, dtype=jnp.float32)
   code = jax.lax.stop_gradient(code)
   return code, encoding + jax.lax.stop_gradient(code - encoding)
 

@@ -322,7 +322,7 @@ def _metrics(
   )
   of_network = entropy_fn(output.policy_logits[:, 0])
   of_search = jnp.sum(jax.scipy.special.entr(target.policy[:, 0]), axis=-1)
-  unknown = jnp.zeros(())
+  unknown = jnp.zeros((), jnp.float32)
   return Metrics(
     loss=unknown,
     policy_loss=masked_mean(loss.policy, target.policy_mask),

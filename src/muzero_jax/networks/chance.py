@@ -20,7 +20,8 @@ class Chancing:
     after = network.afterstate(state, action)
     likeliest = jnp.argmax(after.chance_logits, axis=-1)
     return network.chance(
-      after.state, jax.nn.one_hot(likeliest, self.num_codes))
+      after.state,
+      jax.nn.one_hot(likeliest, self.num_codes, dtype=jnp.float32))
 
 
 def standardise_codes(x: Array) -> Array:

@@ -6,6 +6,7 @@ environment's own units; only here and at the input of g are they scaled to
 [-1, 1].
 """
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -82,7 +83,7 @@ def categorical(num_actions: int) -> Distribution:
     num_outputs=num_actions,
     is_discrete=True,
     draw_noise=lambda rng_key, count: jax.random.gumbel(
-      rng_key, (count, num_actions)),
+      rng_key, (count, num_actions), jnp.float32),
     transform=transform,
     log_prob=log_prob,
     entropy=softmax_entropy,
@@ -133,16 +134,18 @@ def tanh_gaussian(
     # That of u, and the mean log-slope of the squashing.
     mean, scale = moments(logits.astype(jnp.float32))
     nodes, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
+    nodes = jnp.asarray(nodes, jnp.float32)
+    weights = jnp.asarray(weights / weights.sum(), jnp.float32)
     slope = _log_slope(mean[..., None] + scale[..., None] * nodes)
-    slope = jnp.sum(slope * (weights / weights.sum()), axis=-1)
-    gaussian = 0.5 * np.log(2 * np.pi * np.e) + jnp.log(scale)
+    slope = jnp.sum(slope * weights, axis=-1)
+    gaussian = 0.5 * math.log(2 * math.pi * math.e) + jnp.log(scale)
     return jnp.sum(gaussian + jnp.log(half) + slope, axis=-1)
 
   return Distribution(
     num_outputs=2 * size,
     is_discrete=False,
     draw_noise=lambda rng_key, count: jax.random.normal(
-      rng_key, (count, size)),
+      rng_key, (count, size), jnp.float32),
     transform=transform,
     log_prob=log_prob,
     entropy=entropy,
@@ -161,4 +164,4 @@ def moments(logits: Array) -> tuple[Array, Array]:
 
 def _log_slope(u: Array) -> Array:
   """Returns log(1 - tanh(u)^2), which stays finite."""
-  return 2 * (np.log(2.0) - u - jax.nn.softplus(-2 * u))
+  return 2 * (math.log(2.0) - u - jax.nn.softplus(-2 * u))

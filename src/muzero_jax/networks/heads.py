@@ -93,8 +93,8 @@ class GroupNorm(nn.Module):
     """Returns x [B, H, W, C] normalised, scaled and shifted."""
     planes = x.shape[-1]
     size = math.gcd(planes, 4)
-    scale = self.param('scale', nn.initializers.ones, (planes,))
-    bias = self.param('bias', nn.initializers.zeros, (planes,))
+    scale = self.param('scale', nn.initializers.ones, (planes,), jnp.float32)
+    bias = self.param('bias', nn.initializers.zeros, (planes,), jnp.float32)
     wide = x.astype(jnp.float32)
 
     def over_group(of_plane: Array) -> Array:  # [B, C]

@@ -113,8 +113,11 @@ class MLPNetwork(projection.Projecting, nn.Module):
   def step(self, state: Any, action: Array) -> ModelOutput:
     """Returns f(g(s, a)) for states [B, width] and actions [B], or [B, A]."""
     if not self.action_low:
-      return self.advance(state, jax.nn.one_hot(action, self.num_actions))
-    low, high = jnp.array(self.action_low), jnp.array(self.action_high)
+      return self.advance(state, jax.nn.one_hot(
+        action, self.num_actions, dtype=jnp.float32))
+    low, high = (
+      jnp.array(bound, jnp.float32)
+      for bound in (self.action_low, self.action_high))
     return self.advance(state, 2 * (action - low) / (high - low) - 1)
 
   def embed(self, observation: Array) -> Array:

@@ -82,7 +82,7 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
     made.predict(hidden_of(state))
   size = observation.shape[0]
   if low := getattr(network, 'action_low', ()):
-    return made.step(state, jnp.zeros((size, len(low))))
+    return made.step(state, jnp.zeros((size, len(low)), jnp.float32))
   return made.step(state, jnp.zeros(size, jnp.int32))
 
 

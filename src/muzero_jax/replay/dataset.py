@@ -18,8 +18,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import files
-from muzero_jax.errors import UserError
+from muzero_jax import files, paths
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.replay import dataset_validation
 from muzero_jax.replay.ring import ReplayState
 from muzero_jax.types import EnvSpec, Trajectory
@@ -68,9 +68,10 @@ def save(
   Raises:
     UserError: the directory is there already, or the rows are not those of
       the spec or break its rules; nothing was written then.
-    OSError: it cannot be written.
+    RunError: it cannot be written; nothing of it is left.
   """
-  final = pathlib.Path(directory)
+  files.check_path('output', directory)
+  final = _path(directory)
   refuse_existing(final)
   dataset_validation.check_arrays(final, spec, rows)
   is_last: Any = np.array(rows.is_last)
@@ -80,8 +81,31 @@ def save(
   mean_return, num_episodes = episode_returns(rows)
   rows = closed
   saving = final.with_name(f'.saving-{final.name}')
-  shutil.rmtree(saving, ignore_errors=True)
-  saving.mkdir(parents=True)
+  try:
+    # What a killed process left; of a link nothing is removed.
+    shutil.rmtree(saving, ignore_errors=True)
+    saving.mkdir(parents=True)
+    _write(saving, spec, rows, dict(
+      num_episodes=num_episodes, mean_return=mean_return, source=source or {}))
+    refuse_existing(final)
+    saving.rename(final)
+    files.flush_directory(final.parent)
+  except OSError as error:
+    raise RunError(
+      f'output = {final}: the dataset cannot be written: '
+      f'{error.strerror or error}') from error
+  finally:
+    shutil.rmtree(saving, ignore_errors=True)
+  return Dataset(spec, _open_columns(final), read_facts(final))
+
+
+def _write(
+  saving: pathlib.Path,
+  spec: EnvSpec,
+  rows: Trajectory,
+  facts: dict[str, Any],
+) -> None:
+  """Writes the columns, and the facts with their hashes."""
   columns = {}
   for name in dataset_validation.COLUMNS:
     column = getattr(rows, name)
@@ -90,22 +114,15 @@ def save(
     columns[name] = dict(
       shape=list(column.shape), dtype=str(column.dtype),
       **files.flush_and_hash(path))
-  dtype = str(np.dtype(spec.observation_dtype))
-  facts = dict(
+  write_facts(saving, dict(
     format=FORMAT,
     spec={
       **{name: getattr(spec, name) for name in dataset_validation.SPEC_FIELDS},
-      'observation_dtype': dtype,
+      'observation_dtype': str(np.dtype(spec.observation_dtype)),
     },
-    num_episodes=num_episodes,
-    mean_return=mean_return,
-    source=source or {},
+    **facts,
     columns=columns,
-  )
-  write_facts(saving, facts)
-  saving.rename(final)
-  files.flush_directory(final.parent)
-  return Dataset(spec, _open_columns(final), facts)
+  ))
 
 
 def load(
@@ -124,7 +141,8 @@ def load(
   Raises:
     UserError: what is not as it must be, by name of the field.
   """
-  directory = pathlib.Path(directory)
+  files.check_path('dataset', directory)
+  directory = _path(directory)
   facts = read_facts(directory)
   found = dataset_validation.read_spec(directory, facts)
   rows = _open_columns(directory)
@@ -137,8 +155,13 @@ def load(
   if spec is not None:
     dataset_validation.refuse_other_spec(directory, found, spec)
   for name, column in facts['columns'].items():
-    with open(directory / f'{name}.npy', 'rb') as file:
-      digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    try:
+      with open(directory / f'{name}.npy', 'rb') as file:
+        digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    except OSError as error:
+      raise UserError(
+        f'dataset {directory}: {name}.npy cannot be read: {error.strerror}'
+      ) from None
     if digest != column['sha256']:
       raise UserError(
         f'dataset {directory}: {name}.npy has changed since it was saved')
@@ -152,9 +175,9 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
   Raises:
     UserError: there is none, of a version or of a form that is not known.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   try:
-    facts = json.loads(path.read_text(encoding='utf-8'))
+    facts = files.read_json(path)
   except FileNotFoundError:
     raise UserError(
       f'dataset {directory} is no dataset: it has no {FACTS_FILE}') from None
@@ -167,11 +190,13 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
     raise UserError(
       f'dataset {directory}: format is {found!r}, known is {FORMAT}')
   count, mean = facts.get('num_episodes'), facts.get('mean_return')
-  if not isinstance(count, int) or count < 0:
+  if type(count) is not int or count < 0:
     raise UserError(
       f'dataset {directory}: num_episodes = {count!r} is not a whole number, '
       'at least 0')
-  if count and not isinstance(mean, (int, float)):
+  if count and (
+      isinstance(mean, bool) or not isinstance(mean, (int, float))
+      or abs(mean) > np.finfo(float).max):
     raise UserError(
       f'dataset {directory}: mean_return = {mean!r} is not a number')
   columns = facts.get('columns')
@@ -182,7 +207,8 @@ def read_facts(directory: str | os.PathLike) -> dict[str, Any]:
       f'dataset {directory}: columns must be '
       f'{", ".join(dataset_validation.COLUMNS)}')
   for name, column in columns.items():
-    if not isinstance(column, dict) or 'sha256' not in column:
+    if not isinstance(column, dict) or not isinstance(
+        column.get('sha256'), str):
       raise UserError(f'dataset {directory}: column {name} has no sha256')
   return facts
 
@@ -195,11 +221,11 @@ def write_facts(directory: str | os.PathLike, facts: dict[str, Any]) -> None:
     facts: as `read_facts` returns them.
 
   Raises:
-    OSError: it cannot be written.
+    OSError: it cannot be written; an older one is untouched.
   """
-  path = pathlib.Path(directory) / FACTS_FILE
+  path = _path(directory) / FACTS_FILE
   text = json.dumps(facts, indent=1, allow_nan=False) + '\n'
-  files.write_flushed(path, text.encode())
+  files.write_whole(path, text.encode())
   files.flush_directory(path.parent)
 
 
@@ -241,10 +267,15 @@ def episode_returns(rows: Trajectory) -> tuple[float | None, int]:
 
 
 def refuse_existing(directory: str | os.PathLike) -> None:
-  if os.path.lexists(directory):
+  """Raises UserError where a dataset would overwrite what is there."""
+  if os.path.lexists(_path(directory)):
     raise UserError(
       f'output = {os.fspath(directory)}: it is there already, and nothing is '
       'overwritten; choose another directory')
+
+
+def _path(directory: str | os.PathLike) -> pathlib.Path:
+  return pathlib.Path(paths.expand(directory, 'dataset'))
 
 
 def _open_columns(directory: pathlib.Path) -> Trajectory:
@@ -256,13 +287,15 @@ def _open_columns(directory: pathlib.Path) -> Trajectory:
   columns: dict[str, Any] = {}
   for name in dataset_validation.COLUMNS:
     path = directory / f'{name}.npy'
+    if not path.exists():
+      raise UserError(f'dataset {directory}: {name}.npy is missing')
     try:
+      if not path.is_file():  # A pipe would be waited for.
+        raise ValueError('it is no plain file')
       columns[name] = np.lib.format.open_memmap(path, mode='r')
-    except FileNotFoundError:
+    except Exception as error:  # noqa: B902 - headers fail in many ways.
+      text = (str(error).splitlines() or [''])[0][:200]
       raise UserError(
-        f'dataset {directory}: {name}.npy is missing') from None
-    except (OSError, ValueError) as error:
-      raise UserError(
-        f'dataset {directory}: {name}.npy is no plain array: {error}'
-      ) from None
+        f'dataset {directory}: {name}.npy is no plain array: '
+        f'{text or type(error).__name__}') from None
   return Trajectory(**columns)

@@ -237,7 +237,7 @@ def _draw(
   row_weight = weight.sum(axis=1)
   row_cumulative = jnp.cumsum(row_weight)
   total = row_cumulative[-1]
-  jitter = jax.random.uniform(slot_key, (batch_size,))
+  jitter = jax.random.uniform(slot_key, (batch_size,), jnp.float32)
   target = (jnp.arange(batch_size) + jitter) / batch_size * total
   slot = jnp.searchsorted(row_cumulative, target, side='right')
   # Rounding may point past the end, or at a slot without weight, as sums
@@ -250,7 +250,8 @@ def _draw(
 
   inside = weight[slot]  # [N, B]
   cumulative = jnp.cumsum(inside, axis=1)
-  rest = jax.random.uniform(env_key, (batch_size,)) * cumulative[:, -1]
+  rest = jax.random.uniform(env_key, (batch_size,), jnp.float32)
+  rest *= cumulative[:, -1]
   found = (cumulative > rest[:, None]) & (inside > 0)
   last_env = num_envs - 1 - jnp.argmax(inside[:, ::-1] > 0, axis=1)
   env = jnp.where(found.any(axis=1), jnp.argmax(found, axis=1), last_env)

@@ -3,9 +3,11 @@
 from muzero_jax import _lazy
 
 _MODULES = (
+  'array_files',
   'checkpoint',
   'dataset_export',
-  'finite',
+  'devices',
+  'folders',
   'leaves',
   'lock',
   'manifest',
@@ -13,8 +15,12 @@ _MODULES = (
   'plots',
   'policy_checkpoints',
   'progress',
+  'record',
+  'resume',
   'run_dir',
+  'saver',
   'signals',
+  'soundness',
   'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -1,11 +1,12 @@
-"""The state of a run to disk and back, verified; the only user of Orbax.
+"""The state of a run to disk and back, verified.
 
 A checkpoint is `checkpoints/<step>/`: `state/<field>/`, one Orbax checkpoint
 per top-level field of the state, and `manifest.json`, with the SHA-256 of each
-of their files and the shape and dtype of each leaf. It is written under
-another name, flushed and then renamed, so that a step directory is complete or
-absent whenever the process dies. Orbax alone notices neither flipped bytes
-nor, at once, that a save has not finished.
+of their files, the shape and dtype of each leaf and the run's configuration.
+It is written under another name, flushed, read back, compared and then
+renamed, so that a step directory is complete or absent whenever the process
+dies. Orbax alone notices neither flipped bytes nor, at once, that a save has
+not finished.
 
 One process per run; arrays may be sharded over its devices.
 """
@@ -14,25 +15,36 @@ import contextlib
 import logging
 import os
 import pathlib
-import re
 import shutil
-import urllib.parse
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from muzero_jax import files
-from muzero_jax.errors import UserError
+from muzero_jax.errors import RunError, UserError
+from muzero_jax.runs import array_files, folders
 from muzero_jax.runs import leaves as leaves_lib
 from muzero_jax.runs import manifest as manifest_lib
+from muzero_jax.runs.leaves import HostState
+from muzero_jax.runs.manifest import DamageError
 
 CHECKPOINTS = 'checkpoints'  # The folder of a run directory.
-_STEP = re.compile(r'\d+')
-_SAVING, _REPLACED, _REMOVING = '.saving-', '.replaced-', '.removing-'
-_DAMAGED = 'damaged-'
 _warn = logging.getLogger(__name__).warning
+
+
+class Checks(NamedTuple):
+  """What a checkpoint must fulfil besides being intact."""
+
+  # Facts of the manifest -> None; raises UserError where they do not fit, and
+  # DamageError where they are none.
+  facts: Callable[[Mapping[str, Any]], None] = lambda facts: None
+  # The state asked for, leaves of the manifest -> the state to be read.
+  adapt: Callable[[Any, Mapping[str, Any]], Any] = lambda state, leaves: state
+
+
+NO_CHECKS = Checks()
 
 
 def save(
@@ -42,45 +54,59 @@ def save(
   *,
   max_to_keep: int | None = 2,
   folder: str = CHECKPOINTS,
+  facts: Mapping[str, Any] | None = None,
 ) -> pathlib.Path:
-  """Saves a state; when this returns, the step survives a crash.
+  """Saves a state; when this returns, the step was read back and is safe.
 
   Args:
     workdir: the run directory.
     step: number of the checkpoint, at least 0; one of that number is replaced.
-    state: a pytree of arrays, typed PRNG keys, numbers and None.
+    state: a pytree of arrays, typed PRNG keys, numbers and None; or what
+      `leaves.to_host` made of one.
     max_to_keep: the newest checkpoints kept, at least 1; None for all.
     folder: of the run directory, where the checkpoints are.
+    facts: plain JSON for the manifest, for example the configuration.
 
   Returns:
     The checkpoint's directory.
 
   Raises:
-    OSError: it cannot be written; older checkpoints are untouched.
+    OSError: it cannot be written, or what is read back differs; older
+      checkpoints are untouched.
+    TypeError: a leaf is no array of numbers.
   """
   if jax.process_count() > 1:
     raise NotImplementedError('checkpoints of several processes')
+  host = state if isinstance(state, HostState) else leaves_lib.to_host(state)
   root = pathlib.Path(workdir) / folder
-  root.mkdir(parents=True, exist_ok=True)
-  _tidy(root)
-  final = _directory(root, step)
-  saving = root / f'{_SAVING}{final.name}'
-  leaves = leaves_lib.flatten(state)
-  _write_state(saving / 'state', leaves)
-  manifest_lib.seal(saving, dict(
-    step=step,
-    leaves={name: leaves_lib.describe(leaf) for name, leaf in leaves.items()},
-  ))
-  if final.exists():
-    final.rename(root / f'{_REPLACED}{final.name}')
+  folders.make(root)
+  folders.tidy(root)
+  final = folders.of_step(root, step)
+  saving = root / f'{folders.SAVING}{final.name}'
+  folders.remove(saving)
+  try:
+    array_files.write(saving / 'state', host.arrays)
+    manifest_lib.seal(saving, dict(
+      facts or {}, step=step, leaves=host.descriptions))
+    array_files.check_written(saving / 'state', host.arrays)
+  except BaseException:
+    # What is left of it must not keep a full disk full.
+    shutil.rmtree(saving, ignore_errors=True)
+    raise
+  if final.is_dir():
+    final.rename(root / f'{folders.REPLACED}{final.name}')
+  elif final.exists() or files.is_link(final):
+    folders.set_aside(final)
   saving.rename(final)
   files.flush_directory(root)
-  saved = steps(workdir, folder=folder)
-  for old in saved[:-max_to_keep] if max_to_keep else []:
-    if old != step:
-      directory = _directory(root, old)
-      directory.rename(root / f'{_REMOVING}{directory.name}')
-  _tidy(root)
+  # The step is safe: whatever cannot be removed now is left for later.
+  with contextlib.suppress(OSError):
+    there = steps(workdir, folder=folder)
+    for old in there[:-max_to_keep] if max_to_keep else []:
+      if old != step:
+        directory = folders.of_step(root, old)
+        directory.rename(root / f'{folders.REMOVING}{directory.name}')
+    folders.tidy(root)
   return final
 
 
@@ -89,6 +115,7 @@ def restore(
   abstract_state: Any,
   *,
   report: Callable[[str], None] = _warn,
+  checks: Checks = NO_CHECKS,
 ) -> tuple[int, Any] | None:
   """Returns the newest intact (step, state), or None if none was ever saved.
 
@@ -100,24 +127,22 @@ def restore(
     abstract_state: the state, or `jax.eval_shape` of it. Leaves go to its
       shardings, where it has them; NumPy arrays and numbers stay such.
     report: called with one line for each damaged checkpoint.
+    checks: what the checkpoint must fulfil besides.
 
   Raises:
     UserError: no intact checkpoint is left, or the newest intact one holds
       other leaves, shapes or dtypes: nothing is set aside then.
+    RunError: the machine cannot read it.
   """
   root = pathlib.Path(workdir) / CHECKPOINTS
-  if root.is_dir():
-    _tidy(root)
-  for step in reversed(steps(workdir)):
-    directory = _directory(root, step)
+  for step in reversed(_tidied(root)):
+    directory = folders.of_step(root, step)
     try:
-      manifest = manifest_lib.verify(directory)
-    except manifest_lib.DamageError as damage:
+      return step, _verified(directory, abstract_state, checks)
+    except DamageError as damage:
       aside = _set_aside(directory)
       report(f'checkpoint {directory} is damaged ({damage}): set aside as '
              f'{aside.name}')
-      continue
-    return step, _read(directory, manifest, abstract_state, '')
   _refuse_if_all_damaged(root)
   return None
 
@@ -128,6 +153,7 @@ def restore_subtree(
   subtree: str,
   *,
   report: Callable[[str], None] = _warn,
+  checks: Checks = NO_CHECKS,
 ) -> tuple[int, Any] | None:
   """Returns the newest intact (step, part of the state), or None if none.
 
@@ -139,9 +165,10 @@ def restore_subtree(
     abstract_subtree: that part, or `jax.eval_shape` of it.
     subtree: its path in the state, for example "train/params".
     report: called with one line for each damaged checkpoint.
+    checks: what the checkpoint must fulfil besides.
 
   Raises:
-    UserError: as `restore`.
+    UserError, RunError: as `restore`.
   """
   root = pathlib.Path(workdir) / CHECKPOINTS
   tried: set[int] = set()
@@ -149,12 +176,10 @@ def restore_subtree(
   while left := set(steps(workdir)) - tried:
     step = max(left)
     tried.add(step)
-    directory = _directory(root, step)
+    directory = folders.of_step(root, step)
     try:
-      field = _group_directory(pathlib.Path('state'), subtree)
-      manifest = manifest_lib.verify(directory, field.as_posix())
-      return step, _read(directory, manifest, abstract_subtree, subtree)
-    except (manifest_lib.DamageError, FileNotFoundError) as damage:
+      return step, _verified(directory, abstract_subtree, checks, subtree)
+    except DamageError as damage:
       if directory.exists():
         report(f'checkpoint {directory} is damaged ({damage}): passed over')
   if tried:
@@ -169,6 +194,7 @@ def restore_step(
   step: int,
   *,
   folder: str = CHECKPOINTS,
+  checks: Checks = NO_CHECKS,
 ) -> Any:
   """Returns the state of one step; changes nothing on disk.
 
@@ -177,89 +203,87 @@ def restore_step(
     abstract_state: the state, or `jax.eval_shape` of it.
     step: one of `steps`.
     folder: of the run directory, where the checkpoints are.
+    checks: what the checkpoint must fulfil besides.
 
   Raises:
     UserError: it is not there, is damaged, or holds another state.
+    RunError: the machine cannot read it.
   """
-  directory = _directory(pathlib.Path(workdir) / folder, step)
+  directory = folders.of_step(pathlib.Path(workdir) / folder, step)
   try:
-    manifest = manifest_lib.verify(directory)
-  except manifest_lib.DamageError as damage:
+    return _verified(directory, abstract_state, checks)
+  except DamageError as damage:
     raise UserError(f'{directory} is damaged: {damage}') from None
-  return _read(directory, manifest, abstract_state, '')
 
 
 def steps(
   workdir: str | os.PathLike, *, folder: str = CHECKPOINTS
 ) -> list[int]:
   """Returns the steps of the saved checkpoints, oldest first, unverified."""
-  root = pathlib.Path(workdir) / folder
-  if not root.is_dir():
-    return []
-  return sorted(
-    int(path.name) for path in root.iterdir()
-    if _STEP.fullmatch(path.name) and path.is_dir())
+  try:
+    return folders.steps(pathlib.Path(workdir) / folder)
+  except OSError as error:
+    raise RunError(
+      f'{pathlib.Path(workdir) / folder} cannot be read: {error.strerror}'
+    ) from error
 
 
-def _directory(root: pathlib.Path, step: int) -> pathlib.Path:
-  return root / f'{step:012d}'
+def _tidied(root: pathlib.Path) -> list[int]:
+  """Returns the steps in a folder, once nothing there is half done."""
+  try:
+    if root.is_dir():
+      folders.tidy(root)
+    return folders.steps(root)
+  except OSError as error:
+    raise RunError(f'{root} cannot be put in order: {error}') from error
 
 
-def _group_directory(state: pathlib.Path, name: str) -> pathlib.Path:
-  return state / urllib.parse.quote(name.split('/')[0], safe='')
+def _verified(
+  directory: pathlib.Path, abstract: Any, checks: Checks, prefix: str = ''
+) -> Any:
+  """Returns `abstract` filled with the leaves of a checkpoint.
 
-
-def _groups(names: Any) -> dict[str, list[str]]:
-  """Returns the leaf names by top-level field."""
-  groups: dict[str, list[str]] = {}
-  for name in names:
-    groups.setdefault(name.split('/')[0], []).append(name)
-  return groups
-
-
-def _write_state(state: pathlib.Path, leaves: leaves_lib.Leaves) -> None:
-  """Writes one Orbax checkpoint per top-level field and waits for it."""
-  import orbax.checkpoint as ocp
-
-  state.mkdir(parents=True)
-  arrays = {}
-  for name, leaf in leaves.items():
-    array = jax.random.key_data(leaf) if leaves_lib.is_key(leaf) else leaf
-    array = array if isinstance(array, jax.Array) else np.asarray(array)
-    if array.size:  # Orbax refuses arrays without elements.
-      arrays[name] = array
-  with _checkpointer() as checkpointer:
-    for group, names in _groups(arrays).items():
-      checkpointer.save(
-        _group_directory(state.absolute(), group),
-        args=ocp.args.PyTreeSave({name: arrays[name] for name in names}))
+  Raises:
+    DamageError: it is not what was saved.
+    UserError: it holds other leaves, or does not pass the checks.
+    RunError: the machine cannot read it.
+  """
+  within = f'state/{array_files.folder_of(prefix)}' if prefix else ''
+  try:
+    manifest = manifest_lib.verify(directory, within)
+  except OSError as error:
+    if array_files.is_passing(error):
+      raise RunError(f'checkpoint {directory} cannot be read: {error}'
+                     ) from error
+    raise DamageError(str(error)) from error
+  checks.facts(manifest)
+  abstract = checks.adapt(abstract, manifest['leaves'])
+  return _read(directory, manifest['leaves'], abstract, prefix)
 
 
 def _read(
   directory: pathlib.Path,
-  manifest: dict[str, Any],
+  saved: dict[str, Any],
   abstract: Any,
   prefix: str,
 ) -> Any:
   """Returns `abstract` filled with the leaves of a verified checkpoint."""
   wanted = leaves_lib.flatten(abstract, prefix)
-  saved = manifest['leaves']
   old_counts = _old_counts(wanted, saved)
   asked, wanted = wanted, _with_old_counts(wanted, old_counts)
   leaves_lib.refuse_others(directory, wanted, saved, prefix)
-  arrays: leaves_lib.Leaves = {}
-  with _checkpointer() as checkpointer:
-    for group, names in _groups(wanted).items():
-      arrays |= _read_group(
-        checkpointer, _group_directory(directory / 'state', group),
-        {name: wanted[name] for name in names})
+  arrays = array_files.read(directory / 'state', wanted)
   for name in old_counts:
     low = np.asarray(arrays.pop(name)).astype(np.uint32)
     arrays |= {f'{name}/low': low, f'{name}/high': np.zeros_like(low)}
-  filled = [
-    leaves_lib.finish(arrays.pop(name), leaf, saved.get(name, {}))
-    for name, leaf in asked.items()
-  ]
+  try:
+    filled = [
+      leaves_lib.finish(arrays.pop(name), leaf, saved.get(name, {}))
+      for name, leaf in asked.items()
+    ]
+  except (KeyError, ValueError, TypeError) as error:
+    # A key of no known kind.
+    raise DamageError(f'a leaf is none: {error}') from error
   return jax.tree_util.tree_unflatten(jax.tree.structure(abstract), filled)
 
 
@@ -290,90 +314,21 @@ def _with_old_counts(
   return changed
 
 
-def _read_group(
-  checkpointer: Any, directory: pathlib.Path, wanted: leaves_lib.Leaves
-) -> leaves_lib.Leaves:
-  """Returns the arrays of one top-level field, keys still as integers."""
-  import orbax.checkpoint as ocp
-
-  arrays, items, arguments = {}, {}, {}
-  for name, leaf in wanted.items():
-    if leaves_lib.is_key(leaf):
-      shape = jax.eval_shape(jax.random.key_data, leaf)
-    else:
-      shape = leaf if hasattr(leaf, 'dtype') else np.asarray(leaf)
-    if not np.prod(shape.shape):
-      arrays[name] = np.zeros(shape.shape, shape.dtype)
-      continue
-    items[name] = jax.ShapeDtypeStruct(shape.shape, shape.dtype)
-    sharding = None if leaves_lib.is_key(leaf) else leaves_lib.sharding_of(leaf)
-    arguments[name] = (
-      ocp.RestoreArgs(restore_type=np.ndarray) if sharding is None
-      else ocp.ArrayRestoreArgs(sharding=sharding))
-  if items:
-    restored = checkpointer.restore(
-      directory.absolute(),
-      args=ocp.args.PyTreeRestore(
-        item=items, restore_args=arguments, partial_restore=True))
-    arrays |= restored
-  return arrays
-
-
 def _set_aside(directory: pathlib.Path) -> pathlib.Path:
   """Renames a damaged checkpoint; returns its new place."""
-  number = 1
-  while True:
-    suffix = f'-{number}' if number > 1 else ''
-    aside = directory.with_name(f'{_DAMAGED}{directory.name}{suffix}')
-    if not aside.exists():
-      return directory.rename(aside)
-    number += 1
+  try:
+    return folders.set_aside(directory)
+  except OSError as error:
+    raise RunError(
+      f'checkpoint {directory} is damaged and cannot be set aside: '
+      f'{error.strerror}') from error
 
 
 def _refuse_if_all_damaged(root: pathlib.Path) -> None:
   """Raises UserError where there were checkpoints, but all are damaged."""
-  damaged = sorted(root.glob(f'{_DAMAGED}*')) if root.is_dir() else []
+  damaged = sorted(root.glob(f'{folders.DAMAGED}*')) if root.is_dir() else []
   if damaged:
     names = ', '.join(path.name for path in damaged)
     raise UserError(
       f'no checkpoint in {root} is intact: set aside were {names}; to start '
       'anew, choose another workdir')
-
-
-def discard_unfinished(
-  workdir: str | os.PathLike, *, folder: str = CHECKPOINTS
-) -> None:
-  """Removes what a save that failed has left, as far as it can be removed."""
-  for path in (pathlib.Path(workdir) / folder).glob(f'{_SAVING}*'):
-    shutil.rmtree(path, ignore_errors=True)
-
-
-def _tidy(root: pathlib.Path) -> None:
-  """Ends what a killed process left half done."""
-  for path in root.glob(f'{_REPLACED}*'):
-    final = path.with_name(path.name.removeprefix(_REPLACED))
-    if not final.exists():
-      path.rename(final)
-  for mark in (_SAVING, _REMOVING, _REPLACED):
-    for path in root.glob(f'{mark}*'):
-      shutil.rmtree(path)
-
-
-@contextlib.contextmanager
-def _checkpointer() -> Iterator[Any]:
-  """Yields Orbax's checkpointer, without its own running commentary."""
-  # Orbax takes a third of a second to import, and only this needs it.
-  import orbax.checkpoint as ocp
-
-  logger = logging.getLogger('absl')
-  level = logger.level
-  # Its threads log tracebacks of what is raised here anyway.
-  logger.setLevel(logging.CRITICAL + 1)
-  try:
-    # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
-    handler = ocp.PyTreeCheckpointHandler(
-      use_ocdbt=True, use_compression=False)
-    with ocp.Checkpointer(handler) as checkpointer:
-      yield checkpointer
-  finally:
-    logger.setLevel(level)

@@ -2,16 +2,17 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import jax
 import numpy as np
 
-from muzero_jax import envs
+from muzero_jax import envs, files, paths
 from muzero_jax.errors import UserError
 from muzero_jax.replay import dataset, ring
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.runs import checkpoint, run_dir
+from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.types import AnyEnvironment
 
 
@@ -21,6 +22,7 @@ def export(
   *,
   index: int = 0,
   make_env: Callable[..., AnyEnvironment] = envs.make,
+  allow_imports: str | Iterable[str] = (),
 ) -> Dataset:
   """Writes the replay of a run's newest checkpoint as a dataset.
 
@@ -29,6 +31,8 @@ def export(
     directory: of the dataset; must not exist.
     index: which of `num_seeds` agents' replays.
     make_env: as it was given to `train.run`.
+    allow_imports: modules that the stored env_id may import, as in
+      `agent.load`.
 
   Returns:
     The dataset, as it would be loaded.
@@ -36,10 +40,12 @@ def export(
   Raises:
     UserError: there is no such run, agent, checkpoint or replay, or the
       directory is there already; nothing was written then.
-    OSError: the dataset cannot be written.
+    RunError: the dataset cannot be written.
   """
+  files.check_path('output', directory)
   dataset.refuse_existing(directory)
-  config = run_dir.read_config(workdir)
+  workdir = paths.expand(workdir, 'workdir')
+  config = run_dir.read_config(workdir, allow_imports=allow_imports)
   if config.dataset:
     raise UserError(
       f'workdir {workdir} is an offline run: its data are those of dataset = '
@@ -58,7 +64,9 @@ def export(
   # Arrays without memory of their own: so it is restored to the host.
   abstract = jax.tree.map(
     lambda x: np.broadcast_to(np.zeros((), x.dtype), agents + x.shape), shapes)
-  found = checkpoint.restore_subtree(workdir, abstract, 'replay')
+  found = checkpoint.restore_subtree(
+    workdir, abstract, 'replay',
+    checks=Checks(run_dir.check_trained_with(workdir, config)))
   if found is None:
     raise UserError(f'workdir {workdir} has no checkpoint yet')
   step, state = found

@@ -1,7 +1,7 @@
 """Leaves of a state by name: described, compared, and made what they were."""
 
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,45 @@ import numpy as np
 from muzero_jax.errors import UserError
 
 Leaves = dict[str, Any]  # "params/dense/kernel" -> array.
+
+
+class HostState(NamedTuple):
+  """A state on the host, ready to be written."""
+
+  descriptions: dict[str, dict[str, Any]]  # As the manifest has them.
+  arrays: dict[str, np.ndarray]  # By name; keys as integers.
+
+
+def to_host(state: Any, *, own: bool = False) -> HostState:
+  """Returns a state on the host.
+
+  Args:
+    state: a pytree of arrays, typed PRNG keys, numbers and None.
+    own: True for memory of its own, which lasts when the state is donated.
+
+  Raises:
+    TypeError: a leaf is no array of numbers.
+  """
+  leaves = flatten(state)
+  for leaf in leaves.values():
+    if isinstance(leaf, jax.Array) and not is_key(leaf):
+      leaf.copy_to_host_async()
+  arrays = {}
+  for name, leaf in leaves.items():
+    data = jax.random.key_data(leaf) if is_key(leaf) else leaf
+    array = np.asarray(data)
+    if array.dtype.kind in 'OSUMm':
+      raise TypeError(f'{name!r} is no array of numbers')
+    arrays[name] = array.copy() if own else array
+  return HostState(
+    {name: describe(leaf) for name, leaf in leaves.items()}, arrays)
+
+
+def num_bytes(state: Any) -> int:
+  """Returns the memory of a state; keys count as if they took none."""
+  return sum(
+    leaf.nbytes for leaf in flatten(state).values()
+    if hasattr(leaf, 'nbytes') and not is_key(leaf))
 
 
 def is_key(leaf: Any) -> bool:

@@ -7,6 +7,7 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+from muzero_jax import files
 from muzero_jax.errors import UserError
 
 LOCK_FILE = '.lock'
@@ -26,8 +27,15 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
   path = pathlib.Path(workdir) / LOCK_FILE
   try:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = open(path, 'a', encoding='utf-8')
+    # Never through a link: whatever it led to would be made or locked.
+    file = open(os.open(
+      path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW
+      | os.O_NONBLOCK | os.O_CLOEXEC, 0o666), 'a', encoding='utf-8')
   except OSError as error:
+    if files.is_link(path):
+      raise UserError(
+        f'workdir {workdir}: {LOCK_FILE} is a symbolic link, which is not '
+        'written through; remove it') from None
     raise UserError(
       f'workdir {workdir} cannot be written: {error.strerror}'
     ) from None

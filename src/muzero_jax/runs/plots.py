@@ -73,7 +73,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
       marker = 'o' if name.startswith('eval') or len(points) == 1 else ''
       label = {'return': 'training episodes', 'eval_return': 'evaluation'}
       axes.plot(*zip(*points), marker=marker, markersize=4, linewidth=1,
-                label=label.get(name, name.replace('_', ' ')))
+                label=label.get(name, _plain(name)))
   values = [row[name] for row in rows for name in names
             if isinstance(row.get(name), (int, float))]
   if names[0].endswith('loss') and values and min(values) > 0:
@@ -81,9 +81,14 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]],
   title = {'return': 'return', 'eval_return': 'return'}.get(
     names[0], 'losses' if names[0].endswith('loss')
     else names[0].split('/')[0])
-  axes.set_title(title.replace('_', ' '), fontsize=10)
+  axes.set_title(_plain(title), fontsize=10)
   axes.set_xlabel(unit, fontsize=8)
   axes.tick_params(labelsize=8)
   axes.grid(alpha=0.3)
   if len(axes.lines) > 1 or names[0] == 'return' and axes.lines:
     axes.legend(fontsize=7)
+
+
+def _plain(name: str) -> str:
+  """Return a name as text: matplotlib would read what stands between $."""
+  return name.replace('_', ' ').replace('$', r'\$')[:80]

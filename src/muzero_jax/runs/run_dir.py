@@ -1,20 +1,23 @@
-"""The configuration in a run directory: stored, read, and held against flags.
+"""The configuration of a run: stored, read, held against flags and checkpoints.
 
 Nothing here imports jax: a mistake is told before anything slow starts.
 """
 
 import dataclasses
+import hashlib
 import os
 import pathlib
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from muzero_jax import config as config_lib
-from muzero_jax import files
-from muzero_jax.config import Config, presets
+from muzero_jax import files, paths
+from muzero_jax.config import Config, imports, legacy, presets
 from muzero_jax.errors import UserError
+from muzero_jax.runs.manifest import DamageError
 
 CONFIG_FILE = 'config.json'
-_RUN_FILES = ('checkpoints', 'metrics.jsonl')
+_RUN_FILES = ('checkpoints', 'metrics.jsonl', 'snapshots', 'evaluation.json')
 
 
 def resolve(
@@ -22,18 +25,31 @@ def resolve(
   given: dict[str, Any],
   base: Config,
   preset: str = '',
+  allow_imports: str | Iterable[str] = (),
 ) -> Config:
   """Returns the Config of a run directory, new or resumed; writes nothing.
 
   A new directory gets `base` with the `given` fields. In one that has a
   configuration, that one holds; only RESUMABLE_FIELDS may be given anew.
 
+  Args:
+    workdir: the run directory.
+    given: fields that a user has given.
+    base: the preset, or the script's default.
+    preset: its name where a user has given it.
+    allow_imports: modules that a stored env_id may import; what the `given`
+      env_id, or that of `base`, imports may be stored too.
+
   Raises:
     UserError: a bad value, or a directory that belongs to another
       configuration, naming each field that differs.
   """
-  path = pathlib.Path(workdir) / CONFIG_FILE
-  stored = read_config(workdir) if _exists(path) else None
+  files.check_path('workdir', workdir)
+  path = _config_path(workdir)
+  typed = imports.module_of(str(given.get('env_id', base.env_id)))
+  allowed = [*imports.check_names(allow_imports), *([typed] if typed else [])]
+  stored = read_config(
+    workdir, allow_imports=allowed) if _exists(path) else None
   _refuse_unwritable(path.parent)
   if stored is None:
     config = dataclasses.replace(base, **given)
@@ -55,12 +71,13 @@ def resolve(
 def check_same_run(workdir: str | os.PathLike, config: Config) -> None:
   """Raises UserError where a run directory holds another configuration.
 
-  RESUMABLE_FIELDS may differ.
+  RESUMABLE_FIELDS may differ. What `config` imports, its owner has allowed.
   """
-  if not _exists(pathlib.Path(workdir) / CONFIG_FILE):
+  if not _exists(_config_path(workdir)):
     return
-  _refuse_other_run(
-    workdir, read_config(workdir), dataclasses.asdict(config), config, '')
+  module = imports.module_of(config.env_id)
+  stored = read_config(workdir, allow_imports=(module,) if module else ())
+  _refuse_other_run(workdir, stored, dataclasses.asdict(config), config, '')
 
 
 def store(workdir: str | os.PathLike, config: Config) -> None:
@@ -72,18 +89,28 @@ def store(workdir: str | os.PathLike, config: Config) -> None:
   Raises:
     UserError: the directory cannot be written.
   """
-  _write_config(pathlib.Path(workdir) / CONFIG_FILE, config)
+  _write_config(_config_path(workdir), config)
 
 
-def read_config(workdir: str | os.PathLike) -> Config:
+def read_config(
+  workdir: str | os.PathLike, *, allow_imports: str | Iterable[str] = ()
+) -> Config:
   """Returns the Config stored in a run directory.
 
+  Args:
+    workdir: the run directory.
+    allow_imports: modules that its env_id may import: a run directory may
+      come from anywhere, and what it imports is run.
+
   Raises:
-    UserError: there is none, or it is damaged.
+    UserError: there is none, it is damaged, or it would import a module that
+      is not allowed.
   """
-  path = pathlib.Path(workdir) / CONFIG_FILE
+  files.check_path('workdir', workdir)
+  path = _config_path(workdir)
   try:
-    return config_lib.from_json(path.read_text(encoding='utf-8'))
+    return config_lib.from_json(
+      files.read_bytes(path).decode(), allow_imports=allow_imports)
   except FileNotFoundError:
     raise UserError(
       f'workdir {workdir} is not a run directory: it has no {CONFIG_FILE}'
@@ -92,6 +119,66 @@ def read_config(workdir: str | os.PathLike) -> Config:
     raise UserError(f'{path} cannot be read: {error.strerror}') from None
   except ValueError as error:
     raise UserError(f'{path}: {error}') from None
+
+
+def facts(config: Config) -> dict[str, Any]:
+  """Returns what a checkpoint keeps of the configuration that made it."""
+  text = config_lib.to_json(config)
+  return dict(
+    config=files.parse_json(text),
+    config_sha256=hashlib.sha256(text.encode()).hexdigest())
+
+
+def check_trained_with(
+  workdir: str | os.PathLike, config: Config
+) -> Callable[[Mapping[str, Any]], None]:
+  """Returns a check that a checkpoint was made by this configuration.
+
+  RESUMABLE_FIELDS may differ; checkpoints of older versions do not say it.
+
+  Args:
+    workdir: the run directory, for the message.
+    config: as config.json has it.
+
+  Returns:
+    Facts of a manifest -> None; it raises UserError where the configuration
+    was changed, and DamageError where the facts are none.
+  """
+
+  def check(there: Mapping[str, Any]) -> None:
+    if 'config' not in there and 'config_sha256' not in there:
+      return
+    here = facts(config)
+    if there.get('config_sha256') == here['config_sha256']:
+      return
+    if not isinstance(there.get('config'), dict):
+      raise DamageError('it says no configuration')
+    _refuse_changed(workdir, config, there['config'])
+
+  return check
+
+
+def _refuse_changed(
+  workdir: str | os.PathLike, config: Config, there: dict[str, Any]
+) -> None:
+  """Raises UserError where a checkpoint was made with another configuration."""
+  try:
+    fields = legacy.translate(there)[0]
+    made_with = {
+      name: config_lib.check(name, fields.get(name, field.default))
+      for name, field in config_lib.FIELDS.items()}
+  except (UserError, TypeError) as error:
+    raise DamageError(f'its configuration is none: {error}') from error
+  changed = [
+    f'{name} is {config_lib.text(getattr(config, name))} there, but the '
+    f'checkpoint was trained with {config_lib.text(value)}'
+    for name, value in made_with.items()
+    if name not in config_lib.RESUMABLE_FIELDS
+    and value != getattr(config, name)]
+  if changed:
+    raise UserError(
+      f'{pathlib.Path(workdir) / CONFIG_FILE} has changed since the run was '
+      f'saved: {", ".join(changed)}')
 
 
 def _refuse_other_run(
@@ -118,6 +205,10 @@ def _refuse_other_run(
       f'workdir {workdir} belongs to a run with another configuration: '
       f'{", ".join(differing)}. Leave these flags out to resume it, or choose '
       'another --workdir')
+
+
+def _config_path(workdir: str | os.PathLike) -> pathlib.Path:
+  return pathlib.Path(paths.expand(workdir, 'workdir')) / CONFIG_FILE
 
 
 def _exists(path: pathlib.Path) -> bool:

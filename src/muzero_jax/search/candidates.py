@@ -97,7 +97,7 @@ def draw(
   if same.ndim > 3:
     same = same.all(axis=-1)
   is_again = (same & np.tri(num, k=-1, dtype=bool)).any(axis=-1)
-  prior = jnp.log(same.sum(axis=-1) / num) + log_ratio
+  prior = jnp.log(same.sum(axis=-1, dtype=jnp.float32) / num) + log_ratio
   return candidates, jnp.where(is_again, jnp.finfo(prior.dtype).min, prior)
 
 

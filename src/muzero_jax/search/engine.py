@@ -156,6 +156,8 @@ def search_with_root(
 
   def simulate(sim: Array, carry: tuple[Array, trees.State]) -> Any:
     rng_key, state = carry
+    # A loop of Python's own, and jax's without jit, count in ints.
+    sim = jnp.asarray(sim, jnp.int32)
     rng_key, descend_key, expand_key = jax.random.split(rng_key, 3)
     parent, action, known = _descend(setting, descend_key, state)
     # Node i + 1 is made by simulation i, but for one that the depth limit has

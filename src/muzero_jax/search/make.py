@@ -306,7 +306,9 @@ def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:
   Returns:
     [B] int32 actions.
   """
-  gumbel = keys.draw(jax.random.gumbel, rng_key, weights.shape)
+  gumbel = keys.draw(
+    lambda key, shape: jax.random.gumbel(key, shape, jnp.float32),
+    rng_key, weights.shape)
   logits = jnp.log(weights)
   # Perturb-and-max: dividing the noise's side by t keeps t = 0 finite.
   best = jnp.max(weights, axis=-1, keepdims=True)

@@ -26,7 +26,8 @@ def root(
   return mctx.RootFnOutput(
     prior_logits=output.policy_logits,
     value=value_transform.invert(output.value_logits),
-    embedding=_Embedding(output.state, jnp.zeros(len(output.value_logits)))
+    embedding=_Embedding(output.state, jnp.zeros(
+      len(output.value_logits), jnp.float32))
     if model.prefix_steps
     else output.state,
   )
@@ -116,7 +117,7 @@ def _chance_fn(
   del rng_key
   assert model.chance is not None
   output = model.chance(
-    params, afterstate, jax.nn.one_hot(outcome, model.num_codes)
+    params, afterstate, jax.nn.one_hot(outcome, model.num_codes, dtype=jnp.float32)
   )
   value = value_transform.invert(output.value_logits)
   return mctx.ChanceRecurrentFnOutput(

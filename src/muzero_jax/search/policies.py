@@ -218,7 +218,9 @@ def draw_tie_break(
   if kind == 'node':
     return search_key, None
   search_key, tie_key = keys.split(search_key, 2)
-  return search_key, 1e-7 * keys.draw(jax.random.uniform, tie_key, shape)
+  return search_key, 1e-7 * keys.draw(
+    lambda key, shape: jax.random.uniform(key, shape, jnp.float32),
+    tie_key, shape)
 
 
 def act_by_visits(

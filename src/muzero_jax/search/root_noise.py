@@ -58,7 +58,7 @@ def add_dirichlet_noise(
   # Normalised gamma variables are Dirichlet; their logarithms do not
   # underflow at small alpha.
   log_gamma = keys.draw(
-    lambda key, shape: jax.random.loggamma(key, alpha, shape),
+    lambda key, shape: jax.random.loggamma(key, alpha, shape, jnp.float32),
     rng_key, logits.shape)
   noise = jax.nn.softmax(jnp.where(legal_actions, log_gamma, lowest))
   mixed = (1 - fraction) * jax.nn.softmax(logits) + fraction * noise

@@ -8,6 +8,8 @@ program beside this one, and `snapshot` and `run` are other trained agents.
 
 import functools
 import os
+from collections.abc import Iterable
+from typing import Any
 
 from muzero_jax import agent, envs
 from muzero_jax.agent import Agent, MakeEnv
@@ -42,6 +44,7 @@ def make(
   workdir: str | os.PathLike | None = None,
   index: int = 0,
   make_env: MakeEnv = envs.make,
+  allow_imports: str | Iterable[str] = (),
 ) -> AnyOpponent:
   """Returns an opponent by name.
 
@@ -53,6 +56,8 @@ def make(
     workdir: the run directory that `snapshot` looks in.
     index: which of its agents.
     make_env: as it was given to `train.run`.
+    allow_imports: modules that an agent's stored env_id may import, as in
+      `agent.load`.
 
   Raises:
     EngineError: the program is not installed.
@@ -64,7 +69,9 @@ def make(
   known = names(env_name)
   kind, colon, _ = name.partition(':')
   if colon and kind in ('snapshot', 'run'):
-    return _make_agent(name, env_name, workdir, index, make_env)
+    return _make_agent(
+      name, env_name, workdir, index, dict(
+        make_env=make_env, allow_imports=allow_imports))
   if kind not in known or (colon and kind not in _SPELLINGS):
     allowed = ', '.join(_SPELLINGS.get(n, n) for n in known)
     raise UserError(
@@ -128,9 +135,9 @@ def _make_agent(
   env_name: str,
   workdir: str | os.PathLike | None,
   index: int,
-  make_env: MakeEnv,
+  how: dict[str, Any],
 ) -> Agent:
-  """Returns a trained agent by name.
+  """Returns a trained agent by name; `how` goes to `agent.load`.
 
   Raises:
     UserError: if it is not there, or plays another game.
@@ -139,7 +146,7 @@ def _make_agent(
   if kind == 'run':
     if not what:
       raise UserError(f'opponent = {name!r}: the run directory is missing')
-    found = agent.load(what, make_env=make_env)
+    found = agent.load(what, **how)
     if found.spec.name != env_name:
       raise UserError(
         f'opponent = {name!r} plays {found.spec.name}, not {env_name}')
@@ -150,5 +157,4 @@ def _make_agent(
     raise UserError(
       f'opponent = {name!r}: the step must be a whole number, as in '
       'snapshot:1000')
-  return agent.load(
-    workdir, snapshot=int(what), index=index, make_env=make_env)
+  return agent.load(workdir, snapshot=int(what), index=index, **how)
