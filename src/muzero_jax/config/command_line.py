@@ -114,7 +114,7 @@ def parse(
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
   if 'dataset' in given:
-    given['dataset'] = paths.expand(given['dataset'], 'dataset')
+    given['dataset'] = paths.expand(str(given['dataset']), 'dataset')
   allowed = flag_values['allow_import'].value
   return Arguments(
     paths.expand(workdir, 'workdir'), given, base, preset,
