@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import envs, files, wide_counts
+from muzero_jax import envs, files, paths, wide_counts
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
 from muzero_jax.drivers import (
@@ -113,6 +113,7 @@ def run(
     RunError: if a checkpoint cannot be written, or environments of the host
       fail.
   """
+  workdir = paths.expand(workdir, 'workdir')
   files.check_path('workdir', workdir)
   extensions = Extensions(make_network, make_search, make_terms)
   with signals.stop_on_signals() as stop:

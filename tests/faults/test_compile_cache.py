@@ -102,7 +102,8 @@ def test_a_directory_of_somebody_else(cache, capsys, monkeypatch):
   _check_note(capsys, 'belongs to another user')
 
 
-@pytest.mark.parametrize('where', ['home', 'home/.cache', 'home/.cache/muzero_jax'])
+@pytest.mark.parametrize(
+  'where', ['home', 'home/.cache', 'home/.cache/muzero_jax'])
 def test_what_cannot_be_made_is_a_note(tmp_path, capsys, where):
   path = tmp_path / where
   path.parent.mkdir(parents=True, exist_ok=True)

@@ -61,10 +61,10 @@ def _sequence(dtype):
   rng = np.random.default_rng(0)
   real = lambda *shape: rng.normal(size=shape).astype(dtype)
   return Sequence(
-    observation=real(6, 2), reward=real(6), discount=np.ones(6, dtype),
-    is_last=np.zeros(6, bool), legal_actions=np.ones((6, 3), bool),
-    to_play=np.zeros(6, np.int32), action=np.zeros(6, np.int32),
-    policy=np.full((6, 3), 1 / 3, dtype), value=real(6))
+    observation=real(5, 2), reward=real(5), discount=np.ones(5, dtype),
+    is_last=np.zeros(5, bool), legal_actions=np.ones((5, 3), bool),
+    to_play=np.zeros(5, np.int32), action=np.zeros(5, np.int32),
+    policy=np.full((5, 3), 1 / 3, dtype), value=real(5))
 
 
 @pytest.mark.parametrize('value_target', ['n_step', 'td_lambda', 'monte_carlo'])
@@ -235,7 +235,7 @@ for preset in sys.argv[1:]:
 @pytest.mark.slow
 def test_two_iterations_with_64_bits():
   presets = ['cartpole', 'tic_tac_toe', 'minatar', '2048']
-  small = dict(SMALL, min_replay=8)
+  small = dict(SMALL, min_replay=8, num_channels=8, num_blocks=0)
   done = tiny_run.call(
     [sys.executable, '-c', RUN.replace('{small}', repr(small)), *presets],
     env=tiny_run.environ(JAX_ENABLE_X64='1'))

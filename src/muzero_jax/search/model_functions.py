@@ -117,7 +117,8 @@ def _chance_fn(
   del rng_key
   assert model.chance is not None
   output = model.chance(
-    params, afterstate, jax.nn.one_hot(outcome, model.num_codes, dtype=jnp.float32)
+    params, afterstate,
+    jax.nn.one_hot(outcome, model.num_codes, dtype=jnp.float32)
   )
   value = value_transform.invert(output.value_logits)
   return mctx.ChanceRecurrentFnOutput(
