@@ -4,7 +4,7 @@
 
 Each process gets one signal at a random moment of one phase. Expected: status
 128 + the signal, no traceback, the end within 10 seconds after the current
-compiled call (within 35 where something compiles), and every step that was
+compiled call (within 30 where something compiles), and every step that was
 reported as saved intact. Before Python has loaded the command, in its first
 third of a second, the signal ends the process by itself. Then one process
 compiles again and again and gets a signal each time, and `benchmarks.kill`
@@ -45,13 +45,13 @@ PHASES = {
   'start': Phase('', (0.0, 3.0)),
   'build': Phase('', (3.0, 6.0)),
   'compile': Phase(
-    'compiling the training step', (0.0, 4.0), longest=35.0, is_cold=True),
+    'compiling the training step', (0.0, 4.0), longest=30.0, is_cold=True),
   'train': Phase(r'left \d', (0.0, 2.0)),
   'save': Phase(
     'saved the checkpoint', (0.0, 1.0), fields=dict(checkpoint_period=0.0)),
   # Its first chunk is compiled within.
   'evaluate': Phase(
-    'evaluating over', (0.0, 6.0), longest=35.0,
+    'evaluating over', (0.0, 6.0), longest=30.0,
     fields=dict(_SHORT, eval_episodes=20_000)),
   'curves': Phase(
     'no noise: ', (0.0, 1.0), fields=dict(_SHORT, eval_episodes=2)),

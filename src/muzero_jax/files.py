@@ -151,11 +151,22 @@ def writing(what: str) -> Iterator[None]:
     why = error.strerror or str(error)
     raise RunError(f'{what} cannot be written: {why}') from error
   except ValueError as error:
-    code = _OS_ERROR.search(str(error))
-    if code is None and _NO_SPACE not in str(error):
+    of_system = as_os_error(error)
+    if of_system is None:
       raise
-    why = os.strerror(int(code[1]) if code else errno.ENOSPC)
-    raise RunError(f'{what} cannot be written: {why}') from error
+    raise RunError(
+      f'{what} cannot be written: {of_system.strerror}') from error
+
+
+def as_os_error(error: Exception) -> OSError | None:
+  """Return the system's error that one of TensorStore's tells of, or None."""
+  if isinstance(error, OSError):
+    return error
+  code = _OS_ERROR.search(str(error))
+  if code is None and _NO_SPACE not in str(error):
+    return None
+  number = int(code[1]) if code else errno.ENOSPC
+  return OSError(number, os.strerror(number))
 
 
 def flush_and_hash(path: pathlib.Path) -> dict[str, Any]:

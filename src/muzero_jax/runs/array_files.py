@@ -7,9 +7,11 @@ would lose all of them: it gets a path of plain letters instead.
 
 import contextlib
 import errno
+import functools
 import logging
 import os
 import pathlib
+import sys
 import tempfile
 import threading
 import urllib.parse
@@ -19,6 +21,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from muzero_jax import files
 from muzero_jax.errors import RunError
 from muzero_jax.runs import leaves as leaves_lib
 from muzero_jax.runs.leaves import Leaves
@@ -54,10 +57,8 @@ def write(directory: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
       try:
         checkpointer.save(plain / folder, args=ocp.args.PyTreeSave(
           {name: arrays[name] for name in names}))
-      except OSError:
-        raise
       except Exception as error:  # noqa: B902 - TensorStore's own are many.
-        raise OSError(_line(error)) from error
+        raise files.as_os_error(error) or OSError(_line(error)) from error
 
 
 def check_written(
@@ -207,10 +208,11 @@ def _checkpointer() -> Iterator[Any]:
   import orbax.checkpoint as ocp
 
   logger = logging.getLogger('absl')
+  _ignore_closed_loops()
   with _lock:
     if not _quiet[0]:
       _quiet[1] = logger.level
-      logger.setLevel(logging.ERROR)
+      logger.setLevel(logging.CRITICAL)  # Its errors are raised too.
     _quiet[0] += 1
   try:
     # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
@@ -223,3 +225,21 @@ def _checkpointer() -> Iterator[Any]:
       _quiet[0] -= 1
       if not _quiet[0]:
         logger.setLevel(_quiet[1])
+
+
+@functools.cache
+def _ignore_closed_loops() -> None:
+  """Say nothing of TensorStore's writes that end after one that failed.
+
+  They would call the event loop that Orbax has closed by then; a traceback for
+  each goes to `sys.unraisablehook`, some after Orbax has returned.
+  """
+  before = sys.unraisablehook
+
+  def hook(found: Any) -> None:
+    error = found.exc_value
+    if not (isinstance(error, RuntimeError)
+            and str(error) == 'Event loop is closed'):
+      before(found)
+
+  sys.unraisablehook = hook

@@ -25,7 +25,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 # and service managers send two at a time.
 SAME_REQUEST = 0.25
 # Seconds after a signal in which a process that has nothing to save must end.
-LONGEST_WAIT = 30.0
+LONGEST_WAIT = 25.0
 
 
 class Stop:
