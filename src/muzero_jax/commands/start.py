@@ -10,6 +10,7 @@ import os
 import pathlib
 import stat
 import sys
+from typing import Any
 
 from muzero_jax import paths
 from muzero_jax.errors import UserError
@@ -33,12 +34,13 @@ def prepare() -> None:
   # Imported late, as all that loads jax is.
   import jax
 
-  if jax.config.jax_disable_jit:
+  settings: Any = jax.config  # Its fields are made at run time.
+  if settings.jax_disable_jit:
     raise UserError(
       'JAX_DISABLE_JIT is set, but commands run compiled steps alone: unset '
       'it; the functions of the library can be called without jit')
-  if _VARIABLE in os.environ or jax.config.jax_compilation_cache_dir:
-    given = jax.config.jax_compilation_cache_dir or ''
+  if _VARIABLE in os.environ or settings.jax_compilation_cache_dir:
+    given = settings.jax_compilation_cache_dir or ''
     if given.startswith('~'):
       jax.config.update(
         'jax_compilation_cache_dir', paths.expand(given, _VARIABLE))

@@ -110,11 +110,11 @@ def parse(
     if flag_values['preset'].present:
       preset = str(flag_values['preset'].value)
       base = config_lib.from_preset(preset)
-  workdir = flag_values['workdir'].value
+  workdir: Any = flag_values['workdir'].value
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
   if 'dataset' in given:
-    given['dataset'] = paths.expand(given['dataset'], 'dataset')
+    given['dataset'] = paths.expand(str(given['dataset']), 'dataset')
   allowed = flag_values['allow_import'].value
   return Arguments(
     paths.expand(workdir, 'workdir'), given, base, preset,

@@ -30,7 +30,8 @@ def expand(argv: Sequence[str]) -> list[str]:
       itself.
   """
   budget = _Budget()
-  rest, found = list(argv), []
+  rest = list(argv)
+  found: list[str] = []
   while rest:
     argument = rest.pop(0)
     if argument in _DIRECTIVES:
