@@ -1,5 +1,6 @@
 # make test    makes .venv, installs, checks and tests
 # make atari   makes .venv, installs, trains a small agent on one Atari game
+# make drills  runs every drill of reliability in full; about four hours
 # make clean   removes .venv, caches and build products; never runs/
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ STAMP := .venv/.installed
 EXTRAS = atari,games,viz,dev,gymnasium,physics$(shell $(PYTHON) -c \
   'import sys; print(",classic" * (sys.version_info[:2] == (3, 11)), end="")')
 
-.PHONY: test atari clean .venv
+.PHONY: test atari drills clean .venv
 
 .venv: $(STAMP)
 
@@ -35,6 +36,14 @@ atari: $(STAMP)
 	$(BIN)/python -m experiments.atari \
 	  --flagfile=experiments/flagfiles/atari/quickstart.flags \
 	  --workdir=runs/atari_quickstart
+
+# One that fails does not keep the others from running.
+DRILLS := signals disk storage code blocking soak
+drills: $(STAMP)
+	failed=; for drill in $(DRILLS); do \
+	  $(BIN)/python -m benchmarks.drills.$$drill || failed="$$failed $$drill"; \
+	done; $(BIN)/python -m benchmarks.drills.report; \
+	test -z "$$failed" || { echo "failed:$$failed" >&2; exit 1; }
 
 clean:
 	rm -rf .venv build dist src/*.egg-info .jax_cache .mypy_cache \

@@ -131,4 +131,4 @@ def unfinished(workdir: str | os.PathLike) -> list[str]:
   """Return the names of temporary files and directories that stayed."""
   return sorted(
     path.name for path in pathlib.Path(workdir).rglob('.*')
-    if path.name != '.lock')
+    if path.name not in ('.lock', '.saved.json'))

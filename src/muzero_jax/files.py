@@ -4,6 +4,7 @@ Hashes, flushes, JSON, and which names a file may have.
 """
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -20,8 +21,10 @@ from muzero_jax.errors import RunError, UserError
 MAX_JSON_BYTES, MAX_JSON_DEPTH = 1 << 26, 64
 _TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}]', re.DOTALL)
 _URL = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*:/')
-# TensorStore raises ValueErrors; these are of the system.
-_OS_ERROR = re.compile(r"\[os_error_code='(\d+)'\]")
+# TensorStore raises ValueErrors; these are of the system, with its number or
+# without.
+_OS_ERROR = re.compile(r"os_error_code='(\d+)'")
+_NO_SPACE = 'RESOURCE_EXHAUSTED'
 
 
 def check_path(name: str, value: str | os.PathLike) -> None:
@@ -149,9 +152,9 @@ def writing(what: str) -> Iterator[None]:
     raise RunError(f'{what} cannot be written: {why}') from error
   except ValueError as error:
     code = _OS_ERROR.search(str(error))
-    if code is None:
+    if code is None and _NO_SPACE not in str(error):
       raise
-    why = os.strerror(int(code[1]))
+    why = os.strerror(int(code[1]) if code else errno.ENOSPC)
     raise RunError(f'{what} cannot be written: {why}') from error
 
 

@@ -14,7 +14,7 @@ from muzero_jax import config
 from muzero_jax.acting import host_actor, host_worker
 from muzero_jax.config import settings
 from muzero_jax.drivers import sebulba
-from muzero_jax.errors import UserError
+from muzero_jax.errors import StoppedError, UserError
 
 # 4 environments of 4 rows: 16 rows an iteration, and 2 updates of 8.
 FIELDS = dict(
@@ -228,3 +228,31 @@ def test_what_does_not_fit_is_refused():
     make(changed(num_devices=2))
   with pytest.raises(UserError, match='num_seeds=3'):
     make(changed(num_seeds=3))
+
+
+def test_a_stop_does_not_wait_for_what_hangs():
+  run = Run(changed(worker_timeout=60.0), [(6, 'hang')], [(6, 'hang')])
+  state, stopped = run.driver.init(jax.random.key(0)), []
+  start = time.monotonic()
+  with pytest.raises(StoppedError):
+    with run.driver.session(state, print, lambda: bool(stopped)) as step:
+      state, _ = step(state)
+      start = time.monotonic()
+      stopped.append(True)
+      step(state)
+  assert time.monotonic() - start < 30
+  # It can be saved, as it can after an environment's error.
+  assert not any(x.is_deleted() for x in jax.tree.leaves(state))
+  for env in run.factory.made:
+    env.released.set()
+  wait_for(lambda: not actor_threads())
+
+
+def test_an_error_leaves_the_state_whole():
+  run = Run(CONFIG, [(6, 'raise')])
+  state = run.driver.init(jax.random.key(0))
+  with pytest.raises(host_worker.WorkerError):
+    with run.driver.session(state) as step:
+      while True:
+        state, _ = step(state)
+  assert not any(x.is_deleted() for x in jax.tree.leaves(state))

@@ -173,7 +173,7 @@ def test_engines_are_not_looked_for_in_the_working_directory(
 
 def test_deep_configurations_are_refused(tmp_path):
   (tmp_path / 'config.json').write_text('[' * 200_000)
-  with pytest.raises(UserError, match='nested too deeply'):
+  with pytest.raises(UserError, match='nested'):
     run_dir.read_config(tmp_path)
 
 

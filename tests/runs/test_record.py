@@ -9,7 +9,7 @@ import tiny_run
 
 from muzero_jax import agent, train
 from muzero_jax import config as config_lib
-from muzero_jax.errors import UserError
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.runs import (
   checkpoint,
   metrics,
@@ -175,9 +175,8 @@ def test_rows_that_no_run_wrote_are_kept_aside(tmp_path):
 
 def test_metrics_that_are_no_file(tmp_path):
   (tmp_path / 'metrics.jsonl').mkdir()
-  with pytest.raises(Exception, match='metrics.jsonl cannot be read') as caught:
+  with pytest.raises(RunError, match='metrics.jsonl cannot be read'):
     metrics.read_metrics(tmp_path)
-  assert isinstance(caught.value, train.RunError)
 
 
 def test_a_manifest_says_what_its_checkpoint_was_trained_with(run):

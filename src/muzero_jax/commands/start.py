@@ -34,7 +34,7 @@ def prepare() -> None:
   # Imported late, as all that loads jax is.
   import jax
 
-  settings: Any = jax.config  # Its fields are made at run time.
+  settings: Any = jax.config
   if settings.jax_disable_jit:
     raise UserError(
       'JAX_DISABLE_JIT is set, but commands run compiled steps alone: unset '

@@ -110,7 +110,7 @@ def parse(
     if flag_values['preset'].present:
       preset = str(flag_values['preset'].value)
       base = config_lib.from_preset(preset)
-  workdir: Any = flag_values['workdir'].value
+  workdir = str(flag_values['workdir'].value or '')
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
   if 'dataset' in given:

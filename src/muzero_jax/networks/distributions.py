@@ -133,12 +133,11 @@ def tanh_gaussian(
   def entropy(logits: Array) -> Array:
     # That of u, and the mean log-slope of the squashing.
     mean, scale = moments(logits.astype(jnp.float32))
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
-    # NumPy's float64 is taken at its word where JAX has 64 bits.
-    at = jnp.asarray(nodes, jnp.float32)
-    shares = jnp.asarray(weights / weights.sum(), jnp.float32)
-    slope = _log_slope(mean[..., None] + scale[..., None] * at)
-    slope = jnp.sum(slope * shares, axis=-1)
+    points, shares = np.polynomial.hermite_e.hermegauss(_QUADRATURE)
+    nodes = jnp.asarray(points, jnp.float32)
+    weights = jnp.asarray(shares / shares.sum(), jnp.float32)
+    slope = _log_slope(mean[..., None] + scale[..., None] * nodes)
+    slope = jnp.sum(slope * weights, axis=-1)
     gaussian = 0.5 * math.log(2 * math.pi * math.e) + jnp.log(scale)
     return jnp.sum(gaussian + jnp.log(half) + slope, axis=-1)
 
