@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import types
 
 import pytest
 import tiny_run
@@ -13,7 +14,7 @@ from benchmarks.drills import disk, lives
 from muzero_jax import files, train
 from muzero_jax.errors import RunError
 from muzero_jax.evaluation import game_records, tournament
-from muzero_jax.runs import checkpoint, metrics, plots, policy_checkpoints
+from muzero_jax.runs import array_files, checkpoint, metrics, plots, policy_checkpoints
 from muzero_jax.runs.progress import Counts, Progress
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -150,3 +151,22 @@ def test_an_error_that_no_disk_raised_stays_itself():
   for error in (ValueError('[1]'), KeyError('x')):
     with pytest.raises(type(error)), files.writing('x'):
       raise error
+
+
+def test_late_writes_of_a_failed_save_print_nothing(capsys):
+  array_files._ignore_closed_loops()
+  found = types.SimpleNamespace(
+    exc_type=RuntimeError, exc_value=RuntimeError('Event loop is closed'),
+    exc_traceback=None, err_msg=None, object=None)
+  sys.unraisablehook(found)
+  assert capsys.readouterr().err == ''
+
+
+def test_other_errors_that_nobody_can_raise_are_still_printed(
+    capsys, monkeypatch):
+  seen = []
+  monkeypatch.setattr(sys, 'unraisablehook', seen.append)
+  array_files._ignore_closed_loops.__wrapped__()
+  other = types.SimpleNamespace(exc_value=RuntimeError('another'))
+  sys.unraisablehook(other)
+  assert seen == [other]
