@@ -14,7 +14,13 @@ from benchmarks.drills import disk, lives
 from muzero_jax import files, train
 from muzero_jax.errors import RunError
 from muzero_jax.evaluation import game_records, tournament
-from muzero_jax.runs import array_files, checkpoint, metrics, plots, policy_checkpoints
+from muzero_jax.runs import (
+  array_files,
+  checkpoint,
+  metrics,
+  plots,
+  policy_checkpoints,
+)
 from muzero_jax.runs.progress import Counts, Progress
 
 FULL = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
