@@ -59,7 +59,7 @@ PHASES = {
   'inodes': Phase(
     _PROGRESS, (1,), signum=signal.SIGTERM, options='size=32m,nr_inodes=24'),
   'ulimit': Phase(
-    _PROGRESS, (1,), signum=signal.SIGTERM, limit='ulimit -f 64'),
+    _PROGRESS, (1,), signum=signal.SIGTERM, limit='ulimit -f 16'),
   'start': Phase('', (1, 2), options='size=4k'),
 }
 

@@ -127,10 +127,11 @@ def _blocking(result: dict[str, Any]) -> str:
 
 def _soak(result: dict[str, Any]) -> str:
   """Return how memory grew in a long run."""
+  megabytes = result['megabytes']
   return (
     f'{result["minutes"]:g} minutes with {result["saves"]} saves, status '
-    f'{result["status"]}: {result["first_megabytes"]} MB after a tenth of the '
-    f'time, {result["last_megabytes"]} MB at the end, growth of the medians '
+    f'{result["status"]}: {megabytes[len(megabytes) // 10]} MB after a tenth '
+    f'of the time, {megabytes[-1]} MB at the end, growth of the medians '
     f'{100 * result["growth"]:.1f} % (the bound is 5 %).')
 
 

@@ -24,7 +24,7 @@ from benchmarks.drills import lives
 
 RESULT = kill.RESULT.with_name('drills_soak.json')
 _BOUND = 0.05  # Of growth.
-_FIELDS = dict(checkpoint_period=20.0, log_period=1.0)
+_FIELDS = dict(num_steps=10**10, checkpoint_period=20.0, log_period=1.0)
 
 
 def watch(
@@ -77,9 +77,10 @@ def main() -> None:
     command=' '.join(['python -m benchmarks.drills.soak', *common.argv()]),
     **common.machine(), minutes=args.minutes, status=life.status,
     saves=len(life.saved), lost=lost, trace=life.has_trace,
-    first_megabytes=round(readings[len(readings) // 10] / 1024),
-    last_megabytes=round(readings[-1] / 1024),
-    most_megabytes=round(max(readings) / 1024), growth=round(grown, 4))
+    growth=round(grown, 4), most_megabytes=round(max(readings) / 1024),
+    # About a hundred of them, over the whole time.
+    megabytes=[
+      round(x / 1024) for x in readings[::max(1, len(readings) // 100)]])
   RESULT.write_text(json.dumps(result, indent=1) + '\n')
   print(json.dumps(result, indent=1))
   if grown >= _BOUND or life.has_trace or lost or life.status != 143:

@@ -25,6 +25,8 @@ def say(text: str, stream: TextIO | None = None, end: str = '\n') -> bool:
     end: what follows the text.
   """
   stream = sys.stdout if stream is None else stream
+  if stream is None:  # It was closed before Python started.
+    return False
   try:
     _write(text + end, stream)
   except BrokenPipeError:

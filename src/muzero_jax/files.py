@@ -241,5 +241,6 @@ def write_whole(path: pathlib.Path, data: bytes) -> None:
     temporary.unlink(missing_ok=True)
     write_flushed(temporary, data)
     os.replace(temporary, path)
+    flush_directory(path.parent)
   finally:
     temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from muzero_jax import envs, files, paths, wide_counts
+from muzero_jax import console, envs, files, paths, wide_counts
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
 from muzero_jax.drivers import (
@@ -123,7 +123,7 @@ def run(
       # Also one that came while all was done.
       stop.check()
     except StoppedError:
-      return stop.end()
+      return stop.end(restart=restart)
   return 0
 
 
@@ -133,17 +133,19 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
   driver, data, lines = choose.prepare(
     config, wanted.make_env, wanted.extensions)
   stop.check()
-  with lock.hold(workdir):
+  with lock.hold(workdir) as check_place:
     record.refuse_links(workdir)
     run_dir.check_same_run(workdir, config)
-    aside = record.set_aside(workdir) if wanted.restart else None
-    if aside is not None:
-      lines = [*lines, f'starts anew: the old record is in {aside}']
     if data is not None:
       offline.check_same_data(workdir, data)
+    aside = record.set_aside(workdir) if wanted.restart else None
+    if aside is not None:
+      console.say(f'starts anew: the old record is in {aside}')
     state, resumed = resume.start(config, workdir, driver)
     with stop.keeping(), files.writing(str(workdir)):
       run_dir.store(workdir, config)
+      # From now on, that there is none in it tells that none was saved yet.
+      record.open_checkpoints(workdir)
       if data is not None:
         dataset.write_facts(workdir, data.facts)
     stop.check()
@@ -159,6 +161,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
       max_to_keep=config.max_checkpoints,
       facts=run_dir.facts(config),
       note=progress.note,
+      check=check_place,
     ) as saves:
       progress.header(config, [*lines, *resumed])
       _train(_Run(
@@ -173,7 +176,8 @@ def _train(run: _Run, state: TrainState) -> None:
     with progress.timed():
       session = run.driver.session(
         state, progress.note, run.stop.is_requested)
-    with session as step, run.stop.keeping():
+    # Kept until the last save is on disk, even where an error ends this.
+    with session as step, run.stop.keeping(), run.saves:
       state = _iterate(run, step, state)
   run.stop.check()
   if config.eval_episodes:
@@ -315,8 +319,8 @@ def _save(run: _Run, state: TrainState, *, wait: bool) -> None:
     wait: True to return once it is safe.
 
   Raises:
-    NotFiniteError: the rows that the actors stand at are not finite; the
-      iteration has not looked at them yet.
+    NotFiniteError: the rows that the next iteration would start from are not
+      finite.
     RunError: the disk refuses, this time or the time before.
   """
   step = _least(state.num_steps)

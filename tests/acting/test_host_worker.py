@@ -43,7 +43,7 @@ def test_rows_pass_through():
 
 @pytest.mark.parametrize('fault, words', [
   ('raise', "actor 7: step raised KeyError: 'lost'"),
-  ('shape', r'actor 7: step returned what is no row: test/host: observation '
+  ('shape', r'actor 7: step did not return a valid row: test/host: observation '
             r'is float32\[2, 2\], expected float32\[2, 3\]'),
   ('nan', 'an observation or a reward is not finite'),
   ('first', 'is_first must follow is_last and nothing else'),

@@ -211,7 +211,7 @@ def test_restarts_drop_what_broke_off_and_say_so():
   state, _ = run.play(3)
   assert len(run.factory.made) == 4 and len(run.reports) == 2
   for i, report in enumerate(run.reports):
-    assert report.startswith(f'actor {i}: step returned what is no row')
+    assert report.startswith(f'actor {i}: step did not return a valid row')
     assert report.endswith('the episodes that broke off are dropped')
   closed = np.asarray(state.replay.priority)[:12] == 0
   column = lambda e: np.flatnonzero(closed[:, e]).tolist()

@@ -39,7 +39,7 @@ def test_a_run_goes_on_with_each_number_of_devices(tmp_path, capsys):
       driver = choose.prepare(config, train.envs.make).driver
       before = _host_state(tmp_path)
       state, lines = _restore(tmp_path, driver)
-      assert len(lines) == 1 and f'goes on with {count}' in lines[0]
+      assert len(lines) == 1 and f'resumed with {count}' in lines[0]
       assert state.rng_key.shape == (count,)
       assert len(state.replay.rows.reward.sharding.device_set) == count
       expected = jax.random.split(before.rng_key[0], count)
@@ -48,7 +48,7 @@ def test_a_run_goes_on_with_each_number_of_devices(tmp_path, capsys):
       assert_trees_equal(same(state), same(before))
     assert train.run(config, tmp_path) == 0
     out = capsys.readouterr().out
-    assert ('other random numbers from here on' in out) == bool(number)
+    assert ('the random numbers differ from here on' in out) == bool(number)
     assert checkpoint.steps(tmp_path)[-1] > steps
     steps = checkpoint.steps(tmp_path)[-1]
   assert [row['step'] for row in tiny_run.rows(tmp_path)] == sorted(

@@ -162,7 +162,7 @@ class Worker:
       _check(self._env, row, self._num_envs, self._is_last)
     except (ValueError, AttributeError) as error:
       raise WorkerError(
-        f'{self._name}: {what} returned what is no row: {error}') from None
+        f'{self._name}: {what} did not return a valid row: {error}') from None
     self._is_last = np.asarray(row.is_last)
     return row
 

@@ -12,7 +12,7 @@ import stat
 import sys
 from typing import Any
 
-from muzero_jax import paths
+from muzero_jax import console, paths
 from muzero_jax.errors import UserError
 
 _VARIABLE = 'JAX_COMPILATION_CACHE_DIR'
@@ -70,9 +70,8 @@ def cache_folder() -> pathlib.Path | None:
     folder, problem = pathlib.Path('~/.cache/muzero_jax'), str(error)
   if not problem:
     return folder
-  print(
-    f'note: compiled functions are not kept: {problem}', file=sys.stderr,
-    flush=True)
+  console.say(
+    f'note: compiled functions are not kept: {problem}', sys.stderr)
   return None
 
 

@@ -73,12 +73,12 @@ def run(
       f'family = {config.family!r} is not one of {", ".join(families)}, '
       'which this script is for'
     )
+  restart = bool(flag_values['restart'].value)
   with signals.as_a_command() as stop:
     try:
-      return _train(
-        config, arguments.workdir, bool(flag_values['restart'].value), stop)
+      return _train(config, arguments.workdir, restart, stop)
     except StoppedError:
-      return stop.end()
+      return stop.end(restart=restart)
 
 
 def _train(

@@ -132,8 +132,7 @@ def run(
 
   An `errors.Error`, while parsing or in `main`, becomes one line on stderr and
   its own exit status; so does a disk that is full or broken. Every other
-  exception keeps its traceback: it is a
-  defect, not a user's mistake.
+  exception keeps its traceback: it is a defect, not a user's mistake.
 
   Args:
     main: gets what the command line says and returns the exit status.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from muzero_jax import files
+from muzero_jax import console, files
 from muzero_jax.config import (
   imports,
   legacy,
@@ -145,7 +145,7 @@ def from_fields(fields: Mapping[str, Any]) -> Config:
 
 def notice(line: str) -> None:
   """Print a line about old names on stderr."""
-  print(f'notice: {line}', file=sys.stderr, flush=True)
+  console.say(f'notice: {line}', sys.stderr)
 
 
 def to_json(config: Config) -> str:

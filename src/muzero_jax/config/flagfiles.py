@@ -94,9 +94,12 @@ def _lines(
   for line in text.replace('\r', '\n').split('\n'):
     if line.startswith(('#', '//')) or not line.strip():
       continue
+    line = line.strip()
+    if line in _DIRECTIVES:
+      raise UserError(f'flagfile {name!r}: write {line}=FILE in one line')
     included = _name(line)
     if included is None:
-      yield line.strip()
+      yield line
     else:
       yield from _lines(included, (*including, real), budget)
 

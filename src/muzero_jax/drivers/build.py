@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from muzero_jax import search, transforms, wide_counts
 from muzero_jax.config import Config, settings
@@ -281,10 +282,12 @@ def searches_per_iteration(
 def total_updates(config: Config) -> int:
   """Returns the updates of the whole run, but for rows that are no steps."""
   if config.dataset:
-    return config.offline_updates
+    return min(config.offline_updates, np.iinfo(np.int32).max)
   rows = max(config.num_steps - config.min_replay, 1)
   iterations = math.ceil(rows / (config.num_envs * config.rollout_length))
-  return max(iterations * config.updates_per_iteration, 1)
+  updates = iterations * config.updates_per_iteration
+  # Optax counts no further.
+  return min(max(updates, 1), np.iinfo(np.int32).max)
 
 
 def example_observation(config: Config, spec: EnvSpec) -> Array:
@@ -295,7 +298,7 @@ def example_observation(config: Config, spec: EnvSpec) -> Array:
 
 def temperature(config: Config, num_steps: Count) -> Array:
   """Returns the temperature after `num_steps` environment steps."""
-  fraction = wide_counts.as_float(num_steps) / config.num_steps
+  fraction = wide_counts.as_float(num_steps) / float(config.num_steps)
   index = jnp.searchsorted(
     jnp.array(config.temperature_at), fraction, side='right'
   )

@@ -30,7 +30,8 @@ from muzero_jax.runs.manifest import DamageError
 _COMPARED_BYTES = 1 << 28  # Small arrays are read back together.
 # The machine's state, which says nothing about a file.
 _PASSING = (
-  errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+  errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+  errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
 _lock, _quiet = threading.Lock(), [0, 0]  # Users, and the level before them.
 
 

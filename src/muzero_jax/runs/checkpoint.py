@@ -331,4 +331,4 @@ def _refuse_if_all_damaged(root: pathlib.Path) -> None:
     names = ', '.join(path.name for path in damaged)
     raise UserError(
       f'no checkpoint in {root} is intact: set aside were {names}; to start '
-      'anew, choose another workdir')
+      'anew, choose another workdir or add --restart')

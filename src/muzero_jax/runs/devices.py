@@ -67,8 +67,8 @@ def adopt(
     state = state._replace(
       rng_key=jax.device_put(keys, abstract.rng_key.sharding))
     lines.append(
-      f'saved with {_devices(there)}, goes on with {here}: other random '
-      'numbers from here on')
+      f'saved with {_devices(there)}, resumed with {here}: the random numbers '
+      'differ from here on')
   shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
   if shapes(state.stream) != shapes(abstract.stream):
     state = state._replace(stream=jax.tree.map(

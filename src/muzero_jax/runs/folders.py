@@ -51,6 +51,7 @@ def make(root: pathlib.Path) -> None:
   if files.is_link(root):
     raise OSError(f'{root} is a symbolic link, which is not written through')
   root.mkdir(parents=True, exist_ok=True)
+  files.flush_directory(root.parent)
 
 
 def remove(path: pathlib.Path) -> None:

@@ -5,21 +5,26 @@ import errno
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from muzero_jax import files
-from muzero_jax.errors import UserError
+from muzero_jax.errors import RunError, UserError
 
 LOCK_FILE = '.lock'
 _HELD = (errno.EACCES, errno.EAGAIN)
 
 
 @contextlib.contextmanager
-def hold(workdir: str | os.PathLike) -> Iterator[None]:
+def hold(workdir: str | os.PathLike) -> Iterator[Callable[[], None]]:
   """Holds the lock of a run directory, which is made if need be.
 
   The system takes the lock back however the process ends, so the file that
   stays behind means nothing by itself.
+
+  Yields:
+    () -> None, which raises RunError once the directory is no longer there
+    under this name: a moved one takes its lock along, and another run may
+    have begun in its place.
 
   Raises:
     UserError: another process holds it, or the directory cannot be written.
@@ -52,4 +57,16 @@ def hold(workdir: str | os.PathLike) -> Iterator[None]:
       raise UserError(
         f'workdir {workdir} is in use: another process is training there'
       ) from None
-    yield
+
+    def check() -> None:
+      try:
+        is_same = os.path.samestat(
+          os.stat(path, follow_symlinks=False), os.fstat(file.fileno()))
+      except OSError:
+        is_same = False
+      if not is_same:
+        raise RunError(
+          f'workdir {workdir} was moved or removed while the run was training '
+          'there: nothing more is written')
+
+    yield check

@@ -15,8 +15,8 @@ TENSORBOARD = 'tensorboard'
 # The newest checkpoint that was reported as saved.
 SAVED_FILE = '.saved.json'
 _ASIDE = 'before-restart'
-# What a run writes, in the order in which a restart sets it aside: while
-# checkpoints are there, what is left is no less than a run.
+# What a run writes, in the order in which a restart sets it aside: checkpoints
+# are moved last, so that a restart that is interrupted leaves a whole run.
 _WRITTEN = (
   EVALUATION_FILE, 'curves.png', TENSORBOARD, policy_checkpoints.FOLDER,
   metrics.METRICS_FILE, SAVED_FILE, checkpoint.CHECKPOINTS)

@@ -44,8 +44,6 @@ def start(
       run_dir.check_trained_with(workdir, config), devices.as_saved))
   if found is None:
     record.refuse_missing(workdir)
-    # From now on, that there is none tells that none was saved yet.
-    record.open_checkpoints(workdir)
     return driver.init(rng_key), lines
   step, state = found
   lines.append(f'resumed from the checkpoint at step {step:,}')

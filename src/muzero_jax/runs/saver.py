@@ -40,6 +40,7 @@ class Saver:
     max_to_keep: int | None = 2,
     facts: Mapping[str, Any] | None = None,
     note: Callable[[str], Any] = print,
+    check: Callable[[], None] = lambda: None,
     free_bytes: Callable[[], int | None] = memory_check.free_host_bytes,
   ) -> None:
     """Start with nothing on its way.
@@ -48,10 +49,11 @@ class Saver:
       workdir: the run directory.
       max_to_keep, facts: as `checkpoint.save` takes them.
       note: called in the main thread with a line for each checkpoint.
+      check: called before each save; raises RunError where none may be written.
       free_bytes: () -> memory of the host; None where it is not known.
     """
     self._workdir, self._keep, self._facts = workdir, max_to_keep, facts
-    self._note, self._free_bytes = note, free_bytes
+    self._note, self._check, self._free_bytes = note, check, free_bytes
     self._saving: _Saving | None = None
     self.seconds_blocked = 0.0  # That training has waited, in all.
 
@@ -59,7 +61,7 @@ class Saver:
     return self
 
   def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
-    """Wait for the save on its way, which may still come to nothing."""
+    """Wait for the save on its way, which may still fail."""
     try:
       self.finish()
     except RunError as failure:
@@ -137,6 +139,7 @@ class Saver:
   def _write(self, step: int, host: Any, failure: list[Exception]) -> None:
     """Write, read back and note one checkpoint; what a thread does."""
     try:
+      self._check()
       checkpoint.save(
         self._workdir, step, host, max_to_keep=self._keep, facts=self._facts)
       record.note_saved(self._workdir, step)

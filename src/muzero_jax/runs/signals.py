@@ -58,10 +58,15 @@ class Stop:
     if self.signum:
       raise StoppedError(signal.Signals(self.signum).name)
 
-  def end(self) -> int:
-    """Say what stopped the run; return the exit status."""
+  def end(self, *, restart: bool = False) -> int:
+    """Say what stopped the run; return the exit status.
+
+    Args:
+      restart: whether the run was asked to start anew.
+    """
     name = signal.Signals(self.signum).name
-    console.say(f'stopped by {name}; the same command resumes the run')
+    without = ' without --restart' if restart else ''
+    console.say(f'stopped by {name}; the same command{without} resumes the run')
     return 128 + self.signum
 
   @contextlib.contextmanager
@@ -86,15 +91,15 @@ class Stop:
     where Python calls no handler.
 
     Args:
-      wakeups: where Python writes each signal's number; the end of it ends
-        this.
+      wakeups: where Python writes each signal's number; the end of it, or a
+        0, ends this.
     """
     asked_at: float | None = None
     while True:
       ready, _, _ = select.select([wakeups], [], [], 1.0)
       now = time.monotonic()
       received = os.read(wakeups, 64) if ready else None
-      if received == b'':
+      if received is not None and (not received or 0 in received):
         return
       numbers = [s for s in received or b'' if s in SIGNALS]
       if numbers and asked_at is None:
@@ -156,8 +161,8 @@ def stop_on_signals(longest_wait: float | None = None) -> Iterator[Stop]:
 def as_a_command() -> Iterator[Stop]:
   """Do the same in a process that does nothing but train.
 
-  It ends once it has nothing to save and a phase takes too long; from the end
-  of the run to that of the process, Ctrl-C is no exception either.
+  After a signal it ends by itself if there is nothing to save and the current
+  phase takes too long. Ctrl-C raises no exception, also while the process ends.
   """
   with stop_on_signals(LONGEST_WAIT) as stop:
     if threading.current_thread() is threading.main_thread():
@@ -184,6 +189,9 @@ def _handling(stop: Stop) -> Iterator[None]:
     for signum, handler in old.items():
       signal.signal(signum, handler)
     signal.set_wakeup_fd(old_wakeup)
+    # A process that was forked meanwhile may hold this end open too.
+    with contextlib.suppress(OSError):
+      os.write(sending, b'\0')
     os.close(sending)
     thread.join()
     os.close(receiving)

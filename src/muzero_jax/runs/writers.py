@@ -18,8 +18,8 @@ _FLUSH_PERIOD = 10.0  # Seconds between events that are safely on disk.
 class Writer(Protocol):
   """Gets each row of metrics as it is recorded, for example for W&B.
 
-  It is called from a thread of its own. A writer that raises, or blocks for
-  long, is told of and left out; it never ends a run, nor holds it up.
+  It is called from a thread of its own. A writer that raises or blocks is
+  reported once and gets no more rows; it never stops or delays a run.
   """
 
   def write(self, step: int, metrics: Mapping[str, float]) -> None:

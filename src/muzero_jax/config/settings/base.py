@@ -95,7 +95,7 @@ def check(item: dataclasses.Field, value: Any) -> Any:
   try:
     is_none = item.metadata['optional'] and value == ''
     converted = '' if is_none else _convert(item.type, value)
-  except TypeError:
+  except (TypeError, OverflowError):
     raise _refusal(item, value) from None
   entries = converted if isinstance(converted, tuple) else (converted,)
   low, high = item.metadata['low'], item.metadata['high']
