@@ -80,3 +80,8 @@ def test_a_full_standard_output_is_one_line():
   assert done.returncode == 1
   assert done.stderr == (
     'error: standard output cannot be written: No space left on device\n')
+
+
+def test_a_stream_that_was_closed_before_the_start(monkeypatch):
+  monkeypatch.setattr(sys, 'stdout', None)
+  assert not console.say('x')

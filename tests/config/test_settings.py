@@ -183,3 +183,8 @@ def test_records_that_are_right_by_themselves():
     proposal_temperature=2.0)
   settings.Targets(mixed_value_age=5)
   settings.Learning(mixed_value_age=5, reanalyse_fraction=1.0)
+
+
+def test_a_whole_number_beyond_all_floats_is_refused():
+  with pytest.raises(UserError, match='learning_rate'):
+    config_lib.from_json('{"learning_rate": 1' + 400 * '0' + '}')

@@ -108,3 +108,17 @@ def test_a_fifo_is_one_line_of_a_command(tmp_path):
      f'--flagfile={tmp_path}/x', f'--workdir={tmp_path}/run'], timeout=60)
   assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
   assert not (tmp_path / 'run').exists()
+
+
+@pytest.mark.parametrize('line', ['--flagfile', '  --flagfile  ', '-flagfile'])
+def test_a_flagfile_names_another_in_one_line(tmp_path, line):
+  (tmp_path / 'a').write_text(f'{line}\n{tmp_path}/b\n')
+  with pytest.raises(UserError, match='in one line'):
+    _expand(tmp_path / 'a')
+
+
+def test_an_indented_flagfile_is_read_as_the_others(tmp_path):
+  os.mkfifo(tmp_path / 'fifo')
+  (tmp_path / 'a').write_text(f'  --flagfile={tmp_path}/fifo\n')
+  with pytest.raises(UserError, match='no plain file'):
+    _expand(tmp_path / 'a')

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from muzero_jax.errors import UserError
+from muzero_jax.errors import RunError, UserError
 from muzero_jax.runs import lock
 
 
@@ -47,3 +47,18 @@ def test_a_file_in_the_way_is_told(tmp_path):
       lock.hold(tmp_path / 'run'):
     pytest.fail('held inside a file')
   assert (tmp_path / 'run').read_text() == 'mine'
+
+
+@pytest.mark.parametrize('begin_anew', [False, True])
+def test_a_directory_that_was_moved_is_no_longer_written(
+    tmp_path, begin_anew):
+  """The lock went along, and another run may train under the old name."""
+  workdir = tmp_path / 'x'
+  with lock.hold(workdir) as check:
+    check()
+    workdir.rename(tmp_path / 'old')
+    if begin_anew:
+      workdir.mkdir()
+      (workdir / lock.LOCK_FILE).touch()
+    with pytest.raises(RunError, match='x was moved or removed'):
+      check()

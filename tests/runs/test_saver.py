@@ -116,3 +116,13 @@ def test_space_of_a_failed_save_is_given_back(tmp_path, monkeypatch):
   with pytest.raises(OSError, match='no space'):
     checkpoint.save(tmp_path, 1, make_state())
   assert not list((tmp_path / 'checkpoints').iterdir())
+
+
+def test_where_none_may_be_written_none_is(tmp_path):
+  def refuse():
+    raise RunError('moved')
+
+  with pytest.raises(RunError, match='moved'), saver.Saver(
+      tmp_path, note=pytest.fail, check=refuse, free_bytes=PLENTY) as saves:
+    saves.save(7, make_state())
+  assert checkpoint.steps(tmp_path) == []

@@ -144,3 +144,29 @@ def test_a_wait_that_no_handler_ends(kept, wait, gaps, status, saved):
   assert process.returncode == status, err
   assert ('saved' in out) == saved
   assert ('at once by SIGTERM' in err) != saved
+
+
+def test_a_forked_child_does_not_hold_up_the_end():
+  """It has the pipe of the thread that watches, too."""
+  code = (
+    'import os, time\n'
+    'from muzero_jax.runs import signals\n'
+    'with signals.stop_on_signals():\n'
+    '  if not os.fork(): time.sleep(30); os._exit(0)\n'
+    'print("ended")\n')
+  process = subprocess.Popen(
+    [sys.executable, '-c', code], stdout=subprocess.PIPE, text=True,
+    start_new_session=True)
+  try:
+    assert process.stdout.readline() == 'ended\n'
+    assert process.wait(20) == 0
+  finally:
+    os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_what_resumes_a_run_that_was_asked_to_start_anew(capsys):
+  stop = signals.Stop()
+  stop(signal.SIGTERM, None)
+  assert stop.end(restart=True) == 143
+  assert 'the same command without --restart resumes' in (
+    capsys.readouterr().out)
