@@ -3,7 +3,7 @@
   python -m benchmarks.drills.soak
 
 A run saves and logs more often than a user's would, for two hours. Its
-resident memory is read every few seconds; the median of the last tenth of the
+own memory is read every few seconds; the median of the last tenth of the
 readings must be less than 5 % above that of the second tenth, where replay is
 full and all is compiled. Then it gets SIGTERM, and what it reported as saved
 must be intact.
@@ -30,21 +30,24 @@ _FIELDS = dict(num_steps=10**10, checkpoint_period=20.0, log_period=1.0)
 def watch(
   process: subprocess.Popen[Any], seconds: float, period: float
 ) -> list[int]:
-  """Return a process's resident kilobytes at each period, then stop it."""
+  """Return a process's kilobytes at each period, then stop it."""
   readings, end = [], time.monotonic() + seconds
   while time.monotonic() < end and process.poll() is None:
-    readings.append(_resident(process.pid))
+    readings.append(_memory(process.pid))
     time.sleep(period)
   process.terminate()
   return readings
 
 
-def _resident(pid: int) -> int:
-  """Return a process's resident memory, in kilobytes."""
-  for line in pathlib.Path(f'/proc/{pid}/status').read_text().splitlines():
-    if line.startswith('VmRSS'):
-      return int(line.split()[1])
-  return 0  # It has ended.
+def _memory(pid: int) -> int:
+  """Return a process's own memory, in kilobytes, swapped out or not.
+
+  Pages of files, as of libraries, come and go as the system likes.
+  """
+  lines = pathlib.Path(f'/proc/{pid}/status').read_text().splitlines()
+  return sum(
+    int(line.split()[1]) for line in lines
+    if line.startswith(('RssAnon', 'VmSwap')))
 
 
 def growth(readings: list[int]) -> float:

@@ -188,3 +188,12 @@ def test_records_that_are_right_by_themselves():
 def test_a_whole_number_beyond_all_floats_is_refused():
   with pytest.raises(UserError, match='learning_rate'):
     config_lib.from_json('{"learning_rate": 1' + 400 * '0' + '}')
+
+
+@pytest.mark.parametrize('name', [
+  'temperature_moves', 'td_correction', 'warmup_updates'])
+def test_what_a_compiled_step_compares_has_32_bits(name):
+  config = Config(family='classic', env_id='cartpole')
+  assert getattr(dataclasses.replace(config, **{name: 2**31 - 1}), name)
+  with pytest.raises(UserError, match=name):
+    dataclasses.replace(config, **{name: 2**31})

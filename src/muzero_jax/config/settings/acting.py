@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from muzero_jax.config.settings.base import Record, field
+from muzero_jax.config.settings.base import MOST_COUNTED, Record, field
 from muzero_jax.errors import UserError
 
 
@@ -33,7 +33,7 @@ class Acting(Record):
   temperature_moves: int = field(
     0, 'Moves of an episode after which actions are greedy; 0 for never. '
     'With Gumbel, until then actions are drawn from the improved policy.',
-    low=0)
+    low=0, high=MOST_COUNTED)
   noise_steps: int = field(
     1, 'Steps in a row whose searches draw the same noise, so that an agent '
     'that finds actions equally good goes on in one direction. Each rollout '

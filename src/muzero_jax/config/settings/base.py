@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from muzero_jax.errors import UserError
 
 _R = TypeVar('_R', bound='Record')
+# Of what a compiled step counts or compares: integers have 32 bits there.
+MOST_COUNTED = 2**31 - 1
 
 
 def field(

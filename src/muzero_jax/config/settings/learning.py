@@ -3,7 +3,7 @@
 import dataclasses
 
 from muzero_jax.config.settings.acting import FrameStack
-from muzero_jax.config.settings.base import Record, field
+from muzero_jax.config.settings.base import MOST_COUNTED, Record, field
 from muzero_jax.config.settings.data import Augmentation, Reanalyse, Replay
 from muzero_jax.errors import UserError
 
@@ -21,7 +21,8 @@ class Targets(Record):
   td_lambda: float = field(0.95, 'lambda of td_lambda.', low=0, high=1)
   td_correction: int = field(
     0, 'Steps of age that shorten a sample\'s td_steps by one, for data that '
-    'older policies played; 0 for none.', low=0)
+    'older policies played; 0 for none.', low=0,
+    high=MOST_COUNTED)
   mixed_value_age: int = field(
     0, 'Steps of age from which a sample\'s values are trained on a fresh '
     'search of each row (EfficientZero V2\'s mixed value target; 5000 in its '
@@ -108,7 +109,8 @@ class Optimiser(Record):
   learning_rate_end: float = field(
     0.1, 'Final learning rate as a share of the peak.', low=0, high=1)
   warmup_updates: int = field(
-    0, 'Updates over which the rate rises from 0.', low=0)
+    0, 'Updates over which the rate rises from 0.', low=0,
+    high=MOST_COUNTED)
   momentum: float = field(0.9, 'SGD momentum.', low=0, high=1)
   weight_decay: float = field(1e-4, 'Weight decay on kernels.', low=0)
   max_grad_norm: float = field(
