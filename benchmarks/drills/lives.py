@@ -93,7 +93,7 @@ def live(
     process = subprocess.Popen(
       argv, env=env, cwd=kill.ROOT, stdout=stdout, stderr=stderr,
       stdin=subprocess.DEVNULL, start_new_session=True,
-      preexec_fn=_default_signals)
+      preexec_fn=default_signals)
     while until and not re.search(until, read()) and process.poll() is None:
       time.sleep(0.01)
     time.sleep(delay)
@@ -108,7 +108,7 @@ def live(
   return Life(status, time.monotonic() - start, read(), err.read_text())
 
 
-def _default_signals() -> None:
+def default_signals() -> None:
   """Undo what a shell's background jobs ignore."""
   for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
     signal.signal(signum, signal.SIG_DFL)

@@ -122,7 +122,8 @@ def while_compiling(count: int, seed: int, cache: pathlib.Path) -> Any:
   """Return what signals did to a process that compiles."""
   done = subprocess.run(
     [sys.executable, '-c', _COMPILE, str(count), str(seed)], cwd=kill.ROOT,
-    env=lives.environ(cache), text=True, capture_output=True)
+    env=lives.environ(cache), text=True, capture_output=True,
+    preexec_fn=lives.default_signals)
   rows = [line.split() for line in done.stdout.splitlines()]
   return dict(
     signals=count, status=done.returncode,
