@@ -13,7 +13,6 @@ import os
 import pathlib
 import sys
 import tempfile
-import threading
 import urllib.parse
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -32,7 +31,6 @@ _COMPARED_BYTES = 1 << 28  # Small arrays are read back together.
 _PASSING = (
   errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
   errno.ESTALE, errno.ETIMEDOUT, errno.ENOTCONN, errno.EHOSTDOWN)
-_lock, _quiet = threading.Lock(), [0, 0]  # Users, and the level before them.
 
 
 def folder_of(name: str) -> str:
@@ -208,33 +206,24 @@ def _checkpointer() -> Iterator[Any]:
   # Orbax takes a third of a second to import, and only this needs it.
   import orbax.checkpoint as ocp
 
-  logger = logging.getLogger('absl')
-  _ignore_closed_loops()
-  with _lock:
-    if not _quiet[0]:
-      _quiet[1] = logger.level
-      logger.setLevel(logging.CRITICAL)  # Its errors are raised too.
-    _quiet[0] += 1
-  try:
-    # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
-    handler = ocp.PyTreeCheckpointHandler(
-      use_ocdbt=True, use_compression=False)
-    with ocp.Checkpointer(handler) as checkpointer:
-      yield checkpointer
-  finally:
-    with _lock:
-      _quiet[0] -= 1
-      if not _quiet[0]:
-        logger.setLevel(_quiet[1])
+  _hush()
+  # Frames hardly shrink, and compressing 300 MB takes 3 s instead of 0.2.
+  handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_compression=False)
+  with ocp.Checkpointer(handler) as checkpointer:
+    yield checkpointer
 
 
 @functools.cache
-def _ignore_closed_loops() -> None:
-  """Say nothing of TensorStore's writes that end after one that failed.
+def _hush() -> None:
+  """Let Orbax and TensorStore say nothing by themselves, from now on.
 
-  They would call the event loop that Orbax has closed by then; a traceback for
-  each goes to `sys.unraisablehook`, some after Orbax has returned.
+  Their errors are raised. What their threads tell of it comes later than that:
+  Orbax logs what each raised, and TensorStore's writes that end after one that
+  failed would call an event loop that is closed by then, which is a traceback
+  for `sys.unraisablehook` each.
   """
+  logging.getLogger('absl').addFilter(
+    lambda record: 'orbax' not in record.pathname)
   before = sys.unraisablehook
 
   def hook(found: Any) -> None:
