@@ -17,7 +17,6 @@ from muzero_jax.errors import RunError
 from muzero_jax.evaluation import game_records, tournament
 from muzero_jax.runs import (
   array_files,
-  checkpoint,
   metrics,
   plots,
   policy_checkpoints,
@@ -62,17 +61,17 @@ def _refuse(*args, **kwargs):
 def test_a_save_that_fails_gives_its_space_back(
     tmp_path, monkeypatch, capsys, error):
   """Older checkpoints are intact, and no second error hides the first."""
-  save, steps = checkpoint.save, []
+  write, steps = array_files.write, []
 
-  def fail_later(workdir, step, state, **kwargs):
+  def fail_later(directory, arrays):
+    step = int(directory.parent.name.rpartition('-')[2])
+    if step not in steps and len(steps) == 2:
+      directory.mkdir(parents=True)
+      raise error
     steps.append(step)
-    if len(steps) < 3:
-      return save(workdir, step, state, **kwargs)
-    saving = tmp_path / 'checkpoints' / f'.saving-{step:012d}' / 'state'
-    saving.mkdir(parents=True)
-    raise error
+    write(directory, arrays)
 
-  monkeypatch.setattr(checkpoint, 'save', fail_later)
+  monkeypatch.setattr(array_files, 'write', fail_later)
   monkeypatch.setattr(plots, 'plot_curves', _refuse)
   with pytest.raises(RunError, match=(
       'the checkpoint cannot be written: No space left on device$')):
