@@ -19,8 +19,9 @@ def store(workdir, config, *, num_rows=3, evaluated=True):
   workdir = pathlib.Path(workdir)
   run_dir.store(workdir, config)
   agents = range(config.num_seeds)
+  apart = min(10, 1000 // num_rows)
   rows = [
-    {'step': 1000 - 10 * (num_rows - 1 - i), 'seconds': i + 1.5,
+    {'step': 1000 - apart * (num_rows - 1 - i), 'seconds': i + 1.5,
      'updates': 4 * i, 'return': float(i)}
     | {f'return_of_agent/{k}': 100.0 * k + i for k in agents}
     for i in range(num_rows)
