@@ -19,7 +19,7 @@ def store(workdir, config, *, num_rows=3, evaluated=True):
   workdir = pathlib.Path(workdir)
   run_dir.store(workdir, config)
   agents = range(config.num_seeds)
-  apart = min(10, 1000 // num_rows)
+  apart = min(10, 1000 // max(num_rows, 1))
   rows = [
     {'step': 1000 - apart * (num_rows - 1 - i), 'seconds': i + 1.5,
      'updates': 4 * i, 'return': float(i)}
