@@ -47,7 +47,7 @@ def test_rows_pass_through():
             r'is float32\[2, 2\], expected float32\[2, 3\]'),
   ('nan', 'an observation or a reward is not finite'),
   ('first', 'is_first must follow is_last and nothing else'),
-  ('nothing', "no row: 'NoneType' object has no attribute"),
+  ('nothing', "valid row: 'NoneType' object has no attribute"),
 ])
 def test_what_goes_wrong_is_named(fault, words):
   env, guard = worker((2, fault))
