@@ -13,6 +13,8 @@ import gymnasium
 import numpy as np
 
 ENV_ID = 'benchmarks.drills.faulty_env:Faulty-v0'
+# What it prints when it does so.
+HANGS = 'the environment hangs'
 
 
 class Faulty(gymnasium.Env):
@@ -43,6 +45,7 @@ class Faulty(gymnasium.Env):
     if fault == 'raise':
       raise KeyError('lost')
     if fault == 'hang':
+      print(HANGS, flush=True)
       time.sleep(1e6)
     if fault == 'die':
       os.kill(os.getpid(), signal.SIGKILL)

@@ -171,8 +171,8 @@ def test_two_failures_in_one_rollout():
   assert steps_of(rollouts, 1) == [0, 1, 2, 3, 4, 5, 0, 1, 0, 1, 2, 0]
   assert last_of(rollouts, 1) == [0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 0]
   assert rollouts[1].num_dropped.tolist() == [1, 0]
-  assert [error.split(': ')[1].split()[1] for error in rollouts[1].errors] == [
-    'raised', 'returned']
+  raised, returned = rollouts[1].errors
+  assert 'raised' in raised and 'return a valid row' in returned
 
 
 def test_a_failure_ends_it_all_unless_told_otherwise():

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from benchmarks.drills import lives
+from benchmarks.drills import faulty_env, lives
 
 pytestmark = pytest.mark.slow
 
@@ -145,6 +145,6 @@ def test_an_environment_that_fails_leaves_a_checkpoint(
 
 def test_a_hanging_environment_does_not_hold_up_a_stop(live, tmp_path):
   life = live(
-    _send(signal.SIGTERM), PROGRESS, 'gymnasium', worker_timeout=60.0,
-    delay=3.0, environ=dict(FAULT='hang', FAULT_AT='400'))
+    _send(signal.SIGTERM), faulty_env.HANGS, 'gymnasium', worker_timeout=60.0,
+    environ=dict(FAULT='hang', FAULT_AT='400'))
   _check(life, tmp_path / 'run', 128 + signal.SIGTERM, longest=15)
