@@ -12,6 +12,10 @@ STAMP := .venv/.installed
 EXTRAS = atari,games,viz,dev,gymnasium,physics$(shell $(PYTHON) -c \
   'import sys; print(",classic" * (sys.version_info[:2] == (3, 11)), end="")')
 
+# Without it each of the hundred processes of the tests would compile all of
+# jax's modules anew, which takes longer than most of them.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: test atari drills clean .venv
 
 .venv: $(STAMP)

@@ -10,6 +10,9 @@ import pytest
 import tiny_game
 import tiny_run
 
+from benchmarks.drills import lives
+from muzero_jax.commands import main
+from muzero_jax.evaluation import gtp
 from muzero_jax.runs import checkpoint, lock, run_dir
 
 # Mistakes that flags alone show are in test_flags; these need the package.
@@ -91,23 +94,17 @@ def go_run(tmp_path_factory):
   ('alphago', 2, "'alphago' is not one of random, one_ply, mcts or"),
 ])
 def test_opponents_that_are_not_there(
-    go_run, script, opponent, status, words):
+    go_run, script, opponent, status, words, monkeypatch, capsys):
+  monkeypatch.setenv('PATH', '/nowhere')
+  monkeypatch.setattr(gtp, '_MORE_PLACES', ('/nowhere/games',))
   before = tiny_run.snapshot(go_run)
-  done = tiny_run.call(
-    [sys.executable, '-c', NO_PROGRAMS.format(script=script),
-     f'--workdir={go_run}', f'--opponent={opponent}'])
-  _check_refusal(done, status, words)
+  with pytest.raises(SystemExit) as ended:
+    main.run(
+      script, [script, f'--workdir={go_run}', f'--opponent={opponent}'])
+  assert ended.value.code == status
+  said = capsys.readouterr().err
+  assert tiny_run.is_plain_line(said) and re.search(words, said), said
   assert tiny_run.snapshot(go_run) == before
-
-
-NO_PROGRAMS = '''
-import os
-os.environ['PATH'] = '/nowhere'
-from muzero_jax.commands import main
-from muzero_jax.evaluation import gtp
-gtp._MORE_PLACES = ('/nowhere/games',)
-main.run('{script}')
-'''
 
 
 MISSING = '''
@@ -208,7 +205,8 @@ def test_sigterm_and_ctrl_c_save_and_resume(tmp_path):
   for signum in (signal.SIGTERM, signal.SIGINT):
     process = subprocess.Popen(
       tiny_run.command(workdir, checkpoint_period=1e6),
-      text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+      text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+      preexec_fn=lives.default_signals)
     assert process.stdout is not None
     lines = []
     for line in process.stdout:

@@ -91,7 +91,7 @@ def test_targets_and_losses_keep_32_bits(value_target):
     found, wide)
 
 
-B, A, S = 2, 3, 4
+B, A, S = 2, 3, 3
 
 
 class Game:
@@ -234,7 +234,7 @@ for preset in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_two_iterations_with_64_bits():
-  presets = ['cartpole', 'tic_tac_toe', 'minatar', '2048']
+  presets = ['cartpole', '2048']
   small = dict(SMALL, min_replay=8, num_channels=8, num_blocks=0)
   done = tiny_run.call(
     [sys.executable, '-c', RUN.replace('{small}', repr(small)), *presets],

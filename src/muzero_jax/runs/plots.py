@@ -51,7 +51,12 @@ def plot_curves(workdir: str | os.PathLike) -> pathlib.Path | None:
   panels = [panel for panel in panels if panel]
   columns = min(3, len(panels))
   lines = math.ceil(len(panels) / columns)
-  figure = Figure(figsize=(4.5 * columns, 3 * lines), layout='constrained')
+  width, height = 4.5 * columns, 3 * lines  # Inches.
+  figure = Figure(figsize=(width, height))
+  # A layout that matplotlib finds by itself draws all of it twice.
+  figure.subplots_adjust(
+    left=0.6 / width, right=1 - 0.15 / width, bottom=0.45 / height,
+    top=1 - 0.3 / height, wspace=0.2, hspace=0.35)
   FigureCanvasAgg(figure)
   for index, panel in enumerate(panels):
     axes = figure.add_subplot(lines, columns, index + 1)
