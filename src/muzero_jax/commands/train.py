@@ -10,6 +10,7 @@ import pathlib
 
 from absl import flags
 
+from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
 from muzero_jax.errors import StoppedError, UserError
@@ -85,6 +86,10 @@ def _train(
   config: Config, workdir: str, restart: bool, stop: signals.Stop
 ) -> int:
   """Load what training needs, train, and return the exit status."""
+  # The first word comes at once: what follows is silent for seconds.
+  console.say(
+    f'muzero_jax: training on {config.family}/{config.env_id} in {workdir}; '
+    'loading jax and the environment ...')
   # Before environments, of which some start jax's devices when imported.
   _divide_cpu(config.num_devices)
   start.prepare()

@@ -5,6 +5,7 @@ line on stderr and exit status 2, before jax is imported: commands import it,
 and whatever else is slow, inside the function that they hand to `run`.
 """
 
+import dataclasses
 import errno
 import sys
 import textwrap
@@ -16,12 +17,14 @@ from absl import flags
 
 from muzero_jax import config as config_lib
 from muzero_jax import console, errors, paths
-from muzero_jax.config import Config, flagfiles, imports, presets
+from muzero_jax.config import Config, flagfiles, imports, presets, settings
 from muzero_jax.errors import UserError
 
 # What a full or broken disk answers: nobody's defect.
 _OF_DISKS = (
   errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+# What a number may end in.
+_SUFFIXES = {'k': 10**3, 'm': 10**6}
 _bases: weakref.WeakKeyDictionary[flags.FlagValues, Config] = (
   weakref.WeakKeyDictionary())
 
@@ -194,12 +197,19 @@ class _FieldParser(flags.ArgumentParser):
 
 
 def _number(text: str) -> float:
+  """Returns a number; 1k is a thousand and 1m a million."""
   try:
     return int(text)
   except ValueError:
-    number = float(text)
-  # 1e6 is a whole number to whoever types it.
-  return int(number) if number.is_integer() and 'e' in text.lower() else number
+    number = _with_suffix(text)
+  # 1e6 and 1.5k are whole numbers to whoever types them.
+  is_meant = text.lower().endswith(tuple(_SUFFIXES)) or 'e' in text.lower()
+  return int(number) if number.is_integer() and is_meant else number
+
+
+def _with_suffix(text: str) -> float:
+  factor = _SUFFIXES.get(text[-1:].lower(), 0)
+  return float(text[:-1]) * factor if factor else float(text)
 
 
 def _read(argv: list[str], flag_values: flags.FlagValues) -> None:
@@ -255,19 +265,48 @@ def _own_flags(flag_values: flags.FlagValues) -> set[str]:
 
 
 def _help(usage: str, flag_values: flags.FlagValues) -> str:
-  """Returns the usage and the flags."""
-  lines = [usage, '', 'Flags:']
+  """Returns the usage and the flags, those of a configuration by its parts."""
   own = _own_flags(flag_values)
-  for name in flag_values:
-    if name not in own:
-      continue
+  given = [name for name in flag_values if name in own]
+  has_config = flag_values in _bases
+  fields = set(config_lib.FIELDS) if has_config else set()
+  lines = [usage, '', 'Flags:']
+  rest = [name for name in given if name not in fields]
+  lines += _describe(rest, flag_values)
+  if not has_config:
+    return '\n'.join(lines)
+  has_preset = flag_values['preset'].default is not None
+  family = _bases[flag_values].family if has_preset else ''
+  others = []
+  for part in settings.PARTS:
+    names = [item.name for item in dataclasses.fields(part)]
+    mine = [name for name in names if _is_for(name, family)]
+    others += [name for name in names if name not in mine]
+    lines += ['', (part.__doc__ or '').splitlines()[0]]
+    lines += _describe(mine, flag_values)
+  if others:
+    lines += ['', 'Of other families of environments:']
+    lines += _describe(others, flag_values)
+  return '\n'.join(lines)
+
+
+def _is_for(name: str, family: str) -> bool:
+  """Returns whether a field does something for a family; '' is any."""
+  families = config_lib.FIELDS[name].metadata['families']
+  return not (family and families) or family in families
+
+
+def _describe(names: Sequence[str], flag_values: flags.FlagValues) -> list[str]:
+  """Returns lines on some flags."""
+  lines = []
+  for name in names:
     flag = flag_values[name]
     lines.append(f'  --{"[no]" if flag.boolean else ""}{name}')
     default = '' if flag.default is None else f' Default: {flag.default}.'
     lines += textwrap.wrap(
       ' '.join((flag.help or '').split()) + default, 78,
       initial_indent='      ', subsequent_indent='      ')
-  return '\n'.join(lines)
+  return lines
 
 
 def _capital(text: str) -> str:

@@ -14,14 +14,21 @@ from muzero_jax.errors import UserError
 if typing.TYPE_CHECKING:
   from muzero_jax.config.config import Config
 
+# Of a module that is given by its path.
+FILE_ENDING = '.py'
+
 
 def module_of(env_id: str) -> str:
-  """Return the module that "module:Name-v0" imports; '' of a plain name."""
+  """Return the module or file that "module:Name" imports; '' of a plain name.
+  """
   return env_id.rpartition(':')[0]
 
 
 def is_name(module: str) -> bool:
-  """Return whether a text is the name of a module, with all its packages."""
+  """Return whether a text names a module with its packages, or a file of one.
+  """
+  if module.endswith(FILE_ENDING):
+    return len(module) > len(FILE_ENDING) and ',' not in module
   return all(part.isidentifier() for part in module.split('.'))
 
 
@@ -41,7 +48,7 @@ def check_names(names: str | Iterable[str]) -> tuple[str, ...]:
     if not is_name(name):
       raise UserError(
         f'allow_import = {name!r} is no name of a module, such as '
-        'package.module')
+        'package.module, nor of a file, such as path/to/file.py')
   return found
 
 

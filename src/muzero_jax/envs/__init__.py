@@ -39,6 +39,13 @@ class _Family(NamedTuple):
       wanted.settings.env_id, wanted.num_envs))
 
 
+def _gymnasium(settings: settings_lib.Environment) -> dict[str, Any]:
+  """Returns how environments of Gymnasium are made."""
+  return dict(
+    vectorisation=settings.vectorisation, time_limit=settings.time_limit,
+    image_size=settings.image_size)
+
+
 _FAMILIES = {
   'atari': _Family(
     'atari', 'ale-py', 'atari',
@@ -62,10 +69,10 @@ _FAMILIES = {
   'gymnasium': _Family(
     'gymnasium', 'gymnasium', 'gymnasium',
     spec=lambda module, settings: module.spec(
-      settings.env_id, vectorisation=settings.vectorisation),
+      settings.env_id, **_gymnasium(settings)),
     make=lambda module, wanted: module.make(
-      wanted.settings.env_id, wanted.num_envs,
-      vectorisation=wanted.settings.vectorisation, seed=wanted.seed)),
+      wanted.settings.env_id, wanted.num_envs, seed=wanted.seed,
+      **_gymnasium(wanted.settings))),
   'gymnax': _Family('gymnax', 'gymnax', 'classic'),
   'minatar': _Family(
     'pgx_games', 'pgx', 'games',
@@ -83,9 +90,9 @@ _FAMILIES = {
       wanted.settings.env_id, wanted.num_envs)),
 }
 _MODULES = (
-  'atari', 'backgammon', 'base', 'checks', 'classic', 'gymnasium', 'gymnax',
-  'naming', 'pgx_games', 'physics', 'random_play', 'rules',
-  'shapes',
+  'atari', 'backgammon', 'base', 'checks', 'classic', 'gymnasium',
+  'gymnasium_ids', 'gymnasium_spaces', 'gymnax', 'naming', 'pgx_games',
+  'physics', 'random_play', 'rules', 'shapes',
 )
 _get_module, _ = _lazy.attach(__name__, _MODULES)
 

@@ -17,7 +17,10 @@ from muzero_jax.types import Array
 
 def check_bounds(spec: types.EnvSpec) -> None:
   """Raises UserError where bounds are not those of A continuous actions."""
-  low, high = np.array(spec.action_low), np.array(spec.action_high)
+  # As agents have them: a larger number is infinite there.
+  with np.errstate(over='ignore'):
+    low = np.array(spec.action_low, np.float32)
+    high = np.array(spec.action_high, np.float32)
   if not low.size and not high.size:
     return
   shape = (spec.num_actions,)

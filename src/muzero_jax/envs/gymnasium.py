@@ -5,102 +5,50 @@ reset with the step after an episode's last one (`AutoresetMode.NEXT_STEP`), as
 the rows of this project do, so that a row is theirs with other names.
 """
 
-import difflib
-import importlib
-from typing import Any
+import functools
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import (
+  AsyncVectorEnv,
+  AutoresetMode,
+  SyncVectorEnv,
+  VectorEnv,
+)
 
 from muzero_jax import processes, types
-from muzero_jax.config import imports
-from muzero_jax.envs import base
-from muzero_jax.errors import MissingPackageError, UserError
+from muzero_jax.envs import base, checks, gymnasium_ids, gymnasium_spaces
+from muzero_jax.envs.gymnasium_ids import check as check_env_id
+from muzero_jax.envs.gymnasium_ids import names
+from muzero_jax.errors import UserError
 
 _VECTORISATIONS = ('sync', 'async', 'own')
-# How many a message lists of the environments that there are.
-_MOST_NAMED = 3
+
+__all__ = ['check_env_id', 'make', 'names', 'spec']
 
 
-def check_env_id(env_id: str) -> str:
-  """Returns `env_id`, if it is registered; "package:Name-v0" imports a package.
+class _Asked(NamedTuple):
+  """Which environments are made, and how."""
 
-  Whoever calls this has allowed that: `config.from_json` refuses what comes
-  from a file.
-
-  Raises:
-    MissingPackageError: the package cannot be imported.
-    UserError: no such environment or version; names the nearest.
-  """
-  package, colon, name = env_id.rpartition(':')
-  if colon:
-    _import(env_id, package)
-  try:
-    gymnasium.spec(name)
-  except gymnasium.error.Error as error:
-    near = difflib.get_close_matches(
-      name, list(gymnasium.registry), n=_MOST_NAMED, cutoff=0.5)
-    hint = f'; nearest: {", ".join(near)}' if near else ''
-    raise UserError(
-      f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'
-    ) from None
-  return env_id
+  env_id: str
+  vectorisation: str
+  time_limit: int
+  image_size: int
 
 
-def _import(env_id: str, package: str) -> None:
-  """Imports the module in front of an id.
-
-  Raises:
-    MissingPackageError: it cannot be imported.
-    UserError: it is no name of a module.
-  """
-  if not imports.is_name(package):
-    raise UserError(
-      f'env_id = {env_id!r}: {package!r} is no name of a module, such as '
-      'package.module')
-  try:
-    importlib.import_module(package)
-  except (Exception, SystemExit) as error:
-    # Whatever it does while it is imported, a script that ends included.
-    what = '' if isinstance(error, ImportError) else f'{type(error).__name__}: '
-    raise MissingPackageError(
-      f'env_id {env_id!r}: {package!r} cannot be imported: {what}{error}'
-    ) from error
-
-
-def names() -> tuple[str, ...]:
-  """Returns the ids of all registered environments."""
-  return tuple(sorted(gymnasium.registry))
-
-
-def spec(env_id: str, *, vectorisation: str = 'sync') -> types.EnvSpec:
+def spec(
+  env_id: str,
+  *,
+  vectorisation: str = 'sync',
+  time_limit: int = 0,
+  image_size: int = 0,
+) -> types.EnvSpec:
   """Returns what `make`'s environments look like, from one that it closes.
 
   Args and errors are those of `make`.
   """
-  check_env_id(env_id)
-  if vectorisation not in _VECTORISATIONS:
-    raise UserError(
-      f'vectorisation = {vectorisation!r} is not one of '
-      f'{", ".join(_VECTORISATIONS)}')
-  # Processes are for `reset` to start.
-  mode = 'sync' if vectorisation == 'async' else vectorisation
-  try:
-    one = _make_vector(env_id, 1, mode)
-  except gymnasium.error.DependencyNotInstalled as error:
-    raise MissingPackageError(
-      f'env_id = {env_id!r} needs a package that is missing: {error} '
-      '(pip install "muzero_jax[gymnasium]" brings Box2D and pygame)'
-    ) from error
-  except gymnasium.error.Error as error:
-    raise UserError(
-      f'vectorisation = {vectorisation!r}: {env_id} cannot be made so: {error}'
-    ) from None
-  try:
-    return _spec(env_id, one)
-  finally:
-    one.close()
+  return _look(_Asked(env_id, vectorisation, time_limit, image_size))[0]
 
 
 def make(
@@ -108,20 +56,28 @@ def make(
   num_envs: int,
   *,
   vectorisation: str = 'sync',
+  time_limit: int = 0,
+  image_size: int = 0,
   seed: int = 0,
 ) -> types.HostEnvironment:
   """Returns B environments of one id.
 
-  Observations are those of a Box, as uint8 where it is one and else as
-  float32, or of a Discrete space, as one-hot float32 vectors. Actions are of a
-  Discrete space, or of a Box with bounds, flattened.
+  Observations are one array: of a Box as uint8 where it is one and else as
+  float32, images as [H, W, C]; of a Discrete space as one-hot vectors; of
+  Dicts, Tuples and the rest flattened, as Gymnasium's FlattenObservation does.
+  Actions are whole numbers, each combination of several choices one, or
+  vectors of a Box with bounds.
 
   Args:
-    env_id: as Gymnasium registers it, for example "LunarLander-v3".
+    env_id: as Gymnasium registers it, or a function or class of a module or
+      a file; see `gymnasium_ids`.
     num_envs: B.
     vectorisation: 'sync' steps one after another in the calling thread, 'async'
       each in a process of its own, 'own' takes the vector environment that
       was registered with the id.
+    time_limit: steps after which an episode is cut off; 0 for the
+      environment's own.
+    image_size: pixels per side that images are resized to; 0 for as they are.
     seed: the seed given to `reset` is folded into it.
 
   Raises:
@@ -131,19 +87,25 @@ def make(
   """
   if num_envs < 1:
     raise UserError(f'num_envs: {num_envs} is not at least 1')
-  found = spec(env_id, vectorisation=vectorisation)
-  host = _Host(env_id, num_envs, vectorisation, found, seed)
-  return types.HostEnvironment(found, host.reset, host.step, host.close)
+  asked = _Asked(env_id, vectorisation, time_limit, image_size)
+  host = _Host(asked, num_envs, *_look(asked), seed)
+  return types.HostEnvironment(host.spec, host.reset, host.step, host.close)
 
 
 class _Host:
   """A vector environment, and which of its episodes have just ended."""
 
   def __init__(
-    self, env_id: str, num_envs: int, mode: str, spec: types.EnvSpec, seed: int
+    self,
+    asked: _Asked,
+    num_envs: int,
+    spec: types.EnvSpec,
+    observations: gymnasium_spaces.Observations,
+    seed: int,
   ) -> None:
-    self._env_id, self._num_envs, self._mode = env_id, num_envs, mode
-    self._spec, self._seed = spec, seed
+    self.spec = spec
+    self._asked, self._num_envs, self._seed = asked, num_envs, seed
+    self._observations = observations
     self._vector: VectorEnv | None = None
     self._is_last = np.zeros(num_envs, bool)
     self._is_broken = False
@@ -151,7 +113,7 @@ class _Host:
   def reset(self, seed: int) -> types.TimeStep:
     """Returns the first rows of new episodes."""
     if self._vector is None:
-      self._vector = _make_vector(self._env_id, self._num_envs, self._mode)
+      self._vector = _make_vector(self._asked, self._num_envs)
     entropy = np.random.SeedSequence([self._seed, seed])
     # Environment b gets this + b, which has to stay a seed.
     first_seed = int(entropy.generate_state(1)[0]) >> 2
@@ -164,7 +126,7 @@ class _Host:
     """Returns the rows that the actions [B] lead to."""
     assert self._vector is not None, 'reset comes first'
     space: Any = self._vector.single_action_space
-    if self._spec.is_continuous:
+    if self.spec.is_continuous:
       # Its bounds are float32's nearest, which may lie outside.
       action = np.clip(
         np.reshape(action, (self._num_envs, *space.shape)), space.low,
@@ -174,7 +136,7 @@ class _Host:
     try:
       found = self._vector.step(action)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-      if self._mode != 'async':
+      if self._asked.vectorisation != 'async':
         raise
       self._is_broken = True
       raise ConnectionError(
@@ -201,69 +163,133 @@ class _Host:
     terminated: np.ndarray,
     is_first: np.ndarray,
   ) -> types.TimeStep:
-    assert self._vector is not None
-    spec, space = self._spec, self._vector.single_observation_space
-    if isinstance(space, gymnasium.spaces.Discrete):
-      observation = np.eye(int(space.n), dtype=np.float32)[
-        np.asarray(observation) - space.start]
-    # A uint8 image never comes of a float one by cutting digits off.
-    frame = np.array(observation).astype(
-      spec.observation_dtype, casting='same_kind')
-    if space.shape == () and frame.ndim == 1:
-      frame = frame[:, None]
     return base.host_row(
-      spec, observation=frame, reward=reward, terminated=terminated,
-      is_last=self._is_last, is_first=is_first)
+      self.spec, observation=self._observations(observation), reward=reward,
+      terminated=terminated, is_last=self._is_last, is_first=is_first)
 
 
-def _make_vector(env_id: str, num_envs: int, mode: str) -> VectorEnv:
+def _look(asked: _Asked
+          ) -> tuple[types.EnvSpec, gymnasium_spaces.Observations]:
+  """Returns what the arrays look like, and what makes observations of them.
+
+  Raises:
+    MissingPackageError, UserError: as `make` does.
+  """
+  check_env_id(asked.env_id)
+  if asked.vectorisation not in _VECTORISATIONS:
+    raise UserError(
+      f'vectorisation = {asked.vectorisation!r} is not one of '
+      f'{", ".join(_VECTORISATIONS)}')
+  if asked.vectorisation == 'own':
+    vector = _make_own(asked, 1)
+    try:
+      _check_own(asked, vector)
+      return _spec(
+        asked, vector.single_observation_space, vector.single_action_space,
+        vector.spec)
+    finally:
+      vector.close()
+  env = gymnasium_ids.make_one(asked.env_id, asked.time_limit)
+  try:
+    return _spec(asked, env.observation_space, env.action_space, env.spec)
+  finally:
+    env.close()
+
+
+def _make_vector(asked: _Asked, num_envs: int) -> VectorEnv:
   """Returns a vector environment of Gymnasium."""
-  if mode == 'own':
-    return gymnasium.make_vec(
-      env_id, num_envs, vectorization_mode='vector_entry_point')
-  kwargs: dict[str, Any] = dict(autoreset_mode=AutoresetMode.NEXT_STEP)
-  if mode == 'async':
-    # A fork would copy the locks that jax's threads hold.
-    kwargs.update(context='spawn', worker=processes.play_environment)
+  if asked.vectorisation == 'own':
+    return _make_own(asked, num_envs)
+  makers = [_maker(asked)] * num_envs
+  mode = AutoresetMode.NEXT_STEP
   with processes.holding_signals():
+    if asked.vectorisation == 'sync':
+      return SyncVectorEnv(makers, autoreset_mode=mode)
+    # A fork would copy the locks that jax's threads hold.
+    return AsyncVectorEnv(
+      makers, autoreset_mode=mode, context='spawn',
+      worker=processes.play_environment)
+
+
+def _maker(asked: _Asked) -> Any:
+  """Returns what makes one environment, in whichever process.
+
+  Where Gymnasium's own function does, a process need not load jax.
+  """
+  fitted = gymnasium_ids.make_one(asked.env_id, asked.time_limit)
+  is_own = gymnasium_ids.own_maker(asked.env_id) is not None
+  try:
+    is_plain = not is_own and not gymnasium_spaces.is_fitted(fitted)
+  finally:
+    fitted.close()
+  if is_plain:
+    return functools.partial(
+      gymnasium.make, asked.env_id,
+      max_episode_steps=asked.time_limit or None)
+  return functools.partial(
+    gymnasium_ids.make_one, asked.env_id, asked.time_limit)
+
+
+def _make_own(asked: _Asked, num_envs: int) -> VectorEnv:
+  """Returns the vector environment that was registered with an id.
+
+  Raises:
+    UserError: there is none.
+  """
+  if asked.time_limit:
+    raise UserError(
+      f"time_limit = {asked.time_limit} is not for vectorisation = 'own', "
+      "whose episodes end by themselves; take 'sync' or 'async'")
+  try:
     return gymnasium.make_vec(
-      env_id, num_envs, vectorization_mode=mode, vector_kwargs=kwargs)
+      asked.env_id, num_envs, vectorization_mode='vector_entry_point')
+  except gymnasium.error.Error as error:
+    raise UserError(
+      f"vectorisation = 'own': {asked.env_id} cannot be made so: {error}"
+    ) from None
 
 
-def _spec(env_id: str, env: VectorEnv) -> types.EnvSpec:
+def _check_own(asked: _Asked, env: VectorEnv) -> None:
+  """Raises UserError where a vector environment resets at another time."""
+  mode = env.metadata.get('autoreset_mode')
+  if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
+    raise UserError(
+      f'env_id = {asked.env_id!r}: its own vector environment has '
+      f'autoreset_mode {mode}, but only {AutoresetMode.NEXT_STEP} is allowed; '
+      "take vectorisation = 'sync' or 'async'")
+
+
+def _spec(
+  asked: _Asked, seen: Any, done: Any, registered: Any
+) -> tuple[types.EnvSpec, gymnasium_spaces.Observations]:
   """Returns what the arrays look like.
+
+  Args:
+    asked: for messages.
+    seen: the space of observations of one environment.
+    done: that of actions.
+    registered: Gymnasium's spec, if there is one.
 
   Raises:
     UserError: as `make` does.
   """
-  space = env.single_observation_space
-  actions = _actions(env_id, env.single_action_space)
-  shape: tuple[int, ...]
-  if isinstance(space, gymnasium.spaces.Discrete):
-    shape = (int(space.n),)
-  elif isinstance(space, gymnasium.spaces.Box):
-    shape = space.shape or (1,)
-  else:
+  if not isinstance(seen, (gymnasium.spaces.Box, gymnasium.spaces.Discrete)):
     raise UserError(
-      f'env_id = {env_id!r} has observations {space}: only those of a Box or '
-      'a Discrete space can be learnt from; register the environment behind '
-      'a wrapper such as gymnasium.wrappers.FlattenObservation')
-  mode = env.metadata.get('autoreset_mode')
-  if mode not in (AutoresetMode.NEXT_STEP, AutoresetMode.NEXT_STEP.value):
-    raise UserError(
-      f'env_id = {env_id!r}: its own vector environment has autoreset_mode '
-      f'{mode}, but only {AutoresetMode.NEXT_STEP} is allowed; take '
-      "vectorisation = 'sync' or 'async'")
-  registered = env.spec
+      f'env_id = {asked.env_id!r} has observations {seen}, which its own '
+      "vector environment does not flatten; take vectorisation = 'sync' or "
+      "'async'")
+  observations = gymnasium_spaces.Observations(
+    asked.env_id, seen, asked.image_size)
   limit = registered.max_episode_steps if registered else None
-  return types.EnvSpec(
-    name=f'gymnasium/{env_id}',
-    observation_shape=tuple(int(n) for n in shape),
-    observation_dtype=np.dtype(
-      np.uint8 if space.dtype == np.uint8 else np.float32),
-    **actions,
-    max_episode_steps=limit or 0,
+  spec = types.EnvSpec(
+    name=f'gymnasium/{asked.env_id}',
+    observation_shape=observations.shape,
+    observation_dtype=observations.dtype,
+    **_actions(asked.env_id, done),
+    max_episode_steps=asked.time_limit or limit or 0,
   )
+  checks.check_bounds(spec)
+  return spec, observations
 
 
 def _actions(env_id: str, space: Any) -> dict[str, Any]:
@@ -274,14 +300,15 @@ def _actions(env_id: str, space: Any) -> dict[str, Any]:
   """
   if isinstance(space, gymnasium.spaces.Discrete):
     return dict(num_actions=int(space.n))
-  is_box = isinstance(space, gymnasium.spaces.Box)
-  if not is_box or not np.issubdtype(space.dtype, np.floating) or not (
-    space.is_bounded()
-  ):
+  if not gymnasium_spaces.is_continuous(space) or not space.is_bounded():
     raise UserError(
       f'env_id = {env_id!r} has actions {space}: only those of a Discrete '
       'space, or of a Box of floats with bounds, can be searched')
   low, high = (
     tuple(float(x) for x in np.ravel(bound))
     for bound in (space.low, space.high))
+  if not low:
+    raise UserError(
+      f'env_id = {env_id!r} has actions {space}: there is nothing to choose; '
+      'at least one number is needed')
   return dict(num_actions=len(low), action_low=low, action_high=high)

@@ -11,7 +11,6 @@ import json
 import math
 import os
 import pathlib
-import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TextIO
@@ -102,7 +101,7 @@ class Progress:
     console.say(text, self._stream)
 
   def header(self, config: Config, notes: Sequence[str] = ()) -> None:
-    """Prints versions, devices and the configuration, own choices first."""
+    """Prints versions, devices and what differs from the defaults."""
     import jax
 
     devices = jax.devices()
@@ -113,15 +112,9 @@ class Progress:
     for line in notes:
       self.note(line)
     chosen = config_lib.diff(config, Config())
-    self.note('configuration:')
+    self.note('configuration, where it is not the default:')
     for name, (value, default) in chosen.items():
       self.note(f'  {name} = {value}  (default {default})')
-    rest = ', '.join(
-      f'{name} = {getattr(config, name)}'
-      for name in config_lib.FIELDS if name not in chosen)
-    self.note(textwrap.fill(
-      f'at their defaults: {rest}', 80, initial_indent='  ',
-      subsequent_indent='    '))
 
   @contextlib.contextmanager
   def timed(self, what: str = 'compiling the training step') -> Iterator[None]:

@@ -23,6 +23,7 @@ def field(
   high: float | None = None,
   choices: tuple[str, ...] | None = None,
   optional: bool = False,
+  families: tuple[str, ...] = (),
 ) -> Any:
   """Make a dataclass field with its description and allowed values.
 
@@ -33,9 +34,12 @@ def field(
     high: largest value allowed; likewise.
     choices: the only texts allowed.
     optional: of a text: whether it may be empty.
+    families: of environments, for which alone it does something; if empty,
+      for all. --help lists it first for those.
   """
   metadata = dict(
-    help=help, low=low, high=high, choices=choices, optional=optional)
+    help=help, low=low, high=high, choices=choices, optional=optional,
+    families=families)
   return dataclasses.field(default=default, metadata=metadata)
 
 
