@@ -17,6 +17,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
+from muzero_jax.networks import by_kind
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 from muzero_jax.runs.checkpoint import Checks
@@ -109,7 +110,7 @@ class Agent:
     make_env: MakeEnv = envs.make,
     extensions: Extensions = build.NONE,
   ) -> None:
-    self.config = config
+    self.config = config = by_kind.resolve(config, spec)
     self.spec = spec
     self.params = params
     self.step = step

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from muzero_jax import console, envs, files, paths, wide_counts
-from muzero_jax.agent import Agent, MakeEnv
+from muzero_jax.agent import MakeEnv
 from muzero_jax.config import Config
 from muzero_jax.drivers import (
   build,
@@ -22,7 +22,7 @@ from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import Error, StoppedError
-from muzero_jax.evaluation import report as report_lib
+from muzero_jax.evaluation import after_training
 from muzero_jax.learning import learner_state
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
@@ -129,9 +129,9 @@ def run(
 
 def _run(wanted: _Wanted, stop: Stop) -> None:
   """Do what `run` does, until it is done or StoppedError ends it."""
-  config, workdir = wanted.config, wanted.workdir
-  driver, data, lines = choose.prepare(
-    config, wanted.make_env, wanted.extensions)
+  workdir = wanted.workdir
+  driver, config, data, lines = choose.prepare(
+    wanted.config, wanted.make_env, wanted.extensions)
   stop.check()
   with lock.hold(workdir) as check_place:
     record.refuse_links(workdir)
@@ -180,8 +180,7 @@ def _train(run: _Run, state: TrainState) -> None:
     with session as step, run.stop.keeping(), run.saves:
       state = _iterate(run, step, state)
   run.stop.check()
-  if config.eval_episodes:
-    _evaluate(run, state)
+  last_words = _evaluate(run, state) if config.eval_episodes else []
   run.stop.check()
   curves = progress.close()
   parts = ['config.json', 'checkpoints/', 'metrics.jsonl']
@@ -189,6 +188,8 @@ def _train(run: _Run, state: TrainState) -> None:
   parts += [curves.name] if curves else []
   parts += [EVALUATION_FILE] if config.eval_episodes else []
   progress.note(f'all of the run is in {run.workdir}: {", ".join(parts)}')
+  for line in last_words:
+    progress.note(line)
 
 
 def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
@@ -216,6 +217,8 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
       progress.add_episodes(
         metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
       )
+      progress.warn_if_endless(
+        num_steps // config.num_envs, run.driver.spec.max_episode_steps)
     # After a skipped update it may be the parameters that are beyond help.
     is_sound = not metrics.skips_in_a_row.any()
     # A signal that comes later than this takes another iteration.
@@ -350,38 +353,27 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
     run.progress.note(f'saved the snapshot of step {step:,}')
 
 
-def _evaluate(run: _Run, state: TrainState) -> None:
-  """Evaluate the final agents, print and store their scores."""
+def _evaluate(run: _Run, state: TrainState) -> list[str]:
+  """Evaluate the final agents, print and store their scores.
+
+  Returns:
+    What a user is to read last.
+  """
   config, progress = run.config, run.progress
   params = jax.device_put(
     learner_state.final_params(state.learner), jax.devices()[0]
   )
   step = _least(state.num_steps)
-  each = [params]
-  if config.num_seeds > 1:
-    leaves, treedef = jax.tree.flatten(params)
-    each = [
-      jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)
-    ]
-  agents = [
-    Agent(
-      config, run.driver.spec, one, step, make_env=run.make_env,
-      extensions=run.extensions)
-    for one in each
-  ]
   with progress.timed(
     f'evaluating over {config.eval_episodes} episodes without noise'
   ):
-    reports = [
-      # Agents that met the same luck would seem to agree.
-      report_lib.report(
-        one, num_episodes=config.eval_episodes, seed=index,
-        should_stop=run.stop.is_requested)
-      for index, one in enumerate(agents)
-    ]
-  found = report_lib.over_agents(reports)
-  for line in report_lib.describe(found):
+    found = after_training.evaluate(
+      config, run.driver.spec, params, step, workdir=run.workdir,
+      make_env=run.make_env, extensions=run.extensions,
+      should_stop=run.stop.is_requested)
+  for line in found.lines:
     progress.note(line)
   with run.stop.keeping(), files.writing(EVALUATION_FILE):
-    files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found)
-  progress.record(step, {'eval_return': found['mean']})
+    files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found.result)
+  progress.record(step, {'eval_return': found.result['mean']})
+  return found.verdict

@@ -53,9 +53,9 @@ def run(
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()
   from muzero_jax import agent
-  from muzero_jax.evaluation import report
+  from muzero_jax.evaluation import random_play, report
 
-  result = report.over_agents([
+  found = [
     report.report(
       agent.load(
         arguments.workdir, index=index,
@@ -69,13 +69,17 @@ def run(
       records_folder=_records_folder(
         flag_values.records, index, config.num_seeds),
       allow_imports=arguments.allow_imports,
+      baseline=random_play.stored(
+        arguments.workdir, f'{config.family}/{config.env_id}'),
     )
     for index in range(config.num_seeds)
-  ])
+  ]
+  result = report.over_agents(found)
   if flag_values.json:
     console.answer(json.dumps(result))
   else:
-    console.answer('\n'.join(report.describe(result)))
+    console.answer('\n'.join(
+      [*report.describe(result), *random_play.verdict(found)]))
   return 0
 
 

@@ -24,7 +24,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # prior's full weight, floor 3, priorities, half of the updates, discount 0.99
   # and td_steps 10 the lander learnt to stay in the air (changed together).
   'gymnasium': dict(
-    family='gymnasium', env_id='LunarLander-v3', network='mlp', num_blocks=1,
+    family='gymnasium', env_id='LunarLander-v3', network='auto', num_blocks=1,
     num_channels=128, head_hidden=64, support_bins=51, support_max=25.0,
     search='gumbel', num_simulations=16, gumbel_min_range=1.0,
     gumbel_prior_weight=0.8, discount=0.995, num_envs=32, rollout_length=16,

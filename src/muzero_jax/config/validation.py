@@ -108,13 +108,8 @@ def _check_actions(config: 'Config') -> None:
   """Check that continuous actions can be searched and seen."""
   if config.family not in _CONTINUOUS:
     return
-  if not config.num_sampled_actions:
-    raise UserError(
-      f'num_sampled_actions = 0 is for discrete actions; those of family = '
-      f'{config.family!r} are continuous: give 2 or more')
   for name, refused, instead in (
-    ('policy_head', config.policy_head == 'categorical', 'tanh_gaussian'),
-    ('network', config.network != 'mlp', 'mlp'),
+    ('network', config.network not in ('auto', 'mlp'), 'mlp'),
     ('stack_actions', config.stack_actions, False),
   ):
     if refused:

@@ -17,6 +17,7 @@ from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.envs import shapes
 from muzero_jax.errors import UserError
+from muzero_jax.networks import by_kind
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.types import AnyEnvironment, HostEnvironment
@@ -39,6 +40,7 @@ def make_driver(
   Raises:
     UserError: as the drivers do, or if `config.driver` is the other one.
   """
+  config = by_kind.resolve(config, probe.spec)
   rows_per_env = config.capacity_rows_per_env
   is_host = isinstance(probe, HostEnvironment)
   if config.driver == ('anakin' if is_host else 'sebulba'):
@@ -66,6 +68,7 @@ class Prepared(NamedTuple):
   """The driver of a run, and what was found out on the way."""
 
   driver: Driver
+  config: Config  # With what it left to the environment.
   data: Dataset | None  # Of an offline run.
   lines: list[str]  # What a user is told of them.
 
@@ -84,10 +87,12 @@ def prepare(
     return _prepare_offline(config, make_env, extensions)
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
+  given, config = config, by_kind.resolve(config, probe.spec)
   needed = memory_check.check_replay(config, probe.spec)
   build.make_system(config, probe.spec, extensions)
   driver = make_driver(config, make_env, probe, extensions)
-  return Prepared(driver, None, [
+  return Prepared(driver, config, None, [
+    *by_kind.describe(given, config, probe.spec),
     f'{config.num_envs} environments and batches of {config.batch_size} '
     f'over {_devices(driver.num_devices)}',
     *_agents(config),
@@ -107,12 +112,14 @@ def _prepare_offline(
   if config.eval_episodes:
     spec = envs.spec_of(config, make_env)
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
+  given, config = config, by_kind.resolve(config, data.spec)
   needed = memory_check.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
   num_devices = placement_lib.choose_num_devices(config, num_envs=num_envs)
   driver = offline.make_offline(
     config, data, num_devices=num_devices, extensions=extensions)
-  return Prepared(driver, data, [
+  return Prepared(driver, config, data, [
+    *by_kind.describe(given, config, data.spec),
     f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
     *_agents(config),
     f'dataset {config.dataset}: {dataset.describe(data)}',

@@ -36,7 +36,7 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
   free = free_bytes()
   line = (
     f'replay: {config.replay_rows:,} rows of {spec.name} take '
-    f'{_gigabytes(needed)}'
+    f'{_gigabytes(needed)}, and as much in each checkpoint'
   )
   if config.num_seeds > 1:
     line += f' for {config.num_seeds} agents'

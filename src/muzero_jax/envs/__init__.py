@@ -185,13 +185,16 @@ def make(
     UserError: names the field, its value and what is allowed.
   """
   make_one = shapes.in_32_bits(_FAMILIES[config.family].make)
-  return make_one(_module(config.family), _Wanted(
+  made = make_one(_module(config.family), _Wanted(
     settings=config.part(settings_lib.Environment),
     num_envs=config.num_envs if num_envs is None else num_envs,
     evaluation=evaluation,
     seed=config.seed if seed is None else seed,
     on_host=config.driver == 'sebulba',
   ))
+  if config.time_limit and isinstance(made, types.Environment):
+    return _get_module('base').with_time_limit(made, config.time_limit)
+  return made
 
 
 def spec_of(
@@ -217,8 +220,12 @@ def spec(config: config_lib.Config) -> types.EnvSpec:
     MissingPackageError: the family's package is missing; says what to install.
     UserError: names the field, its value and what is allowed.
   """
-  return shapes.in_32_bits(_FAMILIES[config.family].spec)(
+  found = shapes.in_32_bits(_FAMILIES[config.family].spec)(
     _module(config.family), config.part(settings_lib.Environment))
+  limit = config.time_limit
+  if limit and limit < (found.max_episode_steps or limit + 1):
+    return found._replace(max_episode_steps=limit)
+  return found
 
 
 def has_rules(env_name: str) -> bool:

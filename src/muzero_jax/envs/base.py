@@ -28,6 +28,7 @@ __all__ = [
   'check_rows',
   'host_row',
   'make_environment',
+  'with_time_limit',
 ]
 
 
@@ -115,6 +116,30 @@ def make_environment(
   )
   shapes.check_arrays(environment, num_envs)
   return environment
+
+
+def with_time_limit(
+  environment: types.Environment, limit: int
+) -> types.Environment:
+  """Returns environments whose episodes are cut off after `limit` steps.
+
+  Args:
+    environment: of `make_environment`; its own limit, if shorter, stays.
+    limit: steps, at least 1.
+  """
+  spec = environment.spec
+  own = spec.max_episode_steps or limit
+
+  def step(
+    state: BatchState, action: Array, rng_key: Array
+  ) -> tuple[BatchState, types.TimeStep]:
+    state, row = environment.step(state, action, rng_key)
+    is_last = state.is_last | (state.num_steps >= limit)
+    return state._replace(is_last=is_last), row._replace(
+      is_last=is_last, legal_actions=row.legal_actions | is_last[:, None])
+
+  return environment._replace(
+    spec=spec._replace(max_episode_steps=min(own, limit)), step=step)
 
 
 def _init(

@@ -3,6 +3,7 @@
 from muzero_jax import _lazy
 
 _MODULES = (
+  'after_training',
   'atari_scores',
   'device_play',
   'diagnose',
@@ -14,6 +15,7 @@ _MODULES = (
   'opponents',
   'playing',
   'program_match',
+  'random_play',
   'report',
   'tournament',
 )

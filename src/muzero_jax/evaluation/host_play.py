@@ -7,7 +7,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +31,8 @@ from muzero_jax.types import (
 # go round for ever: its episodes are cut off after so many steps, as many as
 # Atari's 108,000 frames are.
 LONGEST_EPISODE = 27_000
+
+_Played = TypeVar('_Played')
 
 # Rows [B], the agent's actions [B, ...], which may be written to -> the actions
 # that are taken.
@@ -181,30 +183,37 @@ def play(
     should_stop=should_stop,
   ) as stepper:
     played = steps(agent, stepper, jax.random.key(seed), num_envs=num_envs)
-    return _count(
-      until(played, should_stop), num_envs, per_env)
+    return count(
+      (step.next_row for step in until(played, should_stop)), num_envs,
+      per_env)
 
 
 def until(
-  played: Iterator[Step], should_stop: Callable[[], bool]
-) -> Iterator[Step]:
-  """Yield steps until StoppedError ends them."""
+  played: Iterator[_Played], should_stop: Callable[[], bool]
+) -> Iterator[_Played]:
+  """Yield what is played until StoppedError ends them."""
   for step in played:
     if should_stop():
       raise StoppedError('while playing')
     yield step
 
 
-def _count(
-  played: Iterator[Step], num_envs: int, per_env: int
+def count(
+  rows: Iterator[TimeStep], num_envs: int, per_env: int
 ) -> tuple[np.ndarray, np.ndarray]:
-  """Count episodes until each environment has played its share, [E, B]."""
+  """Count episodes until each environment has played its share, [E, B].
+
+  Args:
+    rows: what each step leads to, without the first.
+    num_envs: B.
+    per_env: E.
+  """
   returns = np.zeros((per_env, num_envs), np.float32)
   lengths = np.zeros((per_env, num_envs), np.int32)
   score, length = np.zeros(num_envs, np.float32), np.zeros(num_envs, np.int32)
   num_done = np.zeros(num_envs, np.int32)
   while num_done.min() < per_env:
-    row = next(played).next_row
+    row = next(rows)
     is_first, is_last, reward = jax.device_get(
       (row.is_first, row.is_last, row.reward))
     score = np.where(is_first, 0, score + reward)

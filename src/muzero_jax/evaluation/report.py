@@ -16,12 +16,14 @@ from muzero_jax.evaluation import (
   game_records,
   host_play,
   opponents,
+  random_play,
 )
 from muzero_jax.evaluation import (
   match as match_lib,
 )
 from muzero_jax.evaluation.match import MatchScore, play_match
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
+from muzero_jax.evaluation.random_play import Baseline
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 __all__ = [
@@ -105,6 +107,7 @@ def report(
   index: int = 0,
   records_folder: str | os.PathLike | None = None,
   allow_imports: str | Iterable[str] = (),
+  baseline: Baseline | None = None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
@@ -112,7 +115,7 @@ def report(
   In a game of two players, `num_episodes` games against each opponent, both
   colours equally, and `mean` is the mean outcome (1 won, -1 lost) against the
   last of them. Otherwise `mean` is the mean return, with the human-normalised
-  score where the Atari table has the game.
+  score where the Atari table has the game, and beside it that of random play.
 
   Args:
     agent: to evaluate; its Config says how many environments.
@@ -127,6 +130,7 @@ def report(
     records_folder: where to write the games of each match; None for nowhere.
     allow_imports: modules that opponents from run directories may import, as
       in `agent.load`.
+    baseline: of random play, if it is known; else it is played.
     should_stop: asked again and again while it is played.
 
   Raises:
@@ -159,7 +163,13 @@ def report(
     score = evaluate(
       agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed,
       should_stop=should_stop)
-    return {**result, **_plain_score(score, agent)}
+    if baseline is None:
+      baseline = random_play.play(
+        config, spec, agent.make_env, should_stop=should_stop)
+    plain = _plain_score(score, agent)
+    return {
+      **result, **plain, **random_play.beside(
+        baseline, plain['mean'], plain['standard_error'])}
   assert not isinstance(env, HostEnvironment), 'those have one player'
   for name, opponent in players.items():
     opening = _opening_moves(opponent, opening_moves)
@@ -174,6 +184,9 @@ def report(
       result[name]['opening_moves'] = opening
     if result[name]['mean'] is not None:
       result['mean'] = result[name]['mean']
+  interval = result.get('random', {}).get('interval')
+  if interval is not None:  # Of the share of points.
+    result['better_than_random'] = interval[0] > 0.5
   if 'mean' not in result:
     raise RunError(
       f'opponent {name}: all of {match.broken} games are broken, the first: '
@@ -356,6 +369,7 @@ def describe(result: dict[str, Any]) -> list[str]:
     f'{head} return {result["mean"]:.2f}{spread}, from {result["min"]:g} to '
     f'{result["max"]:g}, {result["mean_length"]:.0f} steps an episode'
   ]
+  lines += random_play.describe(result)
   if 'human' in result:
     lines.append(
       f'  published (30 no-ops, 108,000 frames): random {result["random"]:g},'

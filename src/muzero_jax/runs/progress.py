@@ -24,6 +24,8 @@ from muzero_jax.runs import plots
 from muzero_jax.runs import writers as writers_lib
 from muzero_jax.runs.writers import HandOver, Writer
 
+# Steps after which an episode without a limit seems to have no end.
+_LONG_EPISODE = 500
 _SMOOTHING = 0.7  # Of the rate from which the time left is estimated.
 
 
@@ -87,6 +89,8 @@ class Progress:
     given = self._default_writers() if writers is None else writers
     self._writers = [HandOver(writer) for writer in given]
     self._closed = False
+    # Whether an episode has ended, or it was said that none does.
+    self._has_ended = start.steps > 0
 
   def __enter__(self) -> 'Progress':
     return self
@@ -132,7 +136,22 @@ class Progress:
   def add_episodes(self, num_episodes: int, return_sum: float) -> None:
     """Counts training episodes that ended, for the next line."""
     self._episodes += int(num_episodes)
+    self._has_ended = self._has_ended or num_episodes > 0
     self._return_sum += float(return_sum)
+
+  def warn_if_endless(self, steps: int, limit: int) -> None:
+    """Warn once where training has gone on and on without an episode's end.
+
+    Args:
+      steps: of each environment, since the run's first start.
+      limit: steps at which an episode is cut off; 0 if it never is.
+    """
+    if self._has_ended or steps <= (limit or _LONG_EPISODE):
+      return
+    self._has_ended = True
+    self.note(
+      f'warning: after {steps:,} steps of each environment no episode has '
+      'ended: if they have no end, cut them off with --time_limit')
 
   def due(self) -> bool:
     """Returns True when the next call of `log` would print."""

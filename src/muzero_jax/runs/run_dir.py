@@ -199,6 +199,8 @@ def _refuse_other_run(
     for name, value in asked.items()
     if name not in config_lib.RESUMABLE_FIELDS
     and value != getattr(stored, name)
+    # What the environment decided is stored in its place.
+    and (name, value) != ('network', 'auto')
   ]
   if differing:
     raise UserError(

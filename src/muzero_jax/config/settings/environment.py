@@ -57,6 +57,13 @@ class Environment(Record):
     'registered with the id.', choices=('sync', 'async', 'own'),
     families=('gymnasium',))
 
+  def _check(self) -> None:
+    if self.time_limit and self.family == 'atari':
+      raise UserError(
+        f'time_limit = {self.time_limit} is not for Atari, which counts '
+        f'frames: give max_episode_frames = '
+        f'{self.time_limit * self.frame_skip}')
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Driver(Record):

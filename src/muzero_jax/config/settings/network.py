@@ -11,10 +11,11 @@ class Architecture(Record):
   """The functions h, g and f."""
 
   network: str = field(
-    'mlp', 'Architecture of h, g and f. rotation_equivariant: boards that are '
-    'moved in four directions; k_in_a_row: boards on which so many in a row '
-    'win.', choices=(
-      'mlp', 'board_resnet', 'atari_resnet', 'rotation_equivariant',
+    'auto', 'Architecture of h, g and f. auto: by what is observed, a vector, '
+    'a small or a large image, or a board. rotation_equivariant: boards that '
+    'are moved in four directions; k_in_a_row: boards on which so many in a '
+    'row win.', choices=(
+      'auto', 'mlp', 'board_resnet', 'atari_resnet', 'rotation_equivariant',
       'k_in_a_row'))
   num_blocks: int = field(
     1, 'Residual blocks (hidden layers of an MLP).', low=0, high=64)
@@ -58,7 +59,7 @@ class Architecture(Record):
     'stay float32.', choices=('float32', 'bfloat16'))
 
   def _check(self) -> None:
-    if self.stem_channels and self.network != 'mlp':
+    if self.stem_channels and self.network not in ('auto', 'mlp'):
       raise UserError(
         f"stem_channels = {self.stem_channels} needs network = 'mlp', not "
         f'{self.network!r}')
@@ -80,7 +81,7 @@ class Architecture(Record):
     """Check that a stochastic model is possible."""
     if not self.chance_codes:
       return
-    if self.network not in ('mlp', 'rotation_equivariant'):
+    if self.network not in ('auto', 'mlp', 'rotation_equivariant'):
       raise UserError(
         f"chance_codes = {self.chance_codes} needs network = 'mlp' or "
         f"'rotation_equivariant', not {self.network!r}")

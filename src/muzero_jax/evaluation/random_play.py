@@ -1,0 +1,148 @@
+"""Uniformly random play, beside which an agent's score says something.
+
+A run that learnt nothing ends like any other: only what random actions earn in
+the same environment tells the two apart.
+"""
+
+import math
+import os
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from muzero_jax import files
+from muzero_jax.agent import MakeEnv
+from muzero_jax.config import Config
+from muzero_jax.envs import random_play
+from muzero_jax.evaluation import host_play
+from muzero_jax.evaluation.host_play import Stepper
+from muzero_jax.runs import record
+from muzero_jax.types import EnvSpec, TimeStep
+
+# Episodes that are played: enough to tell chance from learning. Those of Atari
+# are long.
+_EPISODES, _ATARI_EPISODES = 16, 4
+# A difference of so many standard errors is no chance.
+_ERRORS = 2.0
+_KEY = 'random_play'
+
+
+class Baseline(NamedTuple):
+  """Returns of random play."""
+
+  environment: str
+  mean: float
+  standard_error: float
+  num_episodes: int
+
+
+def play(
+  config: Config,
+  spec: EnvSpec,
+  make_env: MakeEnv,
+  *,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> Baseline:
+  """Play some episodes of an environment of one player at random.
+
+  Args:
+    config: of the agent whose score it stands beside.
+    spec: of its environment.
+    make_env: builds environments, as `envs.make` does.
+    should_stop: asked at each step.
+
+  Raises:
+    WorkerError: an environment of the host raised, hung or returned no rows.
+    StoppedError: `should_stop` says so.
+  """
+  number = _ATARI_EPISODES if config.family == 'atari' else _EPISODES
+  env = make_env(
+    config, num_envs=number, evaluation=True, seed=config.seed + 1)
+  with host_play.stepping(
+    env, num_envs=number, timeout=config.worker_timeout, name='random play',
+    should_stop=should_stop,
+  ) as stepper:
+    rows = host_play.until(
+      _rows(stepper, spec, jax.random.key(config.seed)), should_stop)
+    returns, _ = host_play.count(rows, number, 1)
+  error = float(returns.std(ddof=1) / math.sqrt(number))
+  return Baseline(spec.name, float(returns.mean()), error, number)
+
+
+def _rows(
+  stepper: Stepper, spec: EnvSpec, rng_key: jax.Array
+) -> Iterator[TimeStep]:
+  """Yield what each step of random legal play leads to, without end."""
+  draw = jax.jit(lambda row, key: random_play.random_actions(spec, row, key))
+  init_key, play_key = jax.random.split(rng_key)
+  state, row = stepper.init(init_key)
+  while True:
+    play_key, action_key, env_key = jax.random.split(play_key, 3)
+    action = np.array(draw(row, action_key))
+    state, row = stepper.step(state, action, env_key)
+    yield row
+
+
+def stored(workdir: str | os.PathLike, environment: str) -> Baseline | None:
+  """Return what evaluation.json of a run says of random play, if it does.
+
+  Args:
+    workdir: the run directory, which may come from anywhere.
+    environment: the name of its environment.
+  """
+  path = pathlib.Path(workdir) / record.EVALUATION_FILE
+  try:
+    found = files.read_json(path)
+    found = found.get('agents', [found])[0][_KEY]
+    baseline = Baseline(**found)
+    numbers = (baseline.mean, baseline.standard_error, baseline.num_episodes)
+    is_sound = baseline.environment == environment and all(
+      type(x) in (int, float) and math.isfinite(x) for x in numbers)
+  except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    return None
+  return baseline if is_sound else None
+
+
+def beside(
+  baseline: Baseline, mean: float, standard_error: float | None
+) -> dict[str, Any]:
+  """Return random play, and whether an agent is better, as plain numbers.
+
+  Args:
+    baseline: of random play.
+    mean: the agent's mean return.
+    standard_error: of that mean; None of a single episode.
+  """
+  noise = math.hypot(baseline.standard_error, standard_error or 0.0)
+  is_better = mean > baseline.mean + _ERRORS * noise
+  return {_KEY: baseline._asdict(), 'better_than_random': is_better}
+
+
+def describe(result: Mapping[str, Any]) -> list[str]:
+  """Return a line on random play, if a result has it."""
+  if _KEY not in result:
+    return []
+  found = result[_KEY]
+  return [
+    f'  random play: return {found["mean"]:.2f} +- '
+    f'{found["standard_error"]:.2f} over {found["num_episodes"]} episodes']
+
+
+def verdict(results: list[dict[str, Any]]) -> list[str]:
+  """Return a line where agents learnt nothing, for a user to read last.
+
+  Args:
+    results: of each agent of a run, as `report.report` returns them.
+  """
+  known = [x for x in results if 'better_than_random' in x]
+  failed = [x for x in known if not x['better_than_random']]
+  if not failed:
+    return []
+  who = f'{len(failed)} of {len(known)} agents' if len(known) > 1 else 'nothing'
+  words = 'learnt nothing' if len(known) > 1 else 'was learnt'
+  return [
+    f'{who} {words}: no better than random play; docs/it_does_not_learn.md '
+    'says what to look at']
