@@ -9,13 +9,16 @@ import pathlib
 import signal
 import subprocess
 import sys
+from typing import NamedTuple
 
 import jax
+import pytest
 from helpers import random_params
 
 from benchmarks import kill
 from muzero_jax import config as config_lib
 from muzero_jax import envs, wide_counts
+from muzero_jax.commands import main
 from muzero_jax.drivers import anakin, iteration
 from muzero_jax.runs import checkpoint, run_dir
 
@@ -42,6 +45,22 @@ def command(workdir, **changes):
 def call(argv, **kwargs):
   """Runs a command to its end."""
   return subprocess.run(argv, text=True, capture_output=True, **kwargs)
+
+
+class Answer(NamedTuple):
+  """What a command did that ran in this process."""
+
+  returncode: int
+  stdout: str
+  stderr: str
+
+
+def answer(capsys, name, *argv):
+  """Runs a command of `muzero-jax` in this process, which saves a start."""
+  capsys.readouterr()
+  with pytest.raises(SystemExit) as ended:
+    main.run(name, [name, *map(str, argv)])
+  return Answer(ended.value.code, *capsys.readouterr())
 
 
 def restore(workdir, run_config):

@@ -58,9 +58,13 @@ def command(
 def environ(cache: str | os.PathLike, **changes: str) -> dict[str, str]:
   """Return the environment of a process that keeps what it compiles."""
   path = [str(kill.ROOT / 'src'), str(kill.ROOT)]
+  # One device, as most machines have; how much is optimised may stay.
+  xla = [
+    flag for flag in os.environ.get('XLA_FLAGS', '').split()
+    if 'device_count' not in flag]
   return {
     **os.environ, 'PYTHONPATH': os.pathsep.join(path),
-    'JAX_COMPILATION_CACHE_DIR': str(cache), 'XLA_FLAGS': '',
+    'JAX_COMPILATION_CACHE_DIR': str(cache), 'XLA_FLAGS': ' '.join(xla),
     'JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS': '0',
     'JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES': '0', **changes}
 

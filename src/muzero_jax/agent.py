@@ -14,10 +14,9 @@ import numpy as np
 
 from muzero_jax import envs, paths
 from muzero_jax.config import Config
-from muzero_jax.drivers import build
+from muzero_jax.drivers import build, by_environment
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
-from muzero_jax.networks import by_kind
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 from muzero_jax.runs.checkpoint import Checks
@@ -110,7 +109,7 @@ class Agent:
     make_env: MakeEnv = envs.make,
     extensions: Extensions = build.NONE,
   ) -> None:
-    self.config = config = by_kind.resolve(config, spec)
+    self.config = config = by_environment.resolve(config, spec)
     self.spec = spec
     self.params = params
     self.step = step

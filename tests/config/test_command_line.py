@@ -61,6 +61,21 @@ def test_later_wins_over_flagfile_over_preset_over_default(parse, tmp_path):
   assert parse('--preset=cartpole').base == config_lib.from_preset('cartpole')
 
 
+@pytest.mark.parametrize('text, value', [
+  ('80k', 80_000), ('1K', 1000), ('1.5k', 1500), ('2m', 2_000_000),
+  ('0.25M', 250_000), ('3_0', 30), ('1e3', 1000)])
+def test_thousands_and_millions_have_letters(parse, text, value):
+  given = parse(f'--num_steps={text}').given
+  assert given == dict(num_steps=value)
+  assert type(given['num_steps']) is int
+
+
+@pytest.mark.parametrize('text', ['k', '1kk', '1.0001k', '1g', 'm1', '-1k'])
+def test_letters_that_mean_no_number(parse, text):
+  with pytest.raises(UserError, match='num_steps = .* is not a whole number'):
+    parse(f'--num_steps={text}')
+
+
 def test_numbers_as_people_write_them(parse):
   given = parse('--num_steps=1e6', '--replay_capacity=50_000',
                 '--discount=1', '--learning_rate=1e-3').given
@@ -259,3 +274,30 @@ def test_jax_is_not_needed_to_refuse_a_mistake():
   code = ('import sys; from muzero_jax.config import command_line;'
           'sys.exit("jax" in sys.modules)')
   assert subprocess.run([sys.executable, '-c', code]).returncode == 0
+
+
+def test_help_lists_flags_by_parts_and_the_familys_own_first():
+  def sections(preset):
+    flag_values = absl_flags.FlagValues()
+    command_line.define(defaults=preset, flag_values=flag_values)
+    text = command_line._help('Usage.', flag_values)
+    return [part.splitlines() for part in text.split('\n\n')]
+
+  for preset, mine, other in (
+    ('gymnasium', '--vectorisation', '--frame_size'),
+    ('atari_tiny', '--frame_size', '--vectorisation')):
+    found = sections(preset)
+    titles = [part[0] for part in found]
+    assert titles[:2] == ['Usage.', 'Flags:'] and len(titles) == 19
+    assert titles[-1] == 'Of other families of environments:'
+    place = {
+      name: number for number, part in enumerate(found)
+      for name in (mine, other) if f'  {name}' in part}
+    assert place[mine] == titles.index(
+      'Which environment, and how it is played.')
+    assert place[other] == len(found) - 1
+  names = [line.strip() for part in sections('gymnasium') for line in part
+           if line.startswith('  --')]
+  assert len(names) == len(set(names))
+  bare = {name.removeprefix('--').removeprefix('[no]') for name in names}
+  assert set(config_lib.FIELDS) < bare

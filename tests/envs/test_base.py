@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import tiny_game
 
-from muzero_jax import types
+from muzero_jax import train, types
 from muzero_jax.envs import base
+from muzero_jax.errors import UserError
 
 SPEC = types.EnvSpec(
   name='walk', observation_shape=(2,), observation_dtype=np.dtype(np.float32),
@@ -103,3 +105,73 @@ def test_checks_have_their_names_here():
     environment, jax.random.key(0), num_steps=20).rows
   base.check_rows(SPEC, rows)
   assert rows.is_last.any()
+
+
+def test_a_time_limit_cuts_whatever_ends_later():
+  environment = base.with_time_limit(_make(8, False), 2)
+  assert environment.spec.max_episode_steps == 2
+  _, rows = _play(environment, jax.random.key(0))
+  rows = jax.tree.map(np.asarray, rows)
+  first, last = rows.is_first, rows.is_last
+  # Those that end by themselves before keep their discount of 0.
+  assert (first[1:] == last[:-1]).all()
+  for column in range(8):
+    ends = np.flatnonzero(last[:, column])
+    assert set(np.diff(ends)) <= {2, 3} and len(ends) > 10
+  assert (rows.discount[last] == 0).any() and (rows.discount[last] == 1).any()
+  assert base.with_time_limit(_make(8, False), 9).spec.max_episode_steps == 5
+
+
+@pytest.mark.parametrize('dtype', [bool, np.int32, np.float32, np.uint8])
+def test_a_mask_may_be_of_any_numbers(dtype):
+  environment = base.make_environment(
+    SPEC, 2, reset=lambda key: jnp.int32(0),
+    step=lambda state, action, key: base.Transition(
+      state + 1, jnp.float32(0), jnp.bool_(False)),
+    observe=lambda state: jnp.zeros(2),
+    legal_actions=lambda state: jnp.array([0, 1]).astype(dtype))
+  _, row = environment.init(jax.random.key(0))
+  assert row.legal_actions.dtype == np.bool_
+  assert row.legal_actions.tolist() == [[False, True]] * 2
+
+
+def _two_players(**changes):
+  return base.make_environment(
+    SPEC._replace(num_players=2), 2, reset=lambda key: jnp.int32(0),
+    step=lambda state, action, key: base.Transition(
+      state + 1, jnp.float32(0), jnp.bool_(False)),
+    observe=lambda state: jnp.zeros(2), **changes)
+
+
+def test_two_players_need_to_know_who_moves():
+  with pytest.raises(UserError, match='walk: num_players = 2 needs to_play'):
+    _two_players()
+  assert _two_players(to_play=lambda state: state % 2).spec.num_players == 2
+
+
+@pytest.mark.parametrize('changes, words', [
+  (dict(legal_actions=lambda state: jnp.zeros(2)), 'each row needs a legal'),
+  (dict(to_play=lambda state: state * 0), 'two players must alternate'),
+  (dict(to_play=lambda state: state % 2 + 1), 'to_play must be below 2'),
+  (dict(observe=lambda state: jnp.zeros(3)),
+   r'observation is float32\[1, 3\], expected float32\[1, 2\]'),
+  (dict(observe=lambda state: jnp.zeros(2, jnp.int32)),
+   r'observation is int32\[1, 2\], expected float32'),
+  (dict(observe=lambda state: jnp.full(2, jnp.nan)), 'must be finite'),
+])
+def test_a_users_own_is_looked_at_before_training(tmp_path, changes, words):
+  """By `train.run`, whoever made it, before anything is written."""
+
+  def make_env(config, *, num_envs=None, evaluation=False, seed=None):
+    found = dict(to_play=lambda state: state % 2) | changes
+    environment = base.make_environment(
+      SPEC._replace(num_players=2), num_envs or config.num_envs,
+      reset=lambda key: jnp.int32(0),
+      step=lambda state, action, key: base.Transition(
+        state + 1, jnp.float32(0), jnp.bool_(False)),
+      **{'observe': lambda state: jnp.zeros(2), **found})
+    return environment
+
+  with pytest.raises(UserError, match=words):
+    train.run(tiny_game.config(), tmp_path / 'run', make_env=make_env)
+  assert not (tmp_path / 'run').exists()

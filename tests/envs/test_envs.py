@@ -512,3 +512,25 @@ def test_evaluation_plays_full_games(monkeypatch):
   assert [kw['evaluation'] for _, kw in seen] == [False, True]
   assert [a[1] for a, _ in seen] == [cfg.num_envs, 7]
   assert [kw['seed'] for _, kw in seen] == [5, 9]
+
+
+def test_states_of_gymnax_are_one_hot():
+  pytest.importorskip('gymnax')
+  env = envs.gymnax.make('FrozenLake-misc', 2)
+  assert env.spec.observation_shape == (16,)
+  assert env.spec.observation_dtype == np.float32
+  played = base.check_environment(env, jax.random.key(0), num_steps=60)
+  seen = played.rows.observation
+  assert (seen.sum(-1) == 1).all() and len(np.unique(seen.argmax(-1))) > 3
+
+
+@pytest.mark.parametrize('name', ['MNISTBandit-bsuite', 'Catch-bsuite'])
+def test_what_gymnax_cannot_load_is_one_line(name, monkeypatch):
+  gymnax = pytest.importorskip('gymnax')
+
+  def fail(name):
+    raise OSError('no network')
+
+  monkeypatch.setattr(gymnax, 'make', fail)
+  with pytest.raises(UserError, match=f"'{name}' takes its data from the net"):
+    envs.gymnax.spec(name)

@@ -65,7 +65,7 @@ def test_every_environment_plays_as_many_whole_episodes_without_noise():
     score.returns.std(ddof=1) / 12**0.5)
 
 
-def test_classic_is_a_hand_loop_and_the_script_tells_it(tmp_path):
+def test_classic_is_a_hand_loop_and_the_script_tells_it(tmp_path, capsys):
   run_config = tiny_run.config(eval_envs=4)
   tiny_run.store(tmp_path, run_config, steps=(64,))
   player = agent_lib.load(tmp_path)
@@ -77,16 +77,15 @@ def test_classic_is_a_hand_loop_and_the_script_tells_it(tmp_path):
   assert (report['min'], report['max']) == (returns.min(), returns.max())
   assert report['step'] == 64 and 'human' not in report
 
-  done = tiny_run.call([
-    sys.executable, '-m', 'experiments.evaluate', f'--workdir={tmp_path}',
-    '--num_episodes=4', '--seed=2', '--json'])
+  done = tiny_run.answer(
+    capsys, 'evaluate', f'--workdir={tmp_path}', '--num_episodes=4',
+    '--seed=2', '--json')
   assert done.returncode == 0, done.stderr
   assert json.loads(done.stdout) == report
 
 
-def test_the_script_refuses_what_is_no_run(tmp_path):
-  done = tiny_run.call([
-    sys.executable, '-m', 'experiments.evaluate', f'--workdir={tmp_path}'])
+def test_the_script_refuses_what_is_no_run(tmp_path, capsys):
+  done = tiny_run.answer(capsys, 'evaluate', f'--workdir={tmp_path}')
   assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
   assert 'is not a run directory' in done.stderr
 

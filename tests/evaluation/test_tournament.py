@@ -1,7 +1,6 @@
 """Tournaments: who meets whom, what is written, and what is refused."""
 
 import json
-import sys
 
 import pytest
 import tiny_game
@@ -19,13 +18,13 @@ from muzero_jax.evaluation import (
 from muzero_jax.evaluation.opponents import Program
 
 
-def test_everyone_meets_and_is_rated(tmp_path):
+def test_everyone_meets_and_is_rated(tmp_path, capsys):
   tiny_game.store(
     tmp_path, tiny_game.config(), snapshot_steps=(100, 200), step=300)
   before = tiny_run.snapshot(tmp_path)
-  done = tiny_run.call([
-    sys.executable, '-m', 'experiments.ladder', f'--workdir={tmp_path}',
-    '--opponent=random', '--num_games=8', '--opening_moves=2'])
+  done = tiny_run.answer(
+    capsys, 'ladder', f'--workdir={tmp_path}', '--opponent=random',
+    '--num_games=8', '--opening_moves=2')
   assert done.returncode == 0, done.stderr
   lines = done.stdout.splitlines()
   assert lines[0] == (

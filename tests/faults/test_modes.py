@@ -22,10 +22,8 @@ SMALL = dict(
   num_channels=16, eval_episodes=0, num_devices=1)
 VARIANTS = {
   'cartpole': {},
-  'tic_tac_toe': {},
   'minatar': dict(reanalyse_fraction=0.5, consistency_weight=1.0),
   '2048': dict(search='muzero', max_depth=2),
-  'backgammon': {},
   'pendulum': {},
   'atari_tiny': dict(shift_pixels=2, intensity_scale=0.05, prefix_steps=2,
                      value_target='td_lambda'),

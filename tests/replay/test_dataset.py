@@ -1,7 +1,7 @@
 """Datasets: what is written is read back, and nothing else is."""
 
+import functools
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -244,15 +244,15 @@ def test_runs_that_cannot_be_exported(tmp_path):
     dataset_export.export(run, run)
 
 
-def test_the_command(tmp_path):
+def test_the_command(tmp_path, capsys):
   tiny_dataset.store_run(tmp_path / 'run')
-  argv = [sys.executable, '-m', 'experiments.dataset',
-          f'--workdir={tmp_path / "run"}']
-  done = tiny_run.call(argv)
+  export = functools.partial(
+    tiny_run.answer, capsys, 'dataset', f'--workdir={tmp_path / "run"}')
+  done = export()
   assert done.returncode == 2 and '--output is needed' in done.stderr
-  done = tiny_run.call([*argv, f'--output={tmp_path / "data"}'])
+  done = export(f'--output={tmp_path / "data"}')
   assert done.returncode == 0, done.stderr
   assert '16 rows of 8 environments of classic/cartpole' in done.stdout
   assert dataset.load(tmp_path / 'data').facts['source']['step'] == 150
-  done = tiny_run.call([*argv, f'--output={tmp_path / "data"}'])
+  done = export(f'--output={tmp_path / "data"}')
   assert done.returncode == 2 and 'it is there already' in done.stderr

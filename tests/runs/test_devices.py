@@ -17,7 +17,7 @@ from muzero_jax.replay import dataset
 from muzero_jax.runs import checkpoint, devices
 from muzero_jax.runs.checkpoint import Checks
 
-COUNTS = (1, 2, 4, 8)
+COUNTS = (1, 2, 8)
 CONFIG = tiny_run.config(
   num_steps=200, checkpoint_period=1e6, eval_episodes=0, num_devices=1)
 
@@ -30,9 +30,9 @@ def _restore(workdir, driver):
 
 
 def test_a_run_goes_on_with_each_number_of_devices(tmp_path, capsys):
-  """On 2, then 1, 4 and 8: all but the keys is what it was, bit for bit."""
+  """On 2, then 1 and 8: all but the keys is what it was, bit for bit."""
   steps = 0
-  for number, count in enumerate((2, 1, 4, 8)):
+  for number, count in enumerate((2, 1, 8)):
     config = dataclasses.replace(
       CONFIG, num_devices=count, num_steps=200 * (number + 1))
     if number:

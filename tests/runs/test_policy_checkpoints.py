@@ -1,7 +1,7 @@
 """Snapshots: kept for good, loaded by step, never taken for sound if not."""
 
+import functools
 import json
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -118,25 +118,25 @@ def _check_opponents_moves(path, config, step, other_step):
     assert int(row.reward[0]) * (1 if mover else -1) == game.result
 
 
-def test_the_script_names_what_is_not_there(tmp_path):
+def test_the_script_names_what_is_not_there(tmp_path, capsys):
   config = tiny_game.config()
   tiny_game.store(tmp_path, config, snapshot_steps=(3,), step=9)
   tiny_run.store(
     tmp_path / 'cartpole', tiny_run.config(ema_decay=0.0), steps=(64,))
   with pytest.raises(UserError, match='plays classic/cartpole, not board/ti'):
     opponents.make(f'run:{tmp_path / "cartpole"}', 'board/tic_tac_toe')
-  script = [sys.executable, '-m', 'experiments.evaluate',
-            f'--workdir={tmp_path}', '--num_episodes=2']
-  done = tiny_run.call([*script, '--opponent=snapshot:4'])
-  assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
-  assert 'snapshot = 4: ' in done.stderr and done.stdout == ''
+  evaluate = functools.partial(
+    tiny_run.answer, capsys, 'evaluate', f'--workdir={tmp_path}',
+    '--num_episodes=2')
+  status, out, error = evaluate('--opponent=snapshot:4')
+  assert status == 2 and tiny_run.is_plain_line(error)
+  assert 'snapshot = 4: ' in error and out == ''
   folder = tmp_path / 'games'
-  done = tiny_run.call([
-    *script, '--opponent=snapshot:3', f'--records={folder}', '--json'])
-  assert done.returncode == 0, done.stderr
-  assert list(json.loads(done.stdout)['snapshot:3'])[-1] == 'opening_moves'
+  status, out, error = evaluate(
+    '--opponent=snapshot:3', f'--records={folder}', '--json')
+  assert status == 0, error
+  assert list(json.loads(out)['snapshot:3'])[-1] == 'opening_moves'
   assert [path.name for path in folder.iterdir()] == ['snapshot-3.jsonl']
-  done = tiny_run.call([
-    *script, '--opponent=snapshot:3', f'--records={folder}'])
-  assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
-  assert '-3.jsonl is there already; choose another folder' in done.stderr
+  status, _, error = evaluate('--opponent=snapshot:3', f'--records={folder}')
+  assert status == 2 and tiny_run.is_plain_line(error)
+  assert '-3.jsonl is there already; choose another folder' in error

@@ -152,16 +152,36 @@ def test_nothing_is_rewritten_that_need_not_be(tmp_path, clock):
   assert (path.stat().st_ino, path.read_bytes()) == before
 
 
-def test_header_puts_own_choices_first(tmp_path, clock):
+def test_the_header_has_own_choices_alone(tmp_path, clock):
   shown = _make(tmp_path, clock)
   shown.header(Config(num_envs=32, seed=7), notes=['replay 3 MB'])
   lines = _text(shown).splitlines()
   assert 'jax' in lines[0] and 'cpu' in lines[0]
   assert lines[1:6] == [
-    f'run directory {tmp_path}', 'replay 3 MB', 'configuration:',
+    f'run directory {tmp_path}', 'replay 3 MB',
+    'configuration, where it is not the default:',
     '  num_envs = 32  (default 64)', '  seed = 7  (default 0)']
-  assert 'discount = 0.997' in ' '.join(lines[6:])
-  assert all(len(line) <= 80 for line in lines[3:])
+  assert len(lines) == 6
+
+
+def test_episodes_that_never_end_are_told_once(tmp_path, clock):
+  shown = _make(tmp_path, clock)
+  for steps in (500, 501, 900):
+    shown.add_episodes(0, 0.0)
+    shown.warn_if_endless(steps, 0)
+  lines = _text(shown).splitlines()
+  assert len(lines) == 1 and lines[0].startswith('warning: after 501 steps')
+  assert '--time_limit' in lines[0]
+
+
+@pytest.mark.parametrize('steps, limit, ended', [
+  (5000, 5000, 0), (400, 0, 0), (9000, 0, 1)])
+def test_episodes_that_may_still_end_are_not(
+    tmp_path, clock, steps, limit, ended):
+  shown = _make(tmp_path, clock)
+  shown.add_episodes(ended, 1.0)
+  shown.warn_if_endless(steps, limit)
+  assert _text(shown) == ''
 
 
 def test_curves_and_events(tmp_path, clock):

@@ -186,6 +186,8 @@ def _check(
     raise UserError(f'{name}: is_first must follow is_last and nothing else')
   if (~row.is_last[row.discount == 0]).any():
     raise UserError(f'{name}: discount 0 must come with is_last')
+  if not row.legal_actions.any(-1).all():
+    raise UserError(f'{name}: each row needs a legal action')
   numbers = [row.reward]
   if np.issubdtype(row.observation.dtype, np.floating):
     numbers.append(row.observation)

@@ -277,9 +277,12 @@ def _help(usage: str, flag_values: flags.FlagValues) -> str:
     return '\n'.join(lines)
   has_preset = flag_values['preset'].default is not None
   family = _bases[flag_values].family if has_preset else ''
-  others = []
+  others: list[str] = []
+  told: set[str] = set()  # Some parts share a field.
   for part in settings.PARTS:
-    names = [item.name for item in dataclasses.fields(part)]
+    names = [
+      item.name for item in dataclasses.fields(part) if item.name not in told]
+    told.update(names)
     mine = [name for name in names if _is_for(name, family)]
     others += [name for name in names if name not in mine]
     lines += ['', (part.__doc__ or '').splitlines()[0]]

@@ -11,7 +11,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # near 280, q-values of a position differ by a few at most: stretched to
   # [0, 1] without a floor, their noise would make the policy.
   'cartpole': dict(
-    family='classic', env_id='cartpole', network='mlp', num_blocks=1,
+    family='classic', env_id='cartpole', network='auto', num_blocks=1,
     num_channels=128, support_bins=51, support_max=25.0, search='gumbel',
     num_simulations=16, gumbel_min_range=3.0, num_envs=64, rollout_length=16,
     replay_capacity=100_000, min_replay=4_096, priority_alpha=0.6,
@@ -36,7 +36,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # each is tried once at the root. A step costs up to 16, so that returns of
   # 200 steps go from -1,900 to about -100. Its last iteration ends below 300k.
   'pendulum': dict(
-    family='continuous', env_id='Pendulum-v1', network='mlp', num_blocks=1,
+    family='continuous', env_id='Pendulum-v1', network='auto', num_blocks=1,
     num_channels=128, head_hidden=64, support_bins=81, support_max=40.0,
     policy_head='tanh_gaussian', num_sampled_actions=16, entropy_weight=5e-3,
     search='gumbel', num_simulations=16, gumbel_min_range=1.0,

@@ -28,7 +28,6 @@ def check(config: 'Config') -> None:
     _check_sizes(config)
   _check_devices(config)
   _check_driver(config)
-  _check_images(config)
   _check_actions(config)
   _check_sampled(config)
 
@@ -93,15 +92,6 @@ def _check_driver(config: 'Config') -> None:
     raise UserError(
       "driver = 'sebulba' needs environments of the host, family = 'atari' or "
       f"'gymnasium', not {config.family!r}; take auto or anakin")
-
-
-def _check_images(config: 'Config') -> None:
-  """Check that there are frames where the network needs them."""
-  has_images = config.family in ('atari', 'gymnasium')
-  if config.network == 'atari_resnet' and not has_images:
-    raise UserError(
-      "network = 'atari_resnet' needs images of family = 'atari' or "
-      f"'gymnasium', not {config.family!r}; take mlp or board_resnet")
 
 
 def _check_actions(config: 'Config') -> None:

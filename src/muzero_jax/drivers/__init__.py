@@ -8,6 +8,7 @@ from muzero_jax import _lazy
 _MODULES = (
   'anakin',
   'build',
+  'by_environment',
   'choose',
   'iteration',
   'memory_check',

@@ -16,11 +16,12 @@ import numpy as np
 
 from muzero_jax import search, transforms, wide_counts
 from muzero_jax.config import Config, settings
+from muzero_jax.drivers import by_environment
 from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, optimiser, symmetry, total_loss
 from muzero_jax.learning.total_loss import Term
 from muzero_jax.networks import build as networks_build
-from muzero_jax.networks import by_kind, distributions, model
+from muzero_jax.networks import distributions, model
 from muzero_jax.networks.build import HeadSizes
 from muzero_jax.networks.distributions import Distribution
 from muzero_jax.replay import frame_stack, reanalyse, reanalyse_buffer
@@ -68,7 +69,7 @@ def make_system(
   Raises:
     UserError: if the network does not fit the environment.
   """
-  config = by_kind.resolve(config, spec)
+  config = by_environment.resolve(config, spec)
   transform = _make_transform(config)
   distribution = _make_distribution(config, spec)
   sizes = HeadSizes(

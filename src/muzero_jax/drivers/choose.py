@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
+
 from muzero_jax import envs
 from muzero_jax.config import Config
 from muzero_jax.drivers import (
   anakin,
   build,
+  by_environment,
   memory_check,
   offline,
   sebulba,
@@ -15,12 +18,13 @@ from muzero_jax.drivers import (
 from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.iteration import Driver
-from muzero_jax.envs import shapes
+from muzero_jax.envs import checks, shapes
 from muzero_jax.errors import UserError
-from muzero_jax.networks import by_kind
 from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.types import AnyEnvironment, HostEnvironment
+
+_STEPS_OF_A_CHECK = 32
 
 
 def make_driver(
@@ -40,7 +44,7 @@ def make_driver(
   Raises:
     UserError: as the drivers do, or if `config.driver` is the other one.
   """
-  config = by_kind.resolve(config, probe.spec)
+  config = by_environment.resolve(config, probe.spec)
   rows_per_env = config.capacity_rows_per_env
   is_host = isinstance(probe, HostEnvironment)
   if config.driver == ('anakin' if is_host else 'sebulba'):
@@ -87,12 +91,13 @@ def prepare(
     return _prepare_offline(config, make_env, extensions)
   # Its settings come first: it decides how many devices there can be.
   probe = make_env(config, num_envs=1)
-  given, config = config, by_kind.resolve(config, probe.spec)
+  _check_own(make_env, probe)
+  given, config = config, by_environment.resolve(config, probe.spec)
   needed = memory_check.check_replay(config, probe.spec)
   build.make_system(config, probe.spec, extensions)
   driver = make_driver(config, make_env, probe, extensions)
   return Prepared(driver, config, None, [
-    *by_kind.describe(given, config, probe.spec),
+    *by_environment.describe(given, config, probe.spec),
     f'{config.num_envs} environments and batches of {config.batch_size} '
     f'over {_devices(driver.num_devices)}',
     *_agents(config),
@@ -100,6 +105,23 @@ def prepare(
     f'{driver.samples_per_row:g} sequences trained per row played',
     *_searches(config, driver),
   ])
+
+
+def _check_own(
+  make_env: Callable[..., AnyEnvironment], probe: AnyEnvironment
+) -> None:
+  """Play a user's own environment for a moment, before anything is compiled.
+
+  The library's own keep the contract; those of the host are checked row by row.
+
+  Raises:
+    UserError: says which part of the contract is broken.
+  """
+  checks.check_bounds(probe.spec)
+  if make_env is envs.make or isinstance(probe, HostEnvironment):
+    return
+  checks.check_environment(
+    probe, jax.random.key(0), num_steps=_STEPS_OF_A_CHECK)
 
 
 def _prepare_offline(
@@ -112,14 +134,14 @@ def _prepare_offline(
   if config.eval_episodes:
     spec = envs.spec_of(config, make_env)
   data = dataset.load(config.dataset, window=config.window_rows, spec=spec)
-  given, config = config, by_kind.resolve(config, data.spec)
+  given, config = config, by_environment.resolve(config, data.spec)
   needed = memory_check.check_dataset(config, data)
   num_envs = data.rows.reward.shape[1]
   num_devices = placement_lib.choose_num_devices(config, num_envs=num_envs)
   driver = offline.make_offline(
     config, data, num_devices=num_devices, extensions=extensions)
   return Prepared(driver, config, data, [
-    *by_kind.describe(given, config, data.spec),
+    *by_environment.describe(given, config, data.spec),
     f'offline, batches of {config.batch_size} over {_devices(num_devices)}',
     *_agents(config),
     f'dataset {config.dataset}: {dataset.describe(data)}',

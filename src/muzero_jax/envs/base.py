@@ -84,7 +84,8 @@ def make_environment(
     step: state, action [] i32 (or [A] f32, if `spec` has bounds), rng_key ->
       Transition.
     observe: state -> observation of `spec.observation_shape`.
-    legal_actions: state -> [A] bool; None if every action is always legal.
+    legal_actions: state -> [A] bool, or numbers that are 0 where an action is
+      illegal; None if every action is always legal.
     to_play: state -> [] i32, the player to move; None with one player.
     reset_is_dear: True runs `reset` only in steps in which at least one of the
       B environments starts anew; False in every step, which is faster where
@@ -101,6 +102,10 @@ def make_environment(
     raise UserError(f'num_players: {spec.num_players} is not 1 or 2')
   if spec.num_players == 1 and not spec.alternates:
     raise UserError('alternates: False needs num_players = 2, not 1')
+  if spec.num_players == 2 and to_play is None:
+    raise UserError(
+      f'{spec.name}: num_players = 2 needs to_play, a function that says whose '
+      'move it is')
   check_bounds(spec)
   functions = Functions(
     shapes.in_32_bits(reset),
@@ -209,7 +214,8 @@ def _row(
   if functions.legal_actions is not None:
     # Games tend to leave no legal action at their end, where a search would
     # then have nothing to normalise.
-    legal = jax.vmap(functions.legal_actions)(batch.state)
+    # A mask may be of any numbers; what is not 0 is legal.
+    legal = jnp.asarray(jax.vmap(functions.legal_actions)(batch.state)) != 0
     legal_actions = legal | batch.is_last[:, None]
   to_play = jnp.zeros(shape, jnp.int32)
   if functions.to_play is not None:

@@ -14,6 +14,7 @@ import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnax.environments import spaces
 
 from muzero_jax import types
 from muzero_jax.envs import base, naming, shapes
@@ -38,7 +39,7 @@ def spec(name: str, *, family: str = 'gymnax') -> types.EnvSpec:
   Args and errors are those of `make`.
   """
   name = naming.resolve_name(family, name, names())
-  return _spec(family, name, *gymnax.make(name))
+  return _spec(family, name, *_load(name))
 
 
 def make(
@@ -56,14 +57,41 @@ def make(
       of the other family, or its observation is not one array.
   """
   name = naming.resolve_name(family, name, names())
-  environment, params = gymnax.make(name)
+  environment, params = _load(name)
   return base.make_environment(
     _spec(family, name, environment, params),
     num_envs,
     reset=functools.partial(_reset, environment, params),
     step=functools.partial(_step, environment, params),
-    observe=lambda state: state.observation,
+    observe=functools.partial(_observe, _num_states(environment, params)),
   )
+
+
+def _num_states(environment: Any, params: Any) -> int:
+  """Returns how many states are observed by their number; 0 for arrays."""
+  space = environment.observation_space(params)
+  return int(space.n) if isinstance(space, spaces.Discrete) else 0
+
+
+def _observe(num_states: int, state: GymnaxState) -> jax.Array:
+  """Returns the observation; of a state's number, a one-hot vector."""
+  if not num_states:
+    return state.observation
+  return jax.nn.one_hot(state.observation, num_states, dtype=jnp.float32)
+
+
+def _load(name: str) -> tuple[Any, Any]:
+  """Returns gymnax's environment and its default parameters.
+
+  Raises:
+    UserError: it needs data that cannot be had.
+  """
+  try:
+    return gymnax.make(name)
+  except OSError as error:
+    raise UserError(
+      f'env_id = {name!r} takes its data from the network, which failed: '
+      f'{error}') from None
 
 
 @shapes.in_32_bits
@@ -87,10 +115,12 @@ def _spec(
       f'env_id = {name!r}: gymnax observes it as several arrays; only those '
       'that are observed as one are allowed'
     )
+  num_states = _num_states(environment, params)
   return types.EnvSpec(
     name=f'{family}/{name}',
-    observation_shape=observation.shape,
-    observation_dtype=np.dtype(observation.dtype),
+    observation_shape=(num_states,) if num_states else observation.shape,
+    observation_dtype=np.dtype(
+      np.float32 if num_states else observation.dtype),
     **actions,
     max_episode_steps=int(getattr(params, 'max_steps_in_episode', 0)),
   )

@@ -26,4 +26,4 @@ __all__ = [
 ]
 
 __getattr__, __dir__ = _lazy.attach(
-  __name__, ('build', 'by_kind', 'distributions', 'model', 'nnx_model'))
+  __name__, ('build', 'distributions', 'model', 'nnx_model'))

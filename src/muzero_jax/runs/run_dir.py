@@ -17,6 +17,8 @@ from muzero_jax.errors import UserError
 from muzero_jax.runs.manifest import DamageError
 
 CONFIG_FILE = 'config.json'
+# What a preset has and an environment may decide; see drivers.by_environment.
+_LEFT_OPEN = ('augment_symmetry', 'num_channels', 'policy_head')
 _RUN_FILES = ('checkpoints', 'metrics.jsonl', 'snapshots', 'evaluation.json')
 
 
@@ -201,6 +203,7 @@ def _refuse_other_run(
     and value != getattr(stored, name)
     # What the environment decided is stored in its place.
     and (name, value) != ('network', 'auto')
+    and (name in given or name not in _LEFT_OPEN)
   ]
   if differing:
     raise UserError(

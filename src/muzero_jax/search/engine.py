@@ -30,14 +30,15 @@ class RecurrentFnOutput:
   discount: [B] between `reward` and `value`; of each transition its own.
   prior_logits: [B, A] policy of the state that it leads to.
   value: [B] of that state.
-  invalid_actions: [B, A] true where an action is illegal in that state.
+  invalid_actions: [B, A] true where an action is illegal in that state; None
+    of a model that does not know, which is then mctx's record.
   """
 
   reward: Array
   discount: Array
   prior_logits: Array
   value: Array
-  invalid_actions: Array
+  invalid_actions: Array | None = None
 
 
 class _Setting(NamedTuple):

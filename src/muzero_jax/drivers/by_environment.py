@@ -1,14 +1,16 @@
-"""Which network fits what is seen and done, where a configuration leaves it.
+"""Settings that a configuration leaves to the environment.
 
 `network = 'auto'` takes the kind of network from the environment's spec, with
 sizes for a run on a few cores; whoever names a network chooses its sizes too.
-Continuous actions decide the policy head, and need candidates.
+Continuous actions decide the policy head, and need candidates. A board whose
+symmetries are not known is not turned.
 """
 
 import dataclasses
 from typing import Any
 
 from muzero_jax.config import Config
+from muzero_jax.learning import symmetry
 from muzero_jax.types import EnvSpec
 
 AUTO = 'auto'
@@ -28,6 +30,8 @@ def resolve(config: Config, spec: EnvSpec) -> Config:
   changes: dict[str, Any] = {}
   if config.network == AUTO:
     changes |= _network(config, spec)
+  if config.family == 'board' and config.augment_symmetry:
+    changes['augment_symmetry'] = spec.name in symmetry.names()
   if spec.is_continuous:
     changes['policy_head'] = 'tanh_gaussian'
     changes['num_sampled_actions'] = config.num_sampled_actions or _CANDIDATES
