@@ -1,4 +1,4 @@
-"""Any Gymnasium environment with discrete actions.
+"""Any Gymnasium environment, registered or of your own file.
 
 python -m experiments.gymnasium --workdir=runs/x [--flagfile=...] [--field=...]
 """

@@ -420,3 +420,17 @@ def test_returns_stand_alone():
 def test_wrong_arguments_are_refused(arguments, message):
   with pytest.raises(ValueError, match=message):
     make(literal_sequence(5), **arguments)
+
+
+@pytest.mark.parametrize('name, length', [
+  ('reward', 5), ('is_last', 6), ('value', 4), ('discount', 6)])
+def test_an_array_of_the_wrong_length_is_named(name, length):
+  lengths = dict(reward=6, discount=5, is_last=6, value=6) | {name: length}
+  if name == 'is_last':
+    lengths = dict(reward=7, discount=6, is_last=6, value=7)
+  if name == 'reward':
+    name = 'is_last'  # As many rows as rewards are right.
+  arrays = {key: np.zeros(n, bool if key == 'is_last' else np.float32)
+            for key, n in lengths.items()}
+  with pytest.raises(AssertionError, match=rf'\[{name}: one for each'):
+    targets.n_step_returns(**arrays, td_steps=2, num_targets=2)

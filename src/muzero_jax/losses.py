@@ -94,7 +94,8 @@ def policy_loss(logits: Array, target: Array) -> Array:
   Returns:
     [...] float32.
   """
-  chex.assert_equal_shape([logits, target])
+  chex.assert_equal_shape(
+    [logits, target], custom_message='logits and target')
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
   # A product would make 0 * -inf, in the value or in the gradient.
   return -jnp.sum(
@@ -137,10 +138,15 @@ def muzero_loss(
     A `LossOutput`; a masked entry is 0 and has gradient 0.
   """
   unroll_steps = target.reward.shape[0]
-  chex.assert_axis_dimension(target.value, 0, unroll_steps + 1)
-  chex.assert_equal_shape_prefix(
-    [output.value_logits, output.reward_logits, output.policy_logits,
-     target.value, target.policy], 1)
+  for name, array in (
+    ('target.value', target.value), ('target.policy', target.policy),
+    ('output.value_logits', output.value_logits),
+    ('output.reward_logits', output.reward_logits),
+    ('output.policy_logits', output.policy_logits),
+  ):
+    chex.assert_axis_dimension(
+      array, 0, unroll_steps + 1,
+      custom_message=f'{name}: one row more than target.reward')
   target = _without_masked(jax.lax.stop_gradient(target))
   if policy_loss_fn is None:
     policy = policy_loss(output.policy_logits, target.policy)

@@ -37,8 +37,9 @@ def signed_discounts(
   Returns:
     [L-1] discount of the transition from each row to the next.
   """
-  chex.assert_equal_shape([discount, to_play])
-  chex.assert_rank(discount, 1)
+  chex.assert_rank(discount, 1, custom_message='discount')
+  chex.assert_equal_shape(
+    [discount, to_play], custom_message='discount and to_play')
   sign = jnp.where(to_play[1:] == to_play[:-1], 1.0, -1.0)
   return discount_factor * sign * discount[1:]
 
@@ -76,8 +77,14 @@ def n_step_returns(
     [K+1] returns; 0 at and after row e.
   """
   num_rows = reward.shape[0]
-  chex.assert_shape([reward, is_last, value], (num_rows,))
-  chex.assert_shape(discount, (num_rows - 1,))
+  for name, array in (
+    ('reward', reward), ('is_last', is_last), ('value', value)
+  ):
+    chex.assert_shape(
+      array, (num_rows,), custom_message=f'{name}: one for each row')
+  chex.assert_shape(
+    discount, (num_rows - 1,),
+    custom_message='discount: one for each transition between rows')
   value = jnp.asarray(value)
   end = _end_row(is_last)
   is_real = jnp.arange(num_rows - 1) < end
@@ -239,7 +246,9 @@ def make_targets(
     td_limit)
   if stale is not None:
     assert sequence.searched_value is not None, 'of a search, or nothing'
-    chex.assert_shape(sequence.searched_value, (unroll_steps + 1,))
+    chex.assert_shape(
+      sequence.searched_value, (unroll_steps + 1,),
+      custom_message='sequence.searched_value')
     searched = jnp.where(is_live, sequence.searched_value, 0.0)
     value = jnp.where(stale, searched, value)
   target = Target(

@@ -179,7 +179,8 @@ def _expected_scalar(
   logits: Array, *, half: int, bin_width: float, epsilon: float
 ) -> Array:
   num_bins = 2 * half + 1
-  chex.assert_axis_dimension(logits, -1, num_bins)
+  chex.assert_axis_dimension(
+    logits, -1, num_bins, custom_message='logits: one for each bin')
   # bfloat16 has 8 bits: too few to add up 601 products.
   probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
   mean = rlax.transform_from_2hot(probs, -half, half, num_bins)
@@ -203,7 +204,8 @@ def _two_hot_of_scalar(
 def _mean_scalar(
   logits: Array, *, half: int, bin_width: float, epsilon: float
 ) -> Array:
-  chex.assert_axis_dimension(logits, -1, 2 * half + 1)
+  chex.assert_axis_dimension(
+    logits, -1, 2 * half + 1, custom_message='logits: one for each bin')
   probs = jax.nn.softmax(logits.astype(jnp.float32), axis=-1)
   # The two sides apart, so that an even distribution is 0 and not what is left
   # of two large numbers.
@@ -219,7 +221,8 @@ def _bins_of_scalar(half: int, bin_width: float, epsilon: float) -> Array:
 
 
 def _cross_entropy(logits: Array, target: Array) -> Array:
-  chex.assert_equal_shape([logits, target])
+  chex.assert_equal_shape(
+    [logits, target], custom_message='logits and target')
   log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
   return -jnp.sum(target * log_probs, axis=-1)
 
@@ -240,13 +243,15 @@ def _single(x: Array, *, epsilon: float, transformed: bool) -> Array:
 def _from_single(
   logits: Array, *, epsilon: float, transformed: bool
 ) -> Array:
-  chex.assert_axis_dimension(logits, -1, 1)
+  chex.assert_axis_dimension(
+    logits, -1, 1, custom_message='logits: of a scalar head one')
   output = logits[..., 0].astype(jnp.float32)
   return signed_parabolic(output, epsilon=epsilon) if transformed else output
 
 
 def _squared_error(logits: Array, target: Array) -> Array:
-  chex.assert_equal_shape([logits, target])
+  chex.assert_equal_shape(
+    [logits, target], custom_message='logits and target')
   error = logits.astype(jnp.float32) - target
   return jnp.sum(jnp.square(error), axis=-1)
 

@@ -1,5 +1,7 @@
 """A program written for mctx, in which the import alone is changed."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import mctx
@@ -17,10 +19,8 @@ def test_all_of_its_names_are_here():
   assert set(search.__all__) <= set(dir(search))
 
 
-def _self_play(library, params, num_games=4, num_moves=6):
+def _self_play(library, env, params, num_games=4, num_moves=6):
   """AlphaZero's self-play as pgx's users write it, with the true rules."""
-  pgx = pytest.importorskip('pgx')
-  env = pgx.make('tic_tac_toe')
   step = jax.vmap(env.step)
 
   def evaluate(observation):
@@ -61,9 +61,30 @@ def _self_play(library, params, num_games=4, num_moves=6):
 
 
 def test_self_play_of_alphazero_is_the_same():
+  pgx = pytest.importorskip('pgx')
   params = jax.random.normal(jax.random.key(3), (18, 10))
   ours, theirs = (
-    np.asarray(jax.jit(_self_play, static_argnums=0)(library, params))
+    np.asarray(jax.jit(functools.partial(
+      _self_play, library, pgx.make('tic_tac_toe')))(params))
     for library in (search, mctx))
-  np.testing.assert_array_equal(ours, theirs)
+  np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-6)
   assert ours.shape == (6, 4, 9) and len(np.unique(ours)) > 20
+
+
+@pytest.mark.parametrize('name, shape', [
+  ('reward', (2, 1)), ('discount', (3,)), ('value', (5,)),
+  ('prior_logits', (2, 4))])
+@pytest.mark.parametrize('library', [search.gumbel_muzero_policy,
+                                     search.muzero_policy])
+def test_an_output_of_the_wrong_shape_is_named(library, name, shape):
+  shapes = dict(
+    reward=(2,), discount=(2,), value=(2,), prior_logits=(2, 3)) | {name: shape}
+
+  def step(params, rng_key, action, state):
+    return mctx.RecurrentFnOutput(
+      **{key: jnp.zeros(value) for key, value in shapes.items()}), state
+
+  root = mctx.RootFnOutput(
+    prior_logits=jnp.zeros((2, 3)), value=jnp.zeros(2), embedding=jnp.zeros(2))
+  with pytest.raises(AssertionError, match=f"recurrent_fn's {name}"):
+    library((), jax.random.key(0), root, step, 4)

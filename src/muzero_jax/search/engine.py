@@ -142,7 +142,9 @@ def search_with_root(
   ):
     if number is not None and number < 1:
       raise UserError(f'{name}={number}: must be at least 1')
-  chex.assert_rank([root.prior_logits, root.value], [2, 1])
+  chex.assert_rank(
+    root.prior_logits, 2, custom_message='root.prior_logits [B, A]')
+  chex.assert_rank(root.value, 1, custom_message='root.value [B]')
   if invalid_actions is None:
     invalid_actions = jnp.zeros_like(root.prior_logits)
   setting = _Setting(
@@ -368,8 +370,7 @@ def _expand(
   batch_size, num_actions = state.edges.shape[0], trees.num_actions_of(state)
   embedding = jax.tree.map(lambda x: trees.read(x, parent), state.embeddings)
   step, embedding = recurrent_fn(params, rng_key, action, embedding)
-  chex.assert_shape([step.reward, step.discount, step.value], (batch_size,))
-  chex.assert_shape(step.prior_logits, (batch_size, num_actions))
+  trees.check_outputs(step, (batch_size,), num_actions)
   mask, illegal = trees.checked_mask(step, state), state.invalid_actions
   if mask is not None and illegal is not None:
     illegal = trees.fill(illegal, mask, made)

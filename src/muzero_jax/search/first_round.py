@@ -9,7 +9,6 @@ nor the use of `rng_key` differ from what one after the other would make.
 from collections.abc import Callable
 from typing import Any
 
-import chex
 import jax
 import jax.numpy as jnp
 
@@ -52,8 +51,7 @@ def play(
     first, keys, actions = chunk
     step, embeddings = model(keys, actions)
     shape = actions.T.shape
-    chex.assert_shape([step.reward, step.discount, step.value], shape)
-    chex.assert_shape(step.prior_logits, (*shape, trees.num_actions_of(state)))
+    trees.check_outputs(step, shape, trees.num_actions_of(state))
     mask = trees.checked_mask(step, state)
     taken = actions.T
     rows = trees.new_rows(

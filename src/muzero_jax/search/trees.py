@@ -6,6 +6,7 @@ with the q-value and the prior's softmax already made.
 
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import mctx
@@ -109,6 +110,22 @@ def fill(x: Array, new: Array, node: Array) -> Array:
 def num_actions_of(state: State) -> int:
   """Returns A."""
   return state.edges.shape[-1] // FIELDS
+
+
+def check_outputs(
+  step: Any, shape: tuple[int, ...], num_actions: int
+) -> None:
+  """Checks the shapes of a model's outputs.
+
+  Raises:
+    AssertionError: names the output, its shape and the right one.
+  """
+  for name in ('reward', 'discount', 'value'):
+    chex.assert_shape(
+      getattr(step, name), shape, custom_message=f"recurrent_fn's {name}")
+  chex.assert_shape(
+    step.prior_logits, (*shape, num_actions),
+    custom_message="recurrent_fn's prior_logits")
 
 
 def checked_mask(step: Any, state: State) -> Array | None:
