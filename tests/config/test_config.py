@@ -58,7 +58,6 @@ def test_bad_value_names_field_value_and_what_is_allowed(name, value):
   (dict(temperature_at=(0.0, 0.5, 0.5)), 'temperature_at'),
   (dict(min_replay=100_001), 'min_replay = 100001'),
   (dict(noise_steps=17), 'noise_steps = 17'),
-  (dict(network='atari_resnet'), "network = 'atari_resnet'"),
   (dict(stage_blocks=(1, 1)), 'stage_blocks'),
   (dict(attention_heads=2), 'attention_heads = 2'),
   (dict(num_devices=3), 'num_envs = 64 .* num_devices = 3'),

@@ -81,8 +81,9 @@ def test_a_run_that_is_stopped_and_resumed(tmp_path, monkeypatch, capsys):
     {r['step'] for r in rows if 'loss' in r})
   report = json.loads((tmp_path / 'evaluation.json').read_text())
   assert report['mean_length'] == 4.5 and len(report['returns']) == 4
-  # New environments for two threads of each start, and an evaluation.
-  assert len(made.made) == 5
+  # Two of the actors before and after, and two of evaluations: the agent's
+  # and that of random play.
+  assert len(made.made) == 6
   seeds = {env.seed for env in made.made[:4]}
   assert len(seeds) == 4
 

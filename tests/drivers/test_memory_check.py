@@ -23,7 +23,8 @@ def test_a_replay_is_counted(monkeypatch):
   config = tiny_run.config()
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: 10**9)
   assert memory_check.check_replay(config, CARTPOLE) == (
-    'replay: 1,024 rows of classic/cartpole take 0.00 GB of 1.00 GB free')
+    'replay: 1,024 rows of classic/cartpole take 0.00 GB of 1.00 GB free, '
+    'and as much in a checkpoint')
   many = tiny_run.config(num_seeds=3)
   assert 'GB for 3 agents of' in memory_check.check_replay(many, CARTPOLE)
   monkeypatch.setattr(memory_check, 'free_bytes', lambda: None)

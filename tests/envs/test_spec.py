@@ -87,7 +87,7 @@ def test_spec_of_calls_what_is_not_ours():
 def test_spec_closes_what_it_looks_at(monkeypatch):
   closed = []
   monkeypatch.setattr(
-    gymnasium.vector.VectorEnv, 'close', lambda self: closed.append(self))
+    gymnasium.Wrapper, 'close', lambda self: closed.append(self))
   envs.spec(config.Config(family='gymnasium', env_id='CartPole-v1'))
   assert len(closed) == 1
 

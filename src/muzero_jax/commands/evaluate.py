@@ -55,11 +55,14 @@ def run(
   from muzero_jax import agent
   from muzero_jax.evaluation import random_play, report
 
+  agents = [
+    agent.load(
+      arguments.workdir, index=index, allow_imports=arguments.allow_imports)
+    for index in range(config.num_seeds)
+  ]
   found = [
     report.report(
-      agent.load(
-        arguments.workdir, index=index,
-        allow_imports=arguments.allow_imports),
+      one,
       num_episodes=flag_values.num_episodes,
       seed=flag_values.seed + index,
       opponent_names=flag_values.opponent,
@@ -69,11 +72,12 @@ def run(
       records_folder=_records_folder(
         flag_values.records, index, config.num_seeds),
       allow_imports=arguments.allow_imports,
-      baseline=random_play.stored(
-        arguments.workdir, f'{config.family}/{config.env_id}'),
     )
-    for index in range(config.num_seeds)
+    for index, one in enumerate(agents)
   ]
+  found = random_play.add(
+    found, agents[0].config, agents[0].spec, agents[0].make_env,
+    workdir=arguments.workdir)
   result = report.over_agents(found)
   if flag_values.json:
     console.answer(json.dumps(result))

@@ -36,7 +36,7 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
   free = free_bytes()
   line = (
     f'replay: {config.replay_rows:,} rows of {spec.name} take '
-    f'{_gigabytes(needed)}, and as much in each checkpoint'
+    f'{_gigabytes(needed)}'
   )
   if config.num_seeds > 1:
     line += f' for {config.num_seeds} agents'
@@ -49,7 +49,7 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
       f'take {_SHARE:.0%}: at most '
       f'{int(config.replay_rows * _SHARE * free / needed)} rows'
     )
-  return f'{line} of {_gigabytes(free)} free'
+  return f'{line} of {_gigabytes(free)} free, and as much in a checkpoint'
 
 
 def check_dataset(config: Config, data: Dataset) -> str:

@@ -54,19 +54,17 @@ def evaluate(
     leaves, treedef = jax.tree.flatten(params)
     each = [
       jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)]
-  baseline = random_play.stored(workdir, spec.name)
-  if baseline is None and spec.num_players == 1:
-    baseline = random_play.play(
-      config, spec, make_env, should_stop=should_stop)
   reports = [
     # Agents that met the same luck would seem to agree.
     report_lib.report(
       Agent(
         config, spec, one, step, make_env=make_env, extensions=extensions),
-      num_episodes=config.eval_episodes, seed=index, baseline=baseline,
+      num_episodes=config.eval_episodes, seed=index,
       should_stop=should_stop)
     for index, one in enumerate(each)
   ]
+  reports = random_play.add(
+    reports, config, spec, make_env, workdir=workdir, should_stop=should_stop)
   result = report_lib.over_agents(reports)
   return Evaluation(
     result, report_lib.describe(result), random_play.verdict(reports))

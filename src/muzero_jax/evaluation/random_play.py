@@ -106,6 +106,39 @@ def stored(workdir: str | os.PathLike, environment: str) -> Baseline | None:
   return baseline if is_sound else None
 
 
+def add(
+  results: list[dict[str, Any]],
+  config: Config,
+  spec: EnvSpec,
+  make_env: MakeEnv,
+  *,
+  workdir: str | os.PathLike,
+  should_stop: Callable[[], bool] = lambda: False,
+) -> list[dict[str, Any]]:
+  """Return the results of a run's agents with random play beside each.
+
+  Args:
+    results: as `report.report` returns them; those of two players, who are
+      matched against random play, stay as they are.
+    config: of the run.
+    spec: of its environment.
+    make_env: builds environments, as `envs.make` does.
+    workdir: the run directory, of which evaluation.json may know the score.
+    should_stop: asked at each step.
+
+  Raises:
+    WorkerError, StoppedError: as `play` does.
+  """
+  if spec.num_players == 2:
+    return results
+  baseline = stored(workdir, spec.name)
+  if baseline is None:
+    baseline = play(config, spec, make_env, should_stop=should_stop)
+  return [
+    {**one, **beside(baseline, one['mean'], one['standard_error'])}
+    for one in results]
+
+
 def beside(
   baseline: Baseline, mean: float, standard_error: float | None
 ) -> dict[str, Any]:

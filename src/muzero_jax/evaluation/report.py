@@ -23,7 +23,6 @@ from muzero_jax.evaluation import (
 )
 from muzero_jax.evaluation.match import MatchScore, play_match
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
-from muzero_jax.evaluation.random_play import Baseline
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 __all__ = [
@@ -107,7 +106,6 @@ def report(
   index: int = 0,
   records_folder: str | os.PathLike | None = None,
   allow_imports: str | Iterable[str] = (),
-  baseline: Baseline | None = None,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
   """Returns an agent's evaluation as plain numbers by name.
@@ -115,7 +113,8 @@ def report(
   In a game of two players, `num_episodes` games against each opponent, both
   colours equally, and `mean` is the mean outcome (1 won, -1 lost) against the
   last of them. Otherwise `mean` is the mean return, with the human-normalised
-  score where the Atari table has the game, and beside it that of random play.
+  score where the Atari table has the game; `random_play.add` puts random play
+  beside it.
 
   Args:
     agent: to evaluate; its Config says how many environments.
@@ -130,7 +129,6 @@ def report(
     records_folder: where to write the games of each match; None for nowhere.
     allow_imports: modules that opponents from run directories may import, as
       in `agent.load`.
-    baseline: of random play, if it is known; else it is played.
     should_stop: asked again and again while it is played.
 
   Raises:
@@ -163,13 +161,7 @@ def report(
     score = evaluate(
       agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed,
       should_stop=should_stop)
-    if baseline is None:
-      baseline = random_play.play(
-        config, spec, agent.make_env, should_stop=should_stop)
-    plain = _plain_score(score, agent)
-    return {
-      **result, **plain, **random_play.beside(
-        baseline, plain['mean'], plain['standard_error'])}
+    return {**result, **_plain_score(score, agent)}
   assert not isinstance(env, HostEnvironment), 'those have one player'
   for name, opponent in players.items():
     opening = _opening_moves(opponent, opening_moves)

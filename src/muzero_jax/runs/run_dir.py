@@ -202,7 +202,8 @@ def _refuse_other_run(
     if name not in config_lib.RESUMABLE_FIELDS
     and value != getattr(stored, name)
     # What the environment decided is stored in its place.
-    and (name, value) != ('network', 'auto')
+    and not (
+      name == 'network' and 'auto' in (value, stored.network))
     and (name in given or name not in _LEFT_OPEN)
   ]
   if differing:

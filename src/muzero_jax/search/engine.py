@@ -142,9 +142,8 @@ def search_with_root(
   ):
     if number is not None and number < 1:
       raise UserError(f'{name}={number}: must be at least 1')
-  chex.assert_rank(
-    root.prior_logits, 2, custom_message='root.prior_logits [B, A]')
-  chex.assert_rank(root.value, 1, custom_message='root.value [B]')
+  for name, rank in (('prior_logits', 2), ('value', 1)):
+    chex.assert_rank(root[name], rank, custom_message=f"root's {name}")
   if invalid_actions is None:
     invalid_actions = jnp.zeros_like(root.prior_logits)
   setting = _Setting(
