@@ -6,4 +6,4 @@ python -m experiments.board --workdir=runs/x [--flagfile=...] [--field=...]
 from muzero_jax.commands import train
 
 if __name__ == '__main__':
-  train.main(families=('board',), preset='tic_tac_toe')
+  train.main(families=('board', 'pettingzoo'), preset='tic_tac_toe')

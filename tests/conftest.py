@@ -4,6 +4,7 @@ The CPU poses as eight devices so that sharding can be tested anywhere;
 whatever names no device still runs on the first.
 """
 
+import gc
 import os
 import pathlib
 import sys
@@ -34,5 +35,7 @@ os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 os.environ['PYTHONPATH'] = os.pathsep.join(
   filter(None, [str(_ROOT / 'src'), str(_ROOT), os.environ.get('PYTHONPATH')])
 )
+# What jax has compiled is never garbage; to look at all of it takes long.
+gc.set_threshold(100_000, 50, 100)
 # Bars and pictures never ask for a display.
 os.environ.setdefault('MPLBACKEND', 'Agg')

@@ -166,7 +166,7 @@ def test_arrays_that_change_shape_are_named(tmp_path):
     return env._replace(step=step)
 
   with pytest.raises(UserError, match=(
-      r'observation is float32\[8, 3\], expected float32\[8, 4\]')):
+      r'observation is float32\[1, 3\], expected float32\[1, 4\]')):
     train.run(run_config, tmp_path / 'run', make_env=make_env)
   assert not (tmp_path / 'run').exists()
 

@@ -24,7 +24,8 @@ from muzero_jax.runs import checkpoint, run_dir
 
 # As test_checkpoint has them: 150 iterations.
 FIELDS = dict(
-  kill.FIELDS, num_steps=9600, eval_envs=2, eval_simulations=0, log_period=0.0
+  kill.FIELDS, num_steps=9600, eval_envs=2, eval_simulations=0, log_period=0.0,
+  network='mlp',
 )
 
 

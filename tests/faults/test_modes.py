@@ -232,7 +232,7 @@ for preset in sys.argv[1:]:
 
 @pytest.mark.slow
 def test_two_iterations_with_64_bits():
-  presets = ['cartpole', '2048']
+  presets = ['2048']
   small = dict(SMALL, min_replay=8, num_channels=8, num_blocks=0)
   done = tiny_run.call(
     [sys.executable, '-c', RUN.replace('{small}', repr(small)), *presets],

@@ -10,6 +10,8 @@ from muzero_jax.errors import UserError
 if typing.TYPE_CHECKING:
   from muzero_jax.config.config import Config
 
+# Families whose environments only the host can step.
+_ON_HOST = ('gymnasium', 'pettingzoo')
 _CONTINUOUS = ('continuous', 'physics')
 
 
@@ -84,14 +86,15 @@ def _check_devices(config: 'Config') -> None:
 
 def _check_driver(config: 'Config') -> None:
   """Check that the driver can step the environments."""
-  if config.driver == 'anakin' and config.family == 'gymnasium':
+  if config.driver == 'anakin' and config.family in _ON_HOST:
     raise UserError(
       "driver = 'anakin' cannot compile the environments of family = "
-      "'gymnasium'; take auto or sebulba")
-  if config.driver == 'sebulba' and config.family not in ('atari', 'gymnasium'):
+      f'{config.family!r}; take auto or sebulba')
+  if config.driver == 'sebulba' and config.family not in ('atari', *_ON_HOST):
     raise UserError(
-      "driver = 'sebulba' needs environments of the host, family = 'atari' or "
-      f"'gymnasium', not {config.family!r}; take auto or anakin")
+      "driver = 'sebulba' needs environments of the host, family = 'atari', "
+      f'{" or ".join(map(repr, _ON_HOST))}, not {config.family!r}; take auto '
+      'or anakin')
 
 
 def _check_actions(config: 'Config') -> None:

@@ -30,7 +30,7 @@ def resolve(config: Config, spec: EnvSpec) -> Config:
   changes: dict[str, Any] = {}
   if config.network == AUTO:
     changes |= _network(config, spec)
-  if config.family == 'board' and config.augment_symmetry:
+  if config.family in ('board', 'pettingzoo') and config.augment_symmetry:
     changes['augment_symmetry'] = spec.name in symmetry.names()
   if spec.is_continuous:
     changes['policy_head'] = 'tanh_gaussian'

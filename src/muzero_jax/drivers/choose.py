@@ -24,7 +24,7 @@ from muzero_jax.replay import dataset
 from muzero_jax.replay.dataset import Dataset
 from muzero_jax.types import AnyEnvironment, HostEnvironment
 
-_STEPS_OF_A_CHECK = 32
+_STEPS_OF_A_CHECK = 10
 
 
 def make_driver(
@@ -120,6 +120,7 @@ def _check_own(
   checks.check_bounds(probe.spec)
   if make_env is envs.make or isinstance(probe, HostEnvironment):
     return
+  shapes.check_arrays(probe, 1)
   checks.check_environment(
     probe, jax.random.key(0), num_steps=_STEPS_OF_A_CHECK)
 

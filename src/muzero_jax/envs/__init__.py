@@ -81,6 +81,10 @@ _FAMILIES = {
     make=lambda module, wanted: module.make_minatar(
       wanted.settings.env_id, wanted.num_envs, repeat_action_probability=(
         wanted.settings.repeat_action_probability))),
+  'pettingzoo': _Family(
+    'pettingzoo', 'pettingzoo', 'pettingzoo',
+    make=lambda module, wanted: module.make(
+      wanted.settings.env_id, wanted.num_envs, seed=wanted.seed)),
   'physics': _Family('physics', 'brax', 'physics'),
   'stochastic': _Family(
     'pgx_games', 'pgx', 'games',
@@ -91,8 +95,8 @@ _FAMILIES = {
 }
 _MODULES = (
   'atari', 'backgammon', 'base', 'checks', 'classic', 'gymnasium',
-  'gymnasium_ids', 'gymnasium_spaces', 'gymnax', 'naming', 'pgx_games',
-  'physics', 'random_play', 'rules', 'shapes',
+  'gymnasium_ids', 'gymnasium_spaces', 'gymnax', 'naming', 'pettingzoo',
+  'pgx_games', 'physics', 'random_play', 'rules', 'shapes',
 )
 _get_module, _ = _lazy.attach(__name__, _MODULES)
 

@@ -10,7 +10,7 @@ from muzero_jax.errors import UserError
 def _plain(name: str) -> str:
   """Returns a name without the decorations that libraries put around it."""
   name = re.sub(r'^ale/', '', name.lower())
-  name = re.sub(r'-v\d+$', '', name)
+  name = re.sub(r'[-_]v\d+$', '', name)
   name = re.sub(r'(noframeskip|deterministic)$', '', name)
   return re.sub(r'[^a-z0-9]', '', name)
 

@@ -10,6 +10,7 @@ _MODULES = (
   'elo',
   'game_records',
   'gtp',
+  'host_match',
   'host_play',
   'match',
   'opponents',

@@ -1,7 +1,7 @@
 """Matches of an agent against whoever there is: counted, and recorded.
 
-Played on the device by `device_play` or, against programs, on the host by
-`program_match`.
+Played on the device by `device_play`; on the host by `program_match` against
+programs, and by `host_match` where the host steps the environment.
 """
 
 import math
@@ -15,12 +15,13 @@ from muzero_jax.errors import UserError
 from muzero_jax.evaluation import (
   device_play,
   game_records,
+  host_match,
   playing,
   program_match,
 )
 from muzero_jax.evaluation.game_records import GameRecord
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
-from muzero_jax.types import Environment
+from muzero_jax.types import AnyEnvironment, HostEnvironment
 
 # Agent, opponent, its name, seed -> score.
 Match = Callable[[Agent, AnyOpponent, str, int], 'MatchScore']
@@ -43,7 +44,7 @@ class MatchScore(NamedTuple):
 
 def play_match(
   agent: Agent,
-  env: Environment,
+  env: AnyEnvironment,
   opponent: AnyOpponent,
   *,
   num_envs: int,
@@ -79,7 +80,7 @@ def play_match(
 
 def make_match(
   agent: Agent,
-  env: Environment,
+  env: AnyEnvironment,
   opponent: AnyOpponent,
   *,
   num_envs: int,
@@ -99,7 +100,9 @@ def make_match(
   sizes: dict[str, Any] = dict(
     num_envs=num_envs, num_episodes=num_games, opening_moves=opening_moves,
     should_stop=should_stop)
-  if isinstance(opponent, Program):
+  if isinstance(env, HostEnvironment):
+    play_host = host_match.make(env, opponent, **sizes)
+  elif isinstance(opponent, Program):
     play_host = program_match.make(env, opponent, **sizes)
   else:
     play_device = device_play.make(agent, env, opponent, **sizes)
@@ -107,7 +110,7 @@ def make_match(
   def match(
     agent: Agent, opponent: AnyOpponent, name: str, seed: int
   ) -> MatchScore:
-    if isinstance(opponent, Program):
+    if isinstance(opponent, Program) or isinstance(env, HostEnvironment):
       games = play_host(agent, seed)
     else:
       other = opponent.params if isinstance(opponent, Agent) else None

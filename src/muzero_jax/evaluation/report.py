@@ -162,7 +162,6 @@ def report(
       agent, env, num_envs=num_envs, num_episodes=num_episodes, seed=seed,
       should_stop=should_stop)
     return {**result, **_plain_score(score, agent)}
-  assert not isinstance(env, HostEnvironment), 'those have one player'
   for name, opponent in players.items():
     opening = _opening_moves(opponent, opening_moves)
     match = play_match(

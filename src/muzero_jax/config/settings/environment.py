@@ -6,7 +6,7 @@ from muzero_jax.config.settings.base import MOST_COUNTED, Record, field
 from muzero_jax.errors import UserError
 
 # Families that the host may step.
-_HOST = ('atari', 'gymnasium')
+_HOST = ('atari', 'gymnasium', 'pettingzoo')
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -15,7 +15,7 @@ class Environment(Record):
 
   family: str = field('classic', 'Environment family.', choices=(
     'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax',
-    'continuous', 'physics', 'gymnasium'))
+    'continuous', 'physics', 'gymnasium', 'pettingzoo'))
   env_id: str = field('cartpole', 'Environment within the family.')
   frame_size: int = field(
     96, 'Atari: pixels per side.', low=36, high=210,
@@ -58,6 +58,10 @@ class Environment(Record):
     families=('gymnasium',))
 
   def _check(self) -> None:
+    if self.time_limit and self.family == 'pettingzoo':
+      raise UserError(
+        f'time_limit = {self.time_limit} is not for games of PettingZoo, which '
+        'end by themselves; allowed is 0')
     if self.time_limit and self.family == 'atari':
       raise UserError(
         f'time_limit = {self.time_limit} is not for Atari, which counts '
