@@ -1,6 +1,6 @@
 """Whether each environment by its name alone trains, evaluates and resumes.
 
-  python -m benchmarks.environments [--only=gymnasium]
+  python -m benchmarks.environments [--only=gymnasium,board]
 
 Each is trained for 2,000 steps at the defaults of its script (with a smaller
 `min_replay`, so that the network is updated too), evaluated over 4 episodes,
@@ -58,12 +58,14 @@ ENVIRONMENTS = {
   'board': (
     'tic_tac_toe', 'connect_four', 'othello', 'hex', 'animal_shogi',
     'gardner_chess', 'chess', 'shogi', 'go_9x9', 'go_19x19', '!kuhn_poker'),
+  'pettingzoo': ('tictactoe_v3', 'connect_four_v3', 'chess_v6'),
   'stochastic': ('2048', 'backgammon'),
   'atari': ('pong', 'Breakout', 'ALE/MsPacman-v5', '!pongg'),
 }
 # Scripts and flags of families that have no script of their own.
 _SCRIPTS = {
   'gymnax': ('classic', ['--family=gymnax']),
+  'pettingzoo': ('board', ['--family=pettingzoo']),
   'physics': ('continuous', ['--family=physics']),
 }
 
@@ -175,27 +177,44 @@ def page(results: dict[str, Any]) -> str:
   return '\n'.join(lines) + '\n'
 
 
+def _trials() -> dict[tuple[str, str], dict[str, Any]]:
+  """Returns what was tried already, by family and name."""
+  if not RESULT.exists():
+    return {}
+  trials = json.loads(RESULT.read_text())['trials']
+  return {(x['family'], x['env_id']): x for x in trials}
+
+
+def _ordered(trials: Any) -> list[tuple[str, str]]:
+  """Returns what was tried, in the order of ENVIRONMENTS."""
+  return [
+    (family, name.removeprefix('!'))
+    for family, names in ENVIRONMENTS.items() for name in names
+    if (family, name.removeprefix('!')) in trials]
+
+
 def main() -> None:
   parser = argparse.ArgumentParser(description=__doc__)
-  parser.add_argument('--only', default='', help='one family')
+  parser.add_argument('--only', default='', help='families, by commas')
   parser.add_argument(
     '--limit', type=float, default=600.0, help='seconds of one command')
   args = parser.parse_args()
-  known = json.loads(RESULT.read_text()) if RESULT.exists() else {}
-  trials = {(x['family'], x['env_id']): x for x in known.get('trials', [])}
-  wanted = [(family, name) for family, names in ENVIRONMENTS.items()
-            for name in names if args.only in ('', family)]
-  for family, name in wanted:
-    key = family, name.removeprefix('!')
-    if trials.get(key, {}).get('right'):
-      continue
-    one = trials[key] = attempt(family, name, args.limit)
-    print(
-      f'{family}/{key[1]}: {"right" if one["right"] else "WRONG"} after '
-      f'{one["seconds"]} s {one.get("line", "")}', flush=True)
-    RESULT.write_text(json.dumps(dict(
-      command=' '.join(['python -m benchmarks.environments', *common.argv()]),
-      **common.machine(), trials=list(trials.values())), indent=1) + '\n')
+  only = args.only.split(',') if args.only else list(ENVIRONMENTS)
+  for family in only:
+    for name in ENVIRONMENTS[family]:
+      key = family, name.removeprefix('!')
+      if _trials().get(key, {}).get('right'):
+        continue
+      one = attempt(family, name, args.limit)
+      print(
+        f'{family}/{key[1]}: {"right" if one["right"] else "WRONG"} after '
+        f'{one["seconds"]} s {one.get("line", "")}', flush=True)
+      # Read anew: other families may be tried at the same time.
+      trials = {**_trials(), key: one}
+      RESULT.write_text(json.dumps(dict(
+        command='python -m benchmarks.environments', **common.machine(),
+        trials=[trials[key] for key in _ordered(trials)]), indent=1) + '\n')
+  trials = _trials()
   PAGE.write_text(page(json.loads(RESULT.read_text())), encoding='utf-8')
   wrong = [key for key, one in trials.items() if not one['right']]
   if wrong:
