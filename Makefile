@@ -1,4 +1,5 @@
 # make test    makes .venv, installs, checks and tests
+# make thorough  runs the tests that learn, which make test leaves out
 # make atari   makes .venv, installs, trains a small agent on one Atari game
 # make drills  runs every drill of reliability in full; about four hours
 # make clean   removes .venv, caches and build products; never runs/
@@ -16,7 +17,7 @@ EXTRAS = atari,games,viz,dev,gymnasium,mujoco,pettingzoo,physics$(shell $(PYTHON
 # jax's modules anew, which takes longer than most of them.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: test atari drills clean .venv
+.PHONY: test thorough atari drills clean .venv
 
 .venv: $(STAMP)
 
@@ -34,7 +35,10 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy src experiments
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not thorough"
+
+thorough: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m thorough
 
 atari: $(STAMP)
 	$(BIN)/python -m experiments.atari \

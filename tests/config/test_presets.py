@@ -43,6 +43,7 @@ def test_values_that_would_never_be_mixed_are_refused():
     build.make_learner(config, spec, system)
 
 
+@pytest.mark.thorough
 def test_efficientzero_v2_learns_in_small():
   config = config_lib.from_preset(
     'atari_100k_v2', family='classic', env_id='cartpole', network='mlp',

@@ -154,6 +154,7 @@ def test_figures_are_those_of_the_results():
   assert '500.0 of 500' in text and 'at most 72 s a seed' in text
 
 
+@pytest.mark.thorough
 def test_cartpole_on_two_seeds(tmp_path, monkeypatch, capsys):
   done = execute(
     monkeypatch, capsys, tmp_path, NUM_SEEDS=2, NUM_STEPS=400,

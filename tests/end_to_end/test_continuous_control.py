@@ -21,6 +21,7 @@ from muzero_jax.replay import ring
 from muzero_jax.types import EnvSpec, Sequence
 
 
+@pytest.mark.thorough
 def test_learns_a_toy_that_plain_muzero_cannot():
   config = toy_control.config(reanalyse_fraction=0.5)
   state, metrics = toy_control.train(

@@ -231,6 +231,7 @@ for preset in sys.argv[1:]:
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_two_iterations_with_64_bits():
   presets = ['2048']
   small = dict(SMALL, min_replay=8, num_channels=8, num_blocks=0)

@@ -40,8 +40,8 @@ def _check(life, workdir, status, longest=20.0):
   assert life.saved and lives.intact(workdir)[-1] == life.saved[-1]
 
 
-@pytest.mark.parametrize('signum', [
-  signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+# SIGINT is in tests/config/test_bad_input.py, and of a group below.
+@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGHUP])
 def test_training_is_saved(live, tmp_path, signum):
   life = live(_send(signum), PROGRESS)
   _check(life, tmp_path / 'run', 128 + signum)
@@ -128,7 +128,6 @@ def _if_child(parent, pid):
 
 
 @pytest.mark.parametrize('mode, fault, words', [
-  ('sync', 'hang', 'has not come back within worker_timeout'),
   ('async', 'die', 'actor 0: step raised'),
 ])
 def test_an_environment_that_fails_leaves_a_checkpoint(

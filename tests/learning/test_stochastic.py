@@ -246,6 +246,7 @@ def trained(chance_codes, iterations):
   return found, metrics.learner
 
 
+@pytest.mark.thorough
 def test_it_learns_what_a_model_without_chance_cannot():
   found, metrics = trained(4, 120)
   assert found.action.tolist() == [SAFE, CLAIM, PASS]

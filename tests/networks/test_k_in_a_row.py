@@ -80,6 +80,7 @@ def test_what_is_learnt_of_a_window_holds_wherever_it_lies():
   assert np.abs(along[0, 0, 0] - down[0, 0, 0]).max() > 0.1
 
 
+@pytest.mark.thorough
 def test_three_in_a_row_is_learnt_from_few_updates():
   """Whether a stone wins, on boards that were never seen."""
 

@@ -338,6 +338,7 @@ def test_kill_at_random_moments_loses_no_saved_step(tmp_path):
   assert not reports
 
 
+@pytest.mark.thorough
 def test_a_run_killed_twice_goes_on_as_if_it_had_not_been(tmp_path):
   result = kill.measure(
     tmp_path, num_kills=2, num_iterations=150, seed=0, most_seconds=2.0,

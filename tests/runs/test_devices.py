@@ -91,6 +91,7 @@ def _data():
   return dataset.Dataset(spec, alike, {})
 
 
+@pytest.mark.thorough
 def test_the_next_loss_is_the_same_on_each_number_of_devices(tmp_path):
   driver = _driver(2, 0)
   state = driver.init(iteration.run_key(CONFIG))

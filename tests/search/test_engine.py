@@ -579,6 +579,7 @@ def test_the_optimum_where_chance_decides(policy, likely, best):
   np.testing.assert_allclose(qvalues, optimum, atol=0.1)
 
 
+@pytest.mark.thorough
 def test_mctxs_own_tests_pass():
   script = pathlib.Path(__file__).with_name('mctx_tests.py')
   done = subprocess.run(
