@@ -138,7 +138,7 @@ def _facts(text: str, workdir: pathlib.Path) -> dict[str, Any]:
   random = evaluation.get('random_play', evaluation.get('random', {}))
   found['random'] = random.get('mean') if isinstance(random, dict) else None
   if 'better_than_random' in evaluation:
-    found['nothing_learnt'] = 'was learnt: no better' in text
+    found['nothing_learnt'] = 'was learnt: not better' in text
   return found
 
 

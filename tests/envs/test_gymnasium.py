@@ -372,6 +372,8 @@ def test_what_a_file_does_not_have(tmp_path, name, words):
 
 
 def test_files_that_are_none(tmp_path):
+  with pytest.raises(UserError, match='is a file: name the class'):
+    ours.make('own_file.py', 1)
   with pytest.raises(UserError, match='there is no file .*none.py'):
     ours.make(f'{tmp_path}/none.py:make', 1)
   (tmp_path / 'bad.py').write_text('1 / 0')
@@ -446,3 +448,9 @@ def test_envs_make_takes_the_fields_of_a_config():
     env.reset(1).observation,
     ours.make('CartPole-v1', 2, seed=5).reset(1).observation)
   assert 'CartPole-v1' in envs.names('gymnasium')
+
+
+def test_what_was_moved_away_is_not_advised_to_be_installed():
+  with pytest.raises(ImportError, match='moved to') as caught:
+    ours.make('Ant-v2', 1)
+  assert 'muzero_jax[' not in str(caught.value)

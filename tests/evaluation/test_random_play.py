@@ -49,7 +49,7 @@ def test_the_verdict_counts_agents():
   good, bad = dict(better_than_random=True), dict(better_than_random=False)
   assert random_play.verdict([good]) == random_play.verdict([{}]) == []
   assert random_play.verdict([bad])[0].startswith(
-    'nothing was learnt: no better than random play; docs/it_does_not_learn')
+    'nothing was learnt: not better than random play beyond the noise; docs/')
   assert random_play.verdict([bad, good])[0].startswith(
     '1 of 2 agents learnt nothing')
 

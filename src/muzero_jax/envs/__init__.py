@@ -164,7 +164,11 @@ def check_env_id(family: str, env_id: str) -> str:
   if family == 'gymnasium':
     # Here versions are part of the name.
     return _module(family).check_env_id(env_id)
-  return naming.resolve_name(family, env_id, names(family))
+  name = naming.resolve_name(family, env_id, names(family))
+  if _FAMILIES[family].module == 'gymnax':
+    # Its names are shared by two families.
+    _module(family).spec(name, family=family)
+  return name
 
 
 def make(

@@ -50,13 +50,17 @@ def check(env_id: str) -> str:
     MissingPackageError: the module in front of an id cannot be imported.
     UserError: no such environment or version; names the nearest.
   """
-  if _ATARI.match(env_id):
+  if _is_atari(env_id):
     game = re.sub(r'(NoFrameskip|Deterministic|-ram)?-v\d$', '', env_id)
     raise UserError(
       f'env_id = {env_id!r} is a game of Atari, which has a family of its own: '
       f'python -m experiments.atari --env_id={game.removeprefix("ALE/")}')
   if own_maker(env_id) is not None:
     return env_id
+  if env_id.endswith(imports.FILE_ENDING):
+    raise UserError(
+      f'env_id = {env_id!r} is a file: name the class or function in it, as '
+      f'{env_id}:Name')
   name = env_id.rpartition(':')[2]
   try:
     gymnasium.spec(name)
@@ -68,6 +72,14 @@ def check(env_id: str) -> str:
       f'env_id: no gymnasium environment {env_id!r} ({error}){hint}'
     ) from None
   return env_id
+
+
+def _is_atari(env_id: str) -> bool:
+  """Returns whether an id is one of ALE's, registered or not."""
+  known = gymnasium.registry.get(env_id)
+  # Others may have chosen such names too, and registered them.
+  is_others = known is not None and 'ale_py' not in str(known.entry_point)
+  return bool(_ATARI.match(env_id)) and not is_others
 
 
 def own_maker(env_id: str) -> Callable[[], gymnasium.Env] | None:
@@ -186,6 +198,8 @@ def make_one(env_id: str, time_limit: int) -> gymnasium.Env:
 
 def _extra(message: str) -> str:
   """Returns which extra brings what a message misses; '' if none does."""
+  if 'have been moved' in message:  # Gymnasium's oldest robots.
+    return ''
   for words, extra, brings in _EXTRAS:
     if any(word in message for word in words):
       return f' (pip install "muzero_jax[{extra}]" {brings})'

@@ -177,5 +177,5 @@ def verdict(results: list[dict[str, Any]]) -> list[str]:
   who = f'{len(failed)} of {len(known)} agents' if len(known) > 1 else 'nothing'
   words = 'learnt nothing' if len(known) > 1 else 'was learnt'
   return [
-    f'{who} {words}: no better than random play; docs/it_does_not_learn.md '
-    'says what to look at']
+    f'{who} {words}: not better than random play beyond the noise; '
+    'docs/it_does_not_learn.md says what to look at']

@@ -16,7 +16,9 @@ class Environment(Record):
   family: str = field('classic', 'Environment family.', choices=(
     'atari', 'classic', 'board', 'minatar', 'stochastic', 'gymnax',
     'continuous', 'physics', 'gymnasium', 'pettingzoo'))
-  env_id: str = field('cartpole', 'Environment within the family.')
+  env_id: str = field(
+    'cartpole', 'Environment within the family; of gymnasium also '
+    'module:Name and path/to/file.py:Name, which are imported.')
   frame_size: int = field(
     96, 'Atari: pixels per side.', low=36, high=210,
     families=('atari',))
