@@ -12,10 +12,8 @@ from muzero_jax.evaluation import host_play, playing
 from muzero_jax.evaluation.opponents import AnyOpponent
 from muzero_jax.evaluation.opponents.programs import Program
 from muzero_jax.evaluation.playing import Game
+from muzero_jax.evaluation.program_match import Play
 from muzero_jax.types import Array, HostEnvironment, TimeStep
-
-# Agent, seed -> the games that it played.
-Play = Callable[[Agent, int], list[Game]]
 
 
 class _Board:
