@@ -62,7 +62,9 @@ def test_rows_hold_what_was_played_and_what_was_searched():
 
 @pytest.mark.parametrize('changes', [
   (('reanalyse_fraction', 0.5), ('reanalyse_form', 'stream')),
-  (('num_seeds', 2), ('reanalyse_fraction', 1.0)),
+  pytest.param(
+    (('num_seeds', 2), ('reanalyse_fraction', 1.0)),
+    marks=pytest.mark.thorough),
 ])
 def test_it_goes_together_with(changes):
   _, state, metrics = played(changes)

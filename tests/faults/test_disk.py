@@ -34,7 +34,8 @@ def _may_mount(folder):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('phase', ['metrics', 'saves'])
+@pytest.mark.parametrize('phase', [
+  pytest.param('metrics', marks=pytest.mark.thorough), 'saves'])
 def test_one_line_and_then_it_goes_on(phase, tmp_path):
   try:
     if not _may_mount(tmp_path):
