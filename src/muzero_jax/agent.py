@@ -206,6 +206,11 @@ def _numbers(name: str, value: Any) -> np.ndarray:
     raise UserError(
       f'{name} is no array: its rows must be of one length, and hold numbers'
     ) from None
+  if given.dtype == object:
+    raise UserError(
+      f'{name} is a {type(value).__name__} of other things: must be one array '
+      'of numbers; gymnasium.spaces.flatten(space, observation) makes one of '
+      'a Dict or Tuple space')
   # Extended types such as bfloat16 count as void to NumPy.
   is_number = given.dtype.kind in 'biuf' or (
     given.dtype.kind == 'V' and given.dtype.names is None
@@ -310,7 +315,7 @@ def load(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
       abstract,
     )
-  checks = Checks(run_dir.check_trained_with(workdir, config))
+  checks = Checks(run_dir.check_trained_with(workdir, config, spec.name))
   if snapshot is None:
     part = 'average_params' if config.ema_decay else 'params'
     found = checkpoint.restore_subtree(

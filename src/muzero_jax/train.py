@@ -159,7 +159,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
     ) as progress, saver.Saver(
       workdir,
       max_to_keep=config.max_checkpoints,
-      facts=run_dir.facts(config),
+      facts=run_dir.facts(config, driver.spec.name),
       note=progress.note,
       check=check_place,
     ) as saves:
@@ -347,8 +347,8 @@ def _save_snapshot(run: _Run, step: int, state: TrainState) -> None:
   """
   with files.writing(f'step {step}: the snapshot'):
     params = learner_state.final_params(state.learner)
-    is_new = policy_checkpoints.save(
-      run.workdir, step, params, facts=run_dir.facts(run.config))
+    facts = run_dir.facts(run.config, run.driver.spec.name)
+    is_new = policy_checkpoints.save(run.workdir, step, params, facts=facts)
   if is_new:
     run.progress.note(f'saved the snapshot of step {step:,}')
 

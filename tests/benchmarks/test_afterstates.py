@@ -57,6 +57,7 @@ def random_agent(**changes):
     make_env=lambda config, *, num_envs, evaluation: make_coins(num_envs))
 
 
+@pytest.mark.thorough
 def test_positions_are_uniform_and_returns_are_theirs():
   number, repeats = 400, 16
   found = afterstates.compare(

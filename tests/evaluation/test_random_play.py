@@ -47,10 +47,12 @@ def test_equal_scores_without_spread_are_not_better():
 
 def test_the_verdict_counts_agents():
   good, bad = dict(better_than_random=True), dict(better_than_random=False)
-  assert random_play.verdict([good]) == random_play.verdict([{}]) == []
-  assert random_play.verdict([bad])[0].startswith(
-    'nothing was learnt: not better than random play beyond the noise; docs/')
-  assert random_play.verdict([bad, good])[0].startswith(
+  verdict = lambda results: random_play.verdict(results, 'runs/a b')
+  assert verdict([good]) == verdict([{}]) == []
+  assert verdict([bad])[0] == (
+    'nothing was learnt: not better than random play beyond the noise')
+  assert "muzero-jax diagnose --workdir='runs/a b'; docs/" in verdict([bad])[1]
+  assert verdict([bad, good])[0].startswith(
     '1 of 2 agents learnt nothing')
 
 

@@ -112,6 +112,7 @@ def test_mcts_finds_what_is_forced_in_connect_four():
   assert min(share[6:]) >= 0.8
 
 
+@pytest.mark.thorough
 def test_mcts_mostly_draws_with_perfect_play_and_beats_random():
   match = _match('perfect', 'mcts:200', 'tic_tac_toe', 100)
   # Of a corner opening, 200 random games a move do not always see through.

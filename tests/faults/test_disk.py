@@ -33,9 +33,8 @@ def _may_mount(folder):
   return done.returncode == 0
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize('phase', [
-  pytest.param('metrics', marks=pytest.mark.thorough), 'saves'])
+@pytest.mark.thorough
+@pytest.mark.parametrize('phase', ['metrics', 'saves'])
 def test_one_line_and_then_it_goes_on(phase, tmp_path):
   try:
     if not _may_mount(tmp_path):

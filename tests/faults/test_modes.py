@@ -180,7 +180,8 @@ def test_a_loop_of_pythons_own_makes_mctxs_trees(kind):
   _check_alike(ours, theirs)
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [
+  pytest.param('muzero', marks=pytest.mark.thorough), *KINDS[1:]])
 def test_without_jit_trees_are_mctxs(kind):
   game = Game(jnp.float32)
   with jax.disable_jit():

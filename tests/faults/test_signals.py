@@ -40,8 +40,9 @@ def _check(life, workdir, status, longest=20.0):
   assert life.saved and lives.intact(workdir)[-1] == life.saved[-1]
 
 
-# SIGINT is in tests/config/test_bad_input.py, and of a group below.
-@pytest.mark.parametrize('signum', [signal.SIGTERM, signal.SIGHUP])
+# SIGTERM and SIGINT are in tests/config/test_bad_input.py, too.
+@pytest.mark.parametrize('signum', [
+  pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGHUP])
 def test_training_is_saved(live, tmp_path, signum):
   life = live(_send(signum), PROGRESS)
   _check(life, tmp_path / 'run', 128 + signum)

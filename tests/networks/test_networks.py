@@ -473,6 +473,7 @@ def test_a_turned_board_is_moved_along_turned_lines(name):
     assert not np.allclose(one, other, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_lines_learn_what_a_move_pays():
   """Equal neighbours along the move, on boards that were never seen."""
 

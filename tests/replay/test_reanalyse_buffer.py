@@ -242,6 +242,7 @@ def test_it_learns_from_rows_of_a_known_age():
   assert values[0] == 0 and len(values) > 4
 
 
+@pytest.mark.thorough
 def test_agents_on_several_devices():
   run_config = dataclasses.replace(CONFIG, num_seeds=2, reanalyse_capacity=0)
   driver = driver_of(run_config, num_devices=2)

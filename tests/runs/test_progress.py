@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from muzero_jax import config as config_lib
 from muzero_jax.config import Config
 from muzero_jax.runs import metrics, plots
 from muzero_jax.runs.progress import Counts, Progress
@@ -159,9 +160,19 @@ def test_the_header_has_own_choices_alone(tmp_path, clock):
   assert 'jax' in lines[0] and 'cpu' in lines[0]
   assert lines[1:6] == [
     f'run directory {tmp_path}', 'replay 3 MB',
-    'configuration, where it is not the default:',
-    '  num_envs = 32  (default 64)', '  seed = 7  (default 0)']
+    'configuration: the defaults, but for',
+    '  num_envs = 32  (64 there)', '  seed = 7  (0 there)']
   assert len(lines) == 6
+  before = len(_text(shown))
+  shown.header(config_lib.from_preset('tic_tac_toe', seed=7))
+  assert _text(shown)[before:].splitlines()[2:] == [
+    'configuration: preset tic_tac_toe, but for', '  seed = 7  (0 there)']
+
+
+def test_no_line_is_beyond_the_end(tmp_path, clock):
+  shown = _make(tmp_path, clock)
+  shown.log(Counts(steps=10**9), {}, force=True)
+  assert ' 100%' in _text(shown)
 
 
 def test_episodes_that_never_end_are_told_once(tmp_path, clock):

@@ -147,6 +147,16 @@ def test_facts_of_a_configuration_are_checked_themselves(tmp_path):
   assert config_lib.RESUMABLE_FIELDS >= {'num_devices', 'num_steps'}
 
 
+def test_another_environment_of_the_same_name_is_told(tmp_path):
+  check = run_dir.check_trained_with(tmp_path, CONFIG, 'classic/cartpole')
+  check(run_dir.facts(CONFIG))  # As older versions have it.
+  check(run_dir.facts(CONFIG, 'classic/cartpole'))
+  with pytest.raises(UserError, match='trained on own/grid.*make_env'):
+    check(run_dir.facts(CONFIG, 'own/grid'))
+  with pytest.raises(run_dir.DamageError):
+    check({'environment': 3})
+
+
 BAD_ROWS = [
   '{"step": null}', '{"step": "5"}', '{"step": true}', '{"step": -1}',
   '{"step": 1e3}', '{"step": 1' + '0' * 30 + '}', '{"step": NaN}',

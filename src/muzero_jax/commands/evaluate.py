@@ -82,8 +82,8 @@ def run(
   if flag_values.json:
     console.answer(json.dumps(result))
   else:
-    console.answer('\n'.join(
-      [*report.describe(result), *random_play.verdict(found)]))
+    verdict = random_play.verdict(found, arguments.workdir)
+    console.answer('\n'.join([*report.describe(result), *verdict]))
   return 0
 
 

@@ -22,6 +22,7 @@ from muzero_jax.config.config import (
   from_fields,
   from_json,
   from_preset,
+  nearest_preset,
   notice,
   to_json,
 )
@@ -40,6 +41,7 @@ __all__ = [
   'imports',
   'legacy',
   'nearest',
+  'nearest_preset',
   'notice',
   'presets',
   'settings',

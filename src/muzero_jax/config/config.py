@@ -124,6 +124,20 @@ def from_preset(name: str, **overrides: Any) -> Config:
   return from_fields({**presets.PRESETS[name], **overrides})
 
 
+def nearest_preset(config: Config) -> str:
+  """Return the preset of the same family with the fewest other values.
+
+  Empty where none is nearer than the defaults.
+  """
+  best, fewest = '', len(diff(config, Config()))
+  for name, fields in presets.PRESETS.items():
+    if fields['family'] == config.family:
+      different = len(diff(config, from_preset(name)))
+      if different < fewest:
+        best, fewest = name, different
+  return best
+
+
 def from_fields(fields: Mapping[str, Any]) -> Config:
   """Return a Config with these fields, the others at their defaults.
 

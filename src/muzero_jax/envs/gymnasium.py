@@ -282,7 +282,7 @@ def _spec(
     asked.env_id, seen, asked.image_size)
   limit = registered.max_episode_steps if registered else None
   spec = types.EnvSpec(
-    name=f'gymnasium/{asked.env_id}',
+    name=f'gymnasium/{gymnasium_ids.without_folder(asked.env_id)}',
     observation_shape=observations.shape,
     observation_dtype=observations.dtype,
     **_actions(asked.env_id, done),

@@ -43,6 +43,14 @@ def names() -> tuple[str, ...]:
   return tuple(sorted(gymnasium.registry))
 
 
+def without_folder(env_id: str) -> str:
+  """Returns an id without the folder of its file, if it names one."""
+  path, _, name = env_id.rpartition(':')
+  if path.endswith(imports.FILE_ENDING):
+    return f'{os.path.basename(path)}:{name}'
+  return env_id
+
+
 def check(env_id: str) -> str:
   """Returns `env_id`, if there is such an environment; makes none.
 

@@ -67,4 +67,4 @@ def evaluate(
     reports, config, spec, make_env, workdir=workdir, should_stop=should_stop)
   result = report_lib.over_agents(reports)
   return Evaluation(
-    result, report_lib.describe(result), random_play.verdict(reports))
+    result, report_lib.describe(result), random_play.verdict(reports, workdir))

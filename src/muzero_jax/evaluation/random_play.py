@@ -7,6 +7,7 @@ the same environment tells the two apart.
 import math
 import os
 import pathlib
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -164,11 +165,14 @@ def describe(result: Mapping[str, Any]) -> list[str]:
     f'{found["standard_error"]:.2f} over {found["num_episodes"]} episodes']
 
 
-def verdict(results: list[dict[str, Any]]) -> list[str]:
-  """Return a line where agents learnt nothing, for a user to read last.
+def verdict(
+  results: list[dict[str, Any]], workdir: str | os.PathLike
+) -> list[str]:
+  """Return lines where agents learnt nothing, for a user to read last.
 
   Args:
     results: of each agent of a run, as `report.report` returns them.
+    workdir: of the run.
   """
   known = [x for x in results if 'better_than_random' in x]
   failed = [x for x in known if not x['better_than_random']]
@@ -177,5 +181,7 @@ def verdict(results: list[dict[str, Any]]) -> list[str]:
   who = f'{len(failed)} of {len(known)} agents' if len(known) > 1 else 'nothing'
   words = 'learnt nothing' if len(known) > 1 else 'was learnt'
   return [
-    f'{who} {words}: not better than random play beyond the noise; '
-    'docs/it_does_not_learn.md says what to look at']
+    f'{who} {words}: not better than random play beyond the noise',
+    f'see what the agent predicts wrongly: muzero-jax diagnose --workdir='
+    f'{shlex.quote(str(workdir))}; docs/it_does_not_learn.md says what to '
+    'look at']

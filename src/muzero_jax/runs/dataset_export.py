@@ -66,7 +66,7 @@ def export(
     lambda x: np.broadcast_to(np.zeros((), x.dtype), agents + x.shape), shapes)
   found = checkpoint.restore_subtree(
     workdir, abstract, 'replay',
-    checks=Checks(run_dir.check_trained_with(workdir, config)))
+    checks=Checks(run_dir.check_trained_with(workdir, config, spec.name)))
   if found is None:
     raise UserError(f'workdir {workdir} has no checkpoint yet')
   step, state = found

@@ -105,7 +105,7 @@ class Progress:
     console.say(text, self._stream)
 
   def header(self, config: Config, notes: Sequence[str] = ()) -> None:
-    """Prints versions, devices and what differs from the defaults."""
+    """Prints versions, devices and what differs from the nearest preset."""
     import jax
 
     devices = jax.devices()
@@ -115,10 +115,13 @@ class Progress:
     self.note(f'run directory {self.workdir}')
     for line in notes:
       self.note(line)
-    chosen = config_lib.diff(config, Config())
-    self.note('configuration, where it is not the default:')
+    preset = config_lib.nearest_preset(config)
+    usual = config_lib.from_preset(preset) if preset else Config()
+    of = f'preset {preset}' if preset else 'the defaults'
+    chosen = config_lib.diff(config, usual)
+    self.note(f'configuration: {of}{", but for" if chosen else ""}')
     for name, (value, default) in chosen.items():
-      self.note(f'  {name} = {value}  (default {default})')
+      self.note(f'  {name} = {value}  ({default} there)')
 
   @contextlib.contextmanager
   def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
@@ -269,7 +272,8 @@ class Progress:
 
   def _line(self, row: Mapping[str, Any]) -> str:
     step = row['step']
-    done = f'{100 * step / max(self._total, 1):.0f}%'
+    # The last iteration may end beyond the last step.
+    done = f'{min(100 * step / max(self._total, 1), 100):.0f}%'
     of = ' updates' if self._is_offline else ''
     parts = [f'{step:,}/{self._total:,}{of} {done}']
     parts += [

@@ -41,7 +41,8 @@ def start(
     abstract = abstract._replace(actor=_NO_ACTORS)
   found = checkpoint.restore(
     workdir, abstract, report=lines.append, checks=Checks(
-      run_dir.check_trained_with(workdir, config), devices.as_saved))
+      run_dir.check_trained_with(workdir, config, driver.spec.name),
+      devices.as_saved))
   if found is None:
     record.refuse_missing(workdir)
     return driver.init(rng_key), lines
@@ -60,6 +61,7 @@ def start(
       replay=jax.jit(ring.close_episodes, donate_argnums=0)(state.replay),
     )
     lines.append(
-      f'{driver.spec.name} cannot be restored: its running episodes start anew'
+      f'{driver.spec.name}: running episodes are not saved by a checkpoint, '
+      'and start anew'
     )
   return state, lines

@@ -123,16 +123,23 @@ def read_config(
     raise UserError(f'{path}: {error}') from None
 
 
-def facts(config: Config) -> dict[str, Any]:
-  """Returns what a checkpoint keeps of the configuration that made it."""
+def facts(config: Config, environment: str = '') -> dict[str, Any]:
+  """Returns what a checkpoint keeps of what made it.
+
+  Args:
+    config: the configuration.
+    environment: the name of its spec, which tells an environment of one's own
+      from that which `env_id` names; empty where it is not known.
+  """
   text = config_lib.to_json(config)
-  return dict(
+  found = dict(
     config=files.parse_json(text),
     config_sha256=hashlib.sha256(text.encode()).hexdigest())
+  return {**found, 'environment': environment} if environment else found
 
 
 def check_trained_with(
-  workdir: str | os.PathLike, config: Config
+  workdir: str | os.PathLike, config: Config, environment: str = ''
 ) -> Callable[[Mapping[str, Any]], None]:
   """Returns a check that a checkpoint was made by this configuration.
 
@@ -141,13 +148,23 @@ def check_trained_with(
   Args:
     workdir: the run directory, for the message.
     config: as config.json has it.
+    environment: the name of the spec it is restored for; empty for any.
 
   Returns:
     Facts of a manifest -> None; it raises UserError where the configuration
-    was changed, and DamageError where the facts are none.
+    was changed or the environment is another, and DamageError where the facts
+    are none.
   """
 
   def check(there: Mapping[str, Any]) -> None:
+    trained_on = there.get('environment', '')
+    if not isinstance(trained_on, str):
+      raise DamageError('its environment is no name')
+    if environment and trained_on and environment != trained_on:
+      raise UserError(
+        f'workdir {workdir} was trained on {trained_on}, not on {environment}, '
+        'which is what its configuration names: an environment of your own is '
+        'given from Python, as make_env to train.run and agent.load')
     if 'config' not in there and 'config_sha256' not in there:
       return
     here = facts(config)
