@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from typing import Any
 
 _OF_GROUPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+# Seconds in which what a process held closes when it is killed.
+_MOMENTS = 2.0
 
 
 @contextlib.contextmanager
@@ -48,11 +50,18 @@ def play_environment(*arguments: Any) -> None:
   leave_group()
   from gymnasium.vector import async_vector_env
 
-  async_vector_env._async_worker(*arguments)
+  try:
+    async_vector_env._async_worker(*arguments)
+  except (EOFError, OSError):
+    # Where the parent is gone, a traceback would be the last that is seen of
+    # it. What it held closes one by one, within moments.
+    _end_with_parent(_MOMENTS)
+    raise
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(timeout: float | None = None) -> None:
+  """End this process once its parent has ended; wait for that, or so long."""
   parent = multiprocessing.parent_process()
-  if parent is not None:
-    multiprocessing.connection.wait([parent.sentinel])
+  if parent is not None and multiprocessing.connection.wait(
+      [parent.sentinel], timeout):
     os._exit(1)

@@ -1,12 +1,16 @@
 """Processes that are stopped: saved, the right status, no traceback."""
 
+import multiprocessing
 import os
 import signal
 import time
+import types
 
 import pytest
+from gymnasium.vector import async_vector_env
 
 from benchmarks.drills import faulty_env, lives
+from muzero_jax import processes
 
 pytestmark = pytest.mark.slow
 
@@ -146,3 +150,28 @@ def test_a_hanging_environment_does_not_hold_up_a_stop(live, tmp_path):
     _send(signal.SIGTERM), faulty_env.HANGS, 'gymnasium', worker_timeout=60.0,
     environ=dict(FAULT='hang', FAULT_AT='400'))
   _check(life, tmp_path / 'run', 128 + signal.SIGTERM, longest=15)
+
+
+def test_an_environments_process_ends_without_a_word_with_its_parent(
+    monkeypatch):
+  """Its pipe is closed before it is told that the run is gone."""
+
+  def fail(*args):
+    raise EOFError
+
+  monkeypatch.setattr(async_vector_env, '_async_worker', fail)
+  monkeypatch.setattr(processes, 'leave_group', lambda: None)
+  ended = []
+  monkeypatch.setattr(os, '_exit', ended.append)
+  monkeypatch.setattr(processes, '_MOMENTS', 0.1)
+  ours, theirs = os.pipe()
+  parent = types.SimpleNamespace(sentinel=ours)
+  monkeypatch.setattr(multiprocessing, 'parent_process', lambda: parent)
+  with pytest.raises(EOFError):  # The parent lives: it is its error.
+    processes.play_environment()
+  assert not ended
+  os.close(theirs)
+  with pytest.raises(EOFError):
+    processes.play_environment()
+  assert ended == [1]
+  os.close(ours)
