@@ -78,6 +78,7 @@ def test_positions_are_uniform_and_returns_are_theirs():
   assert np.bincount(order).min() > number / LENGTH * 0.7
 
 
+@pytest.mark.thorough
 def test_rewards_are_clipped_as_in_training():
   found = afterstates.compare(
     random_agent(reward_clip=1.0), make_coins, num_positions=8,

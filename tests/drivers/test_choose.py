@@ -123,6 +123,7 @@ def test_restarts_are_told(tmp_path, capsys):
   assert capsys.readouterr().out.count('its environments were made anew') == 2
 
 
+@pytest.mark.thorough
 def test_gymnasium_from_the_command_line(tmp_path):
   """A run, and an evaluation of it."""
   fields = {**FIELDS, 'num_steps': 48, 'eval_episodes': 2,

@@ -181,7 +181,8 @@ def test_a_loop_of_pythons_own_makes_mctxs_trees(kind):
 
 
 @pytest.mark.parametrize('kind', [
-  pytest.param('muzero', marks=pytest.mark.thorough), *KINDS[1:]])
+  'gumbel', *(pytest.param(kind, marks=pytest.mark.thorough)
+              for kind in ('muzero', 'stochastic'))])
 def test_without_jit_trees_are_mctxs(kind):
   game = Game(jnp.float32)
   with jax.disable_jit():

@@ -54,6 +54,7 @@ def test_training_is_saved(live, tmp_path, signum):
   assert f'stopped by {name}' in life.text
 
 
+@pytest.mark.thorough
 def test_two_at_once_are_one_request(live, tmp_path):
   """As a closing terminal, `timeout` and service managers send them."""
 
@@ -88,6 +89,7 @@ def test_an_early_signal_is_not_lost(live, signum):
   assert life.status in (128 + signum, -signum) and not life.has_trace
 
 
+@pytest.mark.thorough
 def test_evaluation_ends_between_chunks(live, tmp_path):
   life = live(
     _send(signal.SIGTERM), 'evaluating over', num_steps=640,

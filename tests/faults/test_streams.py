@@ -35,6 +35,7 @@ def test_an_ascii_terminal_and_another_workdir(tmp_path):
 
 @pytest.mark.skipif(
   not os.path.exists('/dev/full'), reason='a device of Linux')
+@pytest.mark.thorough
 def test_a_full_log(tmp_path):
   with open('/dev/full', 'w') as full:
     done = _run(tmp_path, full)

@@ -72,6 +72,7 @@ def test_agent_i_has_the_key_of_seed_plus_i():
   assert (several == jnp.stack(alone)).all()
 
 
+@pytest.mark.thorough
 def test_agents_of_a_driver_learn_apart():
   config = tiny_run.config(num_seeds=2, reanalyse_fraction=0.5)
   env = helpers.counting_env(config.num_envs)
