@@ -43,7 +43,8 @@ class Phase(NamedTuple):
 
 PHASES = {
   'start': Phase('', (0.0, 3.0)),
-  'build': Phase('', (3.0, 6.0)),
+  # The first parameters are compiled within.
+  'build': Phase('', (3.0, 6.0), longest=30.0),
   'compile': Phase(
     'compiling the training step', (0.0, 4.0), longest=30.0, is_cold=True),
   'train': Phase(r'left \d', (0.0, 2.0)),
