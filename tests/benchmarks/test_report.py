@@ -41,7 +41,7 @@ def _configurations():
         yield part, x['configuration']
 
 
-@pytest.mark.parametrize('name, fields', _configurations())
+@pytest.mark.parametrize('name, fields', list(_configurations()))
 def test_the_configuration_of_a_record_is_whole_and_can_be_run(name, fields):
   config = config_lib.from_fields(fields)
   told = learning.configuration(config)

@@ -84,6 +84,22 @@ def test_numbers_as_people_write_them(parse):
   assert type(given['num_steps']) is int
 
 
+def test_an_environment_may_have_a_preset_of_its_own(parse):
+  base = lambda *argv, **kwargs: parse(*argv, **kwargs).base
+  of = config_lib.from_preset
+  assert base('--env_id=backgammon', defaults='2048') == of('backgammon')
+  assert base('--env_id=othello', defaults='tic_tac_toe') == of('tic_tac_toe')
+  # Whoever names a preset gets it.
+  assert base(
+    '--env_id=backgammon', '--preset=2048', defaults='2048') == of('2048')
+  # Another family may have an environment of that name.
+  assert base(
+    '--env_id=connect_four', '--family=pettingzoo', defaults='tic_tac_toe'
+  ) == of('tic_tac_toe')
+  for (family, env_id), name in config_lib.presets.MADE_FOR.items():
+    assert (of(name).family, of(name).env_id) == (family, env_id)
+
+
 def test_defaults_may_be_a_config(parse):
   config = Config(seed=3)
   assert _resolve_and_store(*parse(defaults=config)) == config

@@ -131,9 +131,9 @@ def test_init_shares_no_buffers():
   assert len(set(pointers)) == len(pointers)
 
 
-def test_average_is_a_mean_and_then_forgets():
-  """After n updates 1 / n of each, until the decay is reached."""
-  decay = 0.75
+def test_average_spans_a_share_of_the_updates_and_then_forgets():
+  """The n-th update counts 5 / (n + 4), until the decay is reached."""
+  decay = 0.4
   learn = make(ema_decay=decay)
   _, _, data = shared()
   step = jax.jit(learn.step)
@@ -143,7 +143,7 @@ def test_average_is_a_mean_and_then_forgets():
     state, _ = step(state, *data)
     if update == 1:
       wanted = state.params  # The random first parameters do not count.
-    share = max(1 / update, 1 - decay)
+    share = max(5 / (update + 4), 1 - decay)
     wanted = jax.tree.map(
       lambda old, new, share=share: old + share * (new - old),
       wanted, state.params,

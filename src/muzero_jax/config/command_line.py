@@ -113,6 +113,8 @@ def parse(
     if flag_values['preset'].present:
       preset = str(flag_values['preset'].value)
       base = config_lib.from_preset(preset)
+    elif flag_values['preset'].value:
+      base = _made_for(base, given)
   workdir = str(flag_values['workdir'].value or '')
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
@@ -122,6 +124,14 @@ def parse(
   return Arguments(
     paths.expand(workdir, 'workdir'), given, base, preset,
     imports.check_names(','.join(allowed)) if allowed else ())
+
+
+def _made_for(base: Config, given: dict[str, Any]) -> Config:
+  """Returns the preset made for an environment, or the script's own."""
+  asked = tuple(
+    str(given.get(name, getattr(base, name))) for name in ('family', 'env_id'))
+  found = presets.MADE_FOR.get((asked[0], asked[1]))
+  return config_lib.from_preset(found) if found else base
 
 
 def run(

@@ -248,3 +248,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     momentum=0.9, weight_decay=1e-4, max_grad_norm=0.0,
     num_steps=1_000_000_000),
 }
+
+# (family, env_id) -> what a script takes for it in place of its own preset,
+# where no --preset is given: nothing else would suit its network.
+MADE_FOR: dict[tuple[str, str], str] = {
+  ('board', 'connect_four'): 'connect_four',
+  ('continuous', 'MountainCarContinuous-v0'): 'mountain_car_continuous',
+  ('stochastic', 'backgammon'): 'backgammon',
+}

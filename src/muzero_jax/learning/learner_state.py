@@ -14,6 +14,8 @@ from muzero_jax.wide_counts import Count
 
 # So many skipped updates in a row end the run.
 MAX_SKIPS = 3
+# The running mean spans the last 1 / _SHARE of the updates at most.
+_SHARE = 5
 
 
 class LearnerState(NamedTuple):
@@ -97,10 +99,11 @@ def step(
   params = jax.tree.map(keep, params, state.params)
   num_updates = wide_counts.add(state.num_updates, 1)
   refresh = wide_counts.is_multiple(num_updates, target_period)
-  # A plain mean until it spans as many updates as the decay remembers: what
-  # the random first parameters weigh does not depend on the decay.
+  # Until the decay is reached the mean spans a share of all updates, however
+  # few those are: in a short run it would lag far behind else (Shamir and
+  # Zhang 2013, polynomial-decay averaging with eta = _SHARE - 1).
   applied = wide_counts.as_float(state.num_updates) - state.num_skipped
-  decay = jnp.minimum(ema_decay, applied / (applied + 1))
+  decay = jnp.minimum(ema_decay, applied / (applied + _SHARE))
   return LearnerState(
     params=params,
     target_params=jax.tree.map(
