@@ -17,6 +17,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build, by_environment
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
+from muzero_jax.learning import search_error
 from muzero_jax.replay import frame_stack
 from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
 from muzero_jax.runs.checkpoint import Checks
@@ -27,7 +28,9 @@ from muzero_jax.types import (
   EnvSpec,
   History,
   Params,
+  ScaledParams,
   SearchOutput,
+  network_params,
 )
 
 # (config, *, num_envs, evaluation, seed) -> environments, as `envs.make`.
@@ -310,6 +313,8 @@ def load(
     ),
     jax.random.key(0),
   )
+  if build.measures_error(config):
+    abstract = ScaledParams(abstract, jax.eval_shape(search_error.init))
   if config.num_seeds > 1:
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
@@ -319,10 +324,15 @@ def load(
   if snapshot is None:
     part = 'average_params' if config.ema_decay else 'params'
     found = checkpoint.restore_subtree(
-      workdir, abstract, f'learner/{part}', checks=checks)
+      workdir, network_params(abstract), f'learner/{part}', checks=checks)
     if found is None:
       raise UserError(nothing)
     step, params = found
+    if isinstance(abstract, ScaledParams):
+      error = checkpoint.restore_subtree(
+        workdir, abstract.search_error, 'learner/search_error', checks=checks)
+      assert error is not None  # Or the first had not been found.
+      params = ScaledParams(params, error[1])
   else:
     step = snapshot
     params = policy_checkpoints.restore(

@@ -185,6 +185,21 @@ class History(NamedTuple):
   actions: Array
 
 
+class ScaledParams(NamedTuple):
+  """Parameters to search with, and by how much searched values err.
+
+  A search takes them in place of parameters alone.
+  """
+
+  params: Params
+  search_error: Array  # [] f32, in units of reward; above 0.
+
+
+def network_params(params: Params) -> Params:
+  """Returns those that the network itself takes, of what a search takes."""
+  return params.params if isinstance(params, ScaledParams) else params
+
+
 class Trajectory(NamedTuple):
   """What acting leaves behind: rows as stored by the replay, [T, B, ...]."""
 

@@ -68,6 +68,11 @@ def _check_offline(config: 'Config') -> None:
     raise UserError(
       f'mixed_value_age = {config.mixed_value_age} is for rows that age; those '
       f'of dataset = {config.dataset!r} do not: use 0')
+  if config.search == 'gumbel' and not config.gumbel_min_range:
+    raise UserError(
+      'gumbel_min_range = 0 is measured while playing, which a run on dataset '
+      f'= {config.dataset!r} does not do: give the difference of q-values, in '
+      'units of reward, below which all are alike')
   if config.num_sampled_actions:
     raise UserError(
       f'num_sampled_actions = {config.num_sampled_actions} needs dataset to be '

@@ -24,6 +24,7 @@ from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
 from muzero_jax.drivers.placement import Placement
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import UserError
+from muzero_jax.learning import learner_state
 from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.replay import ring
@@ -221,7 +222,7 @@ def _iterate(
   actors, chunk, stats = actor.rollout(
     parts.env,
     parts.search,
-    state.learner.params,
+    learner_state.to_search(state.learner, state.learner.params),
     state.actor,
     rollout_key,
     config.part(settings.Acting),

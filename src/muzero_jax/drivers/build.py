@@ -28,7 +28,12 @@ from muzero_jax.replay import frame_stack, reanalyse, reanalyse_buffer
 from muzero_jax.replay.reanalyse import Reanalyser
 from muzero_jax.search import candidates
 from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, EnvSpec, Model
+from muzero_jax.types import (
+  Array,
+  EnvSpec,
+  Model,
+  network_params,
+)
 from muzero_jax.wide_counts import Count
 
 
@@ -115,7 +120,8 @@ def make_search(
 ) -> search.Search:
   """Make the search for one of PURPOSES."""
   if system.extensions.make_search is not None:
-    return system.extensions.make_search(config, spec, system, purpose)
+    own = system.extensions.make_search(config, spec, system, purpose)
+    return lambda params, *given: own(network_params(params), *given)
   record = settings.Gumbel if config.search == 'gumbel' else settings.PUCT
   chosen: Any = config.part(record)
   if purpose == 'evaluation' and config.eval_simulations:
@@ -147,9 +153,10 @@ def make_reanalyser(
   config: Config, spec: EnvSpec, system: System
 ) -> Reanalyser:
   """Make what gives stored rows fresh targets."""
+  value_fn = reanalyse.make_value_fn(system.model, system.value_transform)
   return Reanalyser(
     make_search(config, spec, system, 'reanalyse'),
-    reanalyse.make_value_fn(system.model, system.value_transform))
+    lambda params, observation: value_fn(network_params(params), observation))
 
 
 def make_total_loss(config: Config, system: System) -> total_loss.TotalLoss:
@@ -196,7 +203,13 @@ def make_learner(
     symmetries=symmetry.make(spec) if config.augment_symmetry else None,
     action_bounds=(spec.action_low, spec.action_high),
     axis_name=axis_name,
+    measures_error=measures_error(config),
   )
+
+
+def measures_error(config: Config) -> bool:
+  """Returns whether a run's searches need the error of their values."""
+  return config.search == 'gumbel' and not config.gumbel_min_range
 
 
 def num_reanalysed(config: Config, num_devices: int = 1) -> int:

@@ -16,7 +16,7 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.placement import Placement
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.learning import total_loss
+from muzero_jax.learning import learner_state, search_error, total_loss
 from muzero_jax.learning.learner import Learner
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.learning.total_loss import Metrics
@@ -37,6 +37,8 @@ class IterationMetrics(NamedTuple):
   num_updates: Count  # [] so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
+  # [] f32, of searched values; None where it is not measured.
+  search_error: Array | None = None
 
 
 # state -> state, metrics; donates its argument.
@@ -137,8 +139,10 @@ def learn_from(
     # condition of each agent's own would make all compute both.
     has_learnt = jax.lax.pmin(
       has_learnt.astype(jnp.int32), placement_lib.AGENTS) > 0
+  learner = _measure_error(parts, state.learner, chunk)
   state, metrics = learn_iteration(
-    parts, state._replace(replay=buffer), buffer, learn_key, has_learnt)
+    parts, state._replace(replay=buffer, learner=learner), buffer, learn_key,
+    has_learnt)
   return state._replace(
     num_steps=num_steps,
     num_iterations=wide_counts.add(state.num_iterations, 1),
@@ -151,12 +155,31 @@ def learn_from(
   )
 
 
+def _measure_error(
+  parts: LearnerParts, state: LearnerState, chunk: Trajectory
+) -> LearnerState:
+  """Return the learner with the error of values of another rollout.
+
+  Of those before anything was learnt nothing can be said.
+  """
+  if state.search_error is None:
+    return state
+  measured = search_error.measure(chunk, parts.config.discount)
+  if parts.axis_name is not None:
+    measured = jax.lax.psum(measured, parts.axis_name)
+  error = search_error.update(state.search_error, *measured)
+  has_learnt = wide_counts.as_float(state.num_updates) > 0
+  return state._replace(
+    search_error=jnp.where(has_learnt, error, state.search_error))
+
+
 def counters(state: LearnerState) -> dict[str, Any]:
   """Return what `IterationMetrics` tells of a learner's counters."""
   return dict(
     num_updates=state.num_updates,
     num_skipped=state.num_skipped,
     skips_in_a_row=state.skips_in_a_row,
+    search_error=state.search_error,
   )
 
 
@@ -186,7 +209,8 @@ def learn_iteration(
   else:
     stream_key, rng_key = jax.random.split(rng_key)
     stream = streamer.refresh(
-      state.learner.params, stream_key, buffer, stream,
+      learner_state.to_search(state.learner, state.learner.params),
+      stream_key, buffer, stream,
       state.learner.num_updates, can_learn)
     learner, (priority, second), metrics = _learn(
       parts, state.learner, mixture.both(buffer, stream), rng_key, can_learn)

@@ -36,6 +36,7 @@ from muzero_jax.drivers.build import Extensions, System
 from muzero_jax.drivers.iteration import Driver, IterationMetrics, Step
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import StoppedError, UserError
+from muzero_jax.learning import learner_state
 from muzero_jax.learning.learner import Learner
 from muzero_jax.replay import ring
 from muzero_jax.types import AnyEnvironment, EnvSpec, HostEnvironment
@@ -294,8 +295,9 @@ class _ActorPool:
 
   def _publish(self, state: TrainState) -> None:
     # The step donates its argument, and with it these arrays.
+    params = learner_state.to_search(state.learner, state.learner.params)
     self._parameters.publish(
-      self._iteration, self._copy((state.learner.params, state.num_steps)),
+      self._iteration, self._copy((params, state.num_steps)),
       keep=self._config.policy_lag)
 
   def _take(self, index: int) -> Rollout:

@@ -25,6 +25,7 @@ from muzero_jax.types import (
   HostEnvironment,
   Params,
   Trajectory,
+  network_params,
 )
 
 
@@ -112,7 +113,7 @@ def _compare(
   index, inside, reached, ended = _windows(
     played, np.asarray(batch.slot), np.asarray(batch.env), len(steps))
   value, reward, policy = _imagine(
-    agent, agent.params, batch.sequence.observation[:, 0],
+    agent, network_params(agent.params), batch.sequence.observation[:, 0],
     batch.sequence.action[:, :-1], batch.sequence.legal_actions[:, 0],
     jax.tree.map(lambda x: x[:, 0], batch.sequence.candidates),
   )

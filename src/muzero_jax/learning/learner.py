@@ -61,6 +61,7 @@ def make_learner(
   symmetries: Symmetries | None = None,
   action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
+  measures_error: bool = False,
 ) -> Learner:
   """Make the learner's functions.
 
@@ -75,6 +76,7 @@ def make_learner(
     action_bounds: of continuous actions, least [A] and largest [A]; required
       where there are such.
     axis_name: device axis over which gradients and metrics are averaged.
+    measures_error: whether the state keeps the error of searched values.
 
   Raises:
     UserError: sequences are to be reanalysed or turned, and what does it is
@@ -105,7 +107,7 @@ def make_learner(
   )
   return Learner(
     init=functools.partial(
-      learner_state.init, optimiser, settings.ema_decay > 0),
+      learner_state.init, optimiser, settings.ema_decay > 0, measures_error),
     update=functools.partial(_update, stages, store, axis_name),
     step=stages.step,
   )
@@ -139,7 +141,8 @@ def _update(
   batch = stages.sample(buffer, sample_key)
   sequence = batch.sequence
   if stages.refresh is not None:
-    sequence = stages.refresh(state.target_params, reanalyse_key, sequence)
+    params = learner_state.to_search(state, state.target_params)
+    sequence = stages.refresh(params, reanalyse_key, sequence)
   if stages.turn is not None:
     sequence = stages.turn(turn_key, sequence)
   if stages.augment is not None:

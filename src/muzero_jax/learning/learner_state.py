@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from muzero_jax import wide_counts
+from muzero_jax.learning import search_error
 from muzero_jax.learning.total_loss import LossFn, Metrics
-from muzero_jax.types import Array, Params, Sequence, Target
+from muzero_jax.types import Array, Params, ScaledParams, Sequence, Target
 from muzero_jax.wide_counts import Count
 
 # So many skipped updates in a row end the run.
@@ -28,16 +29,22 @@ class LearnerState(NamedTuple):
   num_updates: Count  # [] updates tried, skipped ones included.
   num_skipped: Array  # [] i32, updates skipped as not finite.
   skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
+  # [] f32, as `learning.search_error` measures it; None where it is not.
+  search_error: Array | None = None
 
 
 def init(
-  optimiser: optax.GradientTransformation, averages: bool, params: Params
+  optimiser: optax.GradientTransformation,
+  averages: bool,
+  measures: bool,
+  params: Params,
 ) -> LearnerState:
   """Returns the state before the first update.
 
   Args:
     optimiser: optax.
     averages: whether a running mean of the parameters is kept.
+    measures: whether the error of searched values is measured.
     params: of the model.
   """
   zero = jnp.zeros((), jnp.int32)
@@ -49,6 +56,7 @@ def init(
     num_updates=wide_counts.zero(),
     num_skipped=zero,
     skips_in_a_row=zero,
+    search_error=search_error.init() if measures else None,
   )
 
 
@@ -104,7 +112,7 @@ def step(
   # Zhang 2013, polynomial-decay averaging with eta = _SHARE - 1).
   applied = wide_counts.as_float(state.num_updates) - state.num_skipped
   decay = jnp.minimum(ema_decay, applied / (applied + _SHARE))
-  return LearnerState(
+  return state._replace(
     params=params,
     target_params=jax.tree.map(
       lambda new, old: jnp.where(refresh, new, old),
@@ -127,7 +135,17 @@ def step(
 
 
 def final_params(state: LearnerState) -> Params:
-  """Returns the parameters to play with: the running mean, if one is kept."""
+  """Returns the parameters to play with: the running mean, if one is kept.
+
+  With the error of the values, where that is measured.
+  """
   if state.average_params is None:
-    return state.params
-  return state.average_params
+    return to_search(state, state.params)
+  return to_search(state, state.average_params)
+
+
+def to_search(state: LearnerState, params: Params) -> Params:
+  """Returns some of a learner's parameters as its searches take them."""
+  if state.search_error is None:
+    return params
+  return ScaledParams(params, state.search_error)

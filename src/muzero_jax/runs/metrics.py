@@ -49,6 +49,9 @@ class MetricAverager:
         extras: list[Any] = [m.extra for m in learnt]
         row |= _over_iterations(name, [one[name] for one in extras])
     row['skipped_updates'] = float(taken[-1].num_skipped.sum())
+    error = taken[-1].search_error
+    if error is not None and np.isfinite(error).all():
+      row['search_error'] = float(np.mean(error))
     if taken[0].rollout is not None:
       row |= self._of_rollouts([m.rollout for m in taken])
     return row

@@ -25,7 +25,13 @@ from muzero_jax.search import (
   stochastic,
 )
 from muzero_jax.transforms import Transform
-from muzero_jax.types import Array, Model, Params, SearchOutput
+from muzero_jax.types import (
+  Array,
+  Model,
+  Params,
+  ScaledParams,
+  SearchOutput,
+)
 
 
 class Search(Protocol):
@@ -71,7 +77,8 @@ def make_search(
     [B, A], temperature scalar or [B]). pUCT draws its action in proportion to
     visits^(1/temperature), Gumbel scales its noise by the temperature, which
     draws from the improved policy at 1; both are greedy at 0. Both policies
-    returned are training targets.
+    returned are training targets. Of `ScaledParams` Gumbel's search takes the
+    error as the least range of q-values.
 
   Raises:
     UserError: if there are not 1 or 2 players.
@@ -122,7 +129,8 @@ def _make_gumbel(
       qtransforms.qtransform_above_noise,
       value_scale=settings.gumbel_value_scale,
       maxvisit_init=settings.gumbel_maxvisit_init,
-      epsilon=settings.gumbel_min_range,
+      # 0 stands for what `ScaledParams` say; without them for mctx's own.
+      epsilon=settings.gumbel_min_range or 1e-8,
     ),
     num_simulations=settings.num_simulations,
     max_depth=settings.max_depth or None,
@@ -175,7 +183,11 @@ def _checked(
   temperature = jnp.broadcast_to(
     jnp.asarray(temperature, jnp.float32), legal_actions.shape[:1]
   )
-  return search(params, rng_key, observation, legal_actions, temperature)
+  given = rng_key, observation, legal_actions, temperature
+  if not isinstance(params, ScaledParams):
+    return search(params, *given)
+  error = jnp.broadcast_to(params.search_error, legal_actions.shape[:1])
+  return search(params.params, *given, error)
 
 
 def _search(
@@ -187,6 +199,7 @@ def _search(
   observation: Array,
   legal_actions: Array,
   temperature: Array,
+  search_error: Array | None = None,
 ) -> SearchOutput:
   """Returns what a search finds."""
   root = root_fn(params, observation)
@@ -197,8 +210,9 @@ def _search(
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
   )
+  scaled = {} if search_error is None else dict(search_error=search_error)
   action, policy, value, qvalues = run(
-    params, rng_key, root, legal_actions, temperature
+    params, rng_key, root, legal_actions, temperature, **scaled
   )
   found = SearchOutput(
     action=action, policy=policy, value=value, network_value=root.value,
@@ -221,8 +235,12 @@ def _gumbel_policy(
   noise: bool,
   prior_weight: float,
   max_num_considered_actions: int,
+  qtransform: Any,
+  search_error: Array | None = None,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array, Array]:
+  if search_error is not None:
+    qtransform = functools.partial(qtransform, epsilon=search_error[:, None])
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
@@ -235,6 +253,7 @@ def _gumbel_policy(
     max_num_considered_actions=min(
       max_num_considered_actions, legal_actions.shape[-1]
     ),
+    qtransform=qtransform,
     **kwargs,
   )
   summary = output.search_tree.summary()

@@ -26,7 +26,9 @@ class Gumbel(Simulations):
     0.1, 'Gumbel: c_scale of sigma(q); 0.1 on Atari, 1 on boards.', low=0)
   gumbel_min_range: float = field(
     1e-8, 'Gumbel: q-values of a node are scaled to [0, 1], but never by less '
-    'than this: what differs less is noise and must not decide.', low=1e-8)
+    'than this: what differs less is noise and must not decide. In units of '
+    'reward; 0 for the mean error of the values, measured while playing.',
+    low=0)
   gumbel_prior_weight: float = field(
     1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
     '1 the policy stays open between actions of nearly equal value.',
