@@ -9,6 +9,7 @@ _MODULES = (
   'learner_state',
   'optimiser',
   'sampled_policy',
+  'search_error',
   'stochastic',
   'symmetry',
   'total_loss',
