@@ -117,7 +117,7 @@ def _make_gumbel(
   1, so that any lasting difference of q-values ends in a certain policy; below
   1 they settle at sigma(q) / (1 - w), and what differs little stays open.
   """
-  return functools.partial(
+  run = functools.partial(
     _gumbel_policy,
     stochastic.gumbel_stochastic_muzero_policy
     if is_stochastic
@@ -125,16 +125,28 @@ def _make_gumbel(
     noise=noise,
     prior_weight=settings.gumbel_prior_weight,
     max_num_considered_actions=settings.max_considered_actions,
-    qtransform=functools.partial(
-      qtransforms.qtransform_above_noise,
-      value_scale=settings.gumbel_value_scale,
-      maxvisit_init=settings.gumbel_maxvisit_init,
-      # 0 stands for what `ScaledParams` say; without them for mctx's own.
-      epsilon=settings.gumbel_min_range or 1e-8,
-    ),
     num_simulations=settings.num_simulations,
     max_depth=settings.max_depth or None,
   )
+  return functools.partial(_above_noise, run, functools.partial(
+    qtransforms.qtransform_above_noise,
+    value_scale=settings.gumbel_value_scale,
+    maxvisit_init=settings.gumbel_maxvisit_init,
+    # 0 stands for what `ScaledParams` say; without them for mctx's own.
+    epsilon=settings.gumbel_min_range or 1e-8))
+
+
+def _above_noise(
+  run: Callable[..., Any],
+  qtransform: Callable[..., Any],
+  *given: Any,
+  search_error: Array | None = None,
+  **steps: Any,
+) -> Any:
+  """Run a search whose least range of q-values is an error [B], if given."""
+  if search_error is not None:
+    qtransform = functools.partial(qtransform, epsilon=search_error[:, None])
+  return run(*given, qtransform=qtransform, **steps)
 
 
 def _make_puct(
@@ -235,12 +247,8 @@ def _gumbel_policy(
   noise: bool,
   prior_weight: float,
   max_num_considered_actions: int,
-  qtransform: Any,
-  search_error: Array | None = None,
   **kwargs: Any,
 ) -> tuple[Array, Array, Array, Array]:
-  if search_error is not None:
-    qtransform = functools.partial(qtransform, epsilon=search_error[:, None])
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
@@ -253,7 +261,6 @@ def _gumbel_policy(
     max_num_considered_actions=min(
       max_num_considered_actions, legal_actions.shape[-1]
     ),
-    qtransform=qtransform,
     **kwargs,
   )
   summary = output.search_tree.summary()
