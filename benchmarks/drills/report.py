@@ -140,7 +140,8 @@ def page() -> str:
   return '\n'.join([
     _HEAD,
     _section('Signals in each phase', 'drills_signals', _signals),
-    _section('Killed', 'kill', _kills),
+    _section(
+      'Killed', 'drills_signals', lambda result: _kills(result['kills'])),
     _section('A full disk', 'drills_disk', _disk),
     _section('Damaged files', 'drills_storage', _storage),
     _section('Files that carry code', 'drills_code', _code),
