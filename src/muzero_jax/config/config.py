@@ -125,16 +125,15 @@ def from_preset(name: str, **overrides: Any) -> Config:
 
 
 def nearest_preset(config: Config) -> str:
-  """Return the preset of the same family with the fewest other values.
+  """Return the preset with the fewest other values.
 
   Empty where none is nearer than the defaults.
   """
   best, fewest = '', len(diff(config, Config()))
-  for name, fields in presets.PRESETS.items():
-    if fields['family'] == config.family:
-      different = len(diff(config, from_preset(name)))
-      if different < fewest:
-        best, fewest = name, different
+  for name in presets.PRESETS:
+    different = len(diff(config, from_preset(name)))
+    if different < fewest:
+      best, fewest = name, different
   return best
 
 
