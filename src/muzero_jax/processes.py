@@ -53,14 +53,14 @@ def play_environment(*arguments: Any) -> None:
   try:
     async_vector_env._async_worker(*arguments)
   except (EOFError, OSError):
-    # Where the parent is gone, a traceback would be the last that is seen of
-    # it. What it held closes one by one, within moments.
+    # If the parent was killed, end without a traceback. Its pipes close one
+    # after another, so this one may close before the sentinel does.
     _end_with_parent(_MOMENTS)
     raise
 
 
 def _end_with_parent(timeout: float | None = None) -> None:
-  """End this process once its parent has ended; wait for that, or so long."""
+  """Wait up to `timeout` seconds for the parent to end; if it does, end too."""
   parent = multiprocessing.parent_process()
   if parent is not None and multiprocessing.connection.wait(
       [parent.sentinel], timeout):

@@ -23,7 +23,7 @@ PRESETS: dict[str, dict[str, Any]] = {
   # -500 to 300, single rewards up to 100, both within the support. With the
   # prior's full weight, floor 3, priorities, half of the updates, discount 0.99
   # and td_steps 10 the lander learnt to stay in the air (changed together).
-  # The floor is measured, so that rewards may be of any size.
+  # The least range of q-values is measured, and so has no unit to be set.
   'gymnasium': dict(
     family='gymnasium', env_id='LunarLander-v3', network='auto', num_blocks=1,
     num_channels=128, head_hidden=64, support_bins=51, support_max=25.0,

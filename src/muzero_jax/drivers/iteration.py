@@ -158,9 +158,9 @@ def learn_from(
 def _measure_error(
   parts: LearnerParts, state: LearnerState, chunk: Trajectory
 ) -> LearnerState:
-  """Return the learner with the error of values of another rollout.
+  """Return the learner with the error of values updated by a rollout [T, B].
 
-  Of those before anything was learnt nothing can be said.
+  Before the first update the values mean nothing, and nothing is measured.
   """
   if state.search_error is None:
     return state

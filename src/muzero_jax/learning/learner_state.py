@@ -107,9 +107,9 @@ def step(
   params = jax.tree.map(keep, params, state.params)
   num_updates = wide_counts.add(state.num_updates, 1)
   refresh = wide_counts.is_multiple(num_updates, target_period)
-  # Until the decay is reached the mean spans a share of all updates, however
-  # few those are: in a short run it would lag far behind else (Shamir and
-  # Zhang 2013, polynomial-decay averaging with eta = _SHARE - 1).
+  # The mean spans a fixed share of all updates until it reaches the decay, so
+  # that it does not lag far behind in a short run (Shamir and Zhang 2013,
+  # polynomial-decay averaging with eta = _SHARE - 1).
   applied = wide_counts.as_float(state.num_updates) - state.num_skipped
   decay = jnp.minimum(ema_decay, applied / (applied + _SHARE))
   return state._replace(
@@ -145,7 +145,7 @@ def final_params(state: LearnerState) -> Params:
 
 
 def to_search(state: LearnerState, params: Params) -> Params:
-  """Returns some of a learner's parameters as its searches take them."""
+  """Returns `params`, with the error of the values where it is measured."""
   if state.search_error is None:
     return params
   return ScaledParams(params, state.search_error)

@@ -1,7 +1,7 @@
-"""By how much searched values err: the scale below which q-values are noise.
+"""The mean error of searched values: q-values that differ by less are noise.
 
-A floor under the range of q-values in an environment's units would have to be
-found anew for each. This one is measured where the agent plays.
+A fixed least range of q-values is in units of reward, and has to be found for
+each environment. This one is measured while the agent plays.
 """
 
 import jax
@@ -16,9 +16,9 @@ _LEAST = 1e-8
 
 
 def init() -> Array:
-  """Return what stands for an error before one was measured: no end.
+  """Return the error before anything was measured: infinity, float32 [].
 
-  Nothing is decided by q-values until they mean something.
+  With it q-values have no influence, and the network's policy decides.
   """
   return jnp.full((), jnp.inf, jnp.float32)
 
@@ -60,5 +60,5 @@ def update(error: Array, total: Array, number: Array) -> Array:
   share = jnp.where(jnp.isfinite(error), _SHARE, 1.0)
   before = jnp.where(jnp.isfinite(error), error, 0.0)
   error = jnp.where(number > 0, before + share * (mean - before), error)
-  # Of an environment without any the search divides by it all the same.
+  # The search divides by it, so it must not be 0.
   return jnp.maximum(error, _LEAST)

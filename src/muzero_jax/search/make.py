@@ -77,8 +77,8 @@ def make_search(
     [B, A], temperature scalar or [B]). pUCT draws its action in proportion to
     visits^(1/temperature), Gumbel scales its noise by the temperature, which
     draws from the improved policy at 1; both are greedy at 0. Both policies
-    returned are training targets. Of `ScaledParams` Gumbel's search takes the
-    error as the least range of q-values.
+    returned are training targets. Gumbel's search alone also accepts
+    `ScaledParams`, whose error is then the least range of q-values.
 
   Raises:
     UserError: if there are not 1 or 2 players.
