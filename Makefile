@@ -1,5 +1,5 @@
 # make test    makes .venv, installs, checks and tests
-# make thorough  runs the tests that learn, which make test leaves out
+# make thorough  runs the slowest tests, which make test leaves out
 # make atari   makes .venv, installs, trains a small agent on one Atari game
 # make drills  runs every drill of reliability in full; about four hours
 # make clean   removes .venv, caches and build products; never runs/
