@@ -153,6 +153,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
       workdir,
       total_steps=config.total_steps,
       unit='updates' if config.dataset else 'steps',
+      is_self_play=not config.dataset and driver.spec.num_players > 1,
       start=_counts(config, driver, state),
       log_period=config.log_period,
       writers=wanted.writers,
@@ -187,7 +188,9 @@ def _train(run: _Run, state: TrainState) -> None:
   parts += ['snapshots/'] if policy_checkpoints.steps(run.workdir) else []
   parts += [curves.name] if curves else []
   parts += [EVALUATION_FILE] if config.eval_episodes else []
-  progress.note(f'all of the run is in {run.workdir}: {", ".join(parts)}')
+  progress.note(
+    f'done in {progress.duration()}, compiling and evaluation included; all of '
+    f'the run is in {run.workdir}: {", ".join(parts)}')
   for line in last_words:
     progress.note(line)
 

@@ -198,6 +198,7 @@ def _lines_with(lines, words):
   return [line for line in lines if words in line]
 
 
+@pytest.mark.thorough
 def test_sigterm_and_ctrl_c_save_and_resume(tmp_path):
   workdir, stopped_at = tmp_path / 'run', []
   for signum in (signal.SIGTERM, signal.SIGINT):

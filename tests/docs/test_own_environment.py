@@ -69,10 +69,13 @@ def test_the_commands_train(files, monkeypatch, command, workdir, network):
   assert stored['network'] == network
   if workdir == 'runs/key':
     runpy.run_path('play.py')
+  if workdir == 'runs/nim':
+    monkeypatch.setattr('builtins.input', lambda text: '1')
+    runpy.run_path('play_nim.py')
 
 
 def test_each_command_is_one_of_those():
-  assert len(_blocks('sh')) == 4 and len(_blocks('python')) == 4
+  assert len(_blocks('sh')) == 4 and len(_blocks('python')) == 5
 
 
 def test_the_flags_of_the_table_are_there():

@@ -157,6 +157,7 @@ def no_env(config, **kwargs):
   raise AssertionError('an environment was made')
 
 
+@pytest.mark.thorough
 def test_a_run_and_one_that_is_stopped(tmp_path, data, monkeypatch, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   config = run_config(

@@ -166,6 +166,7 @@ def test_rows_keep_the_contract_to_the_end_of_a_game():
   assert (rows.reward[~rows.is_last] == 0).all()
 
 
+@pytest.mark.thorough
 def test_an_evaluation_meets_random_play_and_who_counts_pips():
   config = config_lib.from_preset(
     'backgammon', num_blocks=0, num_channels=8, head_hidden=8,

@@ -100,6 +100,7 @@ def test_one_ply_beats_random():
   assert match.total[2] >= 90
 
 
+@pytest.mark.thorough
 def test_mcts_finds_what_is_forced_in_connect_four():
   # All but the lost one. And two in an open row: a third makes two threats,
   # unless it is blocked.

@@ -1,5 +1,7 @@
 """Metrics between two progress lines: over iterations and agents."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -46,6 +48,21 @@ def test_means_of_iterations_and_agents():
   assert row['search_value'] == 0.2 and row['search_value_gap'] == 0.5
   assert row['skipped_updates'] == 3
   assert taken.take() == {}
+
+
+def test_a_long_time_takes_no_more_memory():
+  taken, added = MetricAverager(), []
+  for number in range(1000):
+    added.append(metrics(float(number), value_target_max=np.array(
+      [7.0, 5.0 if number else 2000.0])))
+    taken.add(added[-1])
+  # Of all that was added few are held any longer.
+  held = [one for one in added if sys.getrefcount(one) > 3]
+  assert len(held) < 100
+  row = taken.take()
+  assert row['loss'] == 500.0 and row['value_target_max'] == 2000.0
+  assert row['episode_length'] == 4 and row['search_value'] == 0.2
+  assert row['return_of_agent/1'] == 4.5
 
 
 def test_extremes_are_those_of_all_iterations_and_agents():

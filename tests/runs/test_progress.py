@@ -69,6 +69,16 @@ def test_a_line_of_a_run_that_plays_nothing(tmp_path, clock):
     'updates_per_second': 20.0, 'updates': 200, 'loss': 1.5}
 
 
+def test_self_play_shows_games_and_no_return(tmp_path, clock):
+  shown = _make(tmp_path, clock, is_self_play=True)
+  shown.add_episodes(7, 7.0)
+  clock.now += 70
+  shown.log(Counts(steps=200), {}, force=True)
+  line = _text(shown).splitlines()[-1]
+  assert '  7 games  ' in line and 'return' not in line
+  assert shown.duration() == '0:01:10'
+
+
 def test_episodes_count_once(tmp_path, clock):
   shown = _make(tmp_path, clock)
   shown.add_episodes(2, 4.0)

@@ -98,6 +98,7 @@ def test_agents_of_a_driver_learn_apart():
     assert not np.array_equal(new[0] - old[0], new[1] - old[1])
 
 
+@pytest.mark.thorough
 def test_a_run_of_two_agents(tmp_path, capsys):
   config = tiny_run.config(
     num_seeds=2, num_steps=2_000, eval_episodes=4, checkpoint_period=1e9

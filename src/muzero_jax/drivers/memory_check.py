@@ -34,9 +34,11 @@ def check_replay(config: Config, spec: EnvSpec) -> str:
     + _stream_bytes(config, spec)
   )
   free = free_bytes()
+  rounded = ' (whole rollouts)'
   line = (
-    f'replay: {config.replay_rows:,} rows of {spec.name} take '
-    f'{_gigabytes(needed)}'
+    f'replay: {config.replay_rows:,} rows'
+    f'{rounded if config.replay_rows != config.replay_capacity else ""} of '
+    f'{spec.name} take {_gigabytes(needed)}'
   )
   if config.num_seeds > 1:
     line += f' for {config.num_seeds} agents'

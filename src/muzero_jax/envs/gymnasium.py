@@ -214,20 +214,21 @@ def _make_vector(asked: _Asked, num_envs: int) -> VectorEnv:
 def _maker(asked: _Asked) -> Any:
   """Returns what makes one environment, in whichever process.
 
-  Where Gymnasium's own function does, a process need not load jax.
+  Where Gymnasium's own function does, a process need not load jax. That takes a
+  look at one of a registered id; a user's own is not made to be looked at.
   """
-  fitted = gymnasium_ids.make_one(asked.env_id, asked.time_limit)
-  is_own = gymnasium_ids.own_maker(asked.env_id) is not None
+  make_fitted = functools.partial(
+    gymnasium_ids.make_one, asked.env_id, asked.time_limit)
+  if gymnasium_ids.own_maker(asked.env_id) is not None:
+    return make_fitted
+  fitted = make_fitted()
   try:
-    is_plain = not is_own and not gymnasium_spaces.is_fitted(fitted)
+    if gymnasium_spaces.is_fitted(fitted):
+      return make_fitted
   finally:
     fitted.close()
-  if is_plain:
-    return functools.partial(
-      gymnasium.make, asked.env_id,
-      max_episode_steps=asked.time_limit or None)
   return functools.partial(
-    gymnasium_ids.make_one, asked.env_id, asked.time_limit)
+    gymnasium.make, asked.env_id, max_episode_steps=asked.time_limit or None)
 
 
 def _make_own(asked: _Asked, num_envs: int) -> VectorEnv:

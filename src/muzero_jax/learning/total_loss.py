@@ -74,16 +74,15 @@ class Metrics(NamedTuple):
 
 
 # Metrics of which a mean would say nothing.
-EXTREMES: dict[str, Callable[..., Any]] = {
-  'value_target_max': jnp.max, 'weight_min': jnp.min}
+EXTREMES = {'value_target_max': 'max', 'weight_min': 'min'}
 
 
 def over_updates(metrics: Metrics) -> Metrics:
   """Reduce metrics [U, ...] of U updates: means, and extremes of extremes."""
   means = jax.tree.map(lambda x: x.mean(axis=0), metrics)
   return means._replace(**{
-    name: reduce(getattr(metrics, name), axis=0)
-    for name, reduce in EXTREMES.items()
+    name: getattr(getattr(metrics, name), how)(axis=0)
+    for name, how in EXTREMES.items()
   })
 
 

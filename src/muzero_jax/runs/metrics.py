@@ -5,9 +5,11 @@ import os
 import pathlib
 from typing import Any
 
+import jax
 import numpy as np
 
 from muzero_jax import files
+from muzero_jax.acting.actor import RolloutStats
 from muzero_jax.drivers.iteration import IterationMetrics
 from muzero_jax.errors import RunError
 from muzero_jax.learning import total_loss
@@ -16,74 +18,111 @@ from muzero_jax.runs import folders
 METRICS_FILE = 'metrics.jsonl'
 # Columns of metrics.jsonl that say how fast, not how well.
 RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
+# Iterations whose metrics are kept one by one.
+_MOST_KEPT = 64
 # Of a file from outside: more than any run writes.
 _MOST_BYTES, _MOST_LINE_BYTES = 1 << 32, 1 << 20
 _MOST_STEPS, _MOST_SECONDS, _MOST_NUMBER = 2**53, 1e11, 1e300
 
 
 class MetricAverager:
-  """Metrics between two progress lines."""
+  """Metrics between two progress lines, in bounded memory.
+
+  A fast environment makes hundreds of iterations a second: kept one by one,
+  those of a minute take more than a gigabyte. Added up one by one they would
+  take as long as the iterations.
+  """
 
   def __init__(self) -> None:
-    self._all: list[IterationMetrics] = []
+    self._kept: list[IterationMetrics] = []
+    self._num_learnt = 0
+    self._learnt: dict[str, np.ndarray] = {}  # Sums, or extremes.
+    self._played: Any = None  # Sums.
 
   def add(self, metrics: IterationMetrics) -> None:
     """Adds one iteration's."""
-    self._all.append(metrics)
+    if len(self._kept) >= _MOST_KEPT:
+      self._add_up()
+    self._kept.append(metrics)
 
   def take(self) -> dict[str, float]:
     """Return averages (extremes of extremes) by name, and start anew."""
-    taken, self._all = self._all, []
-    if not taken:
-      return {}
-    learnt = [m.learner for m in taken if m.has_learnt.all()]
     row: dict[str, float] = {}
-    if learnt:
-      for name in learnt[0]._fields:
-        if getattr(learnt[0], name) is None:
-          continue
-        if name == 'extra':
-          continue
-        row |= _over_iterations(name, [getattr(m, name) for m in learnt])
-      for name in learnt[0].extra or ():
-        extras: list[Any] = [m.extra for m in learnt]
-        row |= _over_iterations(name, [one[name] for one in extras])
-    row['skipped_updates'] = float(taken[-1].num_skipped.sum())
-    error = taken[-1].search_error
+    if not self._kept:
+      return row
+    last = self._kept[-1]
+    self._add_up()
+    for name, value in self._learnt.items():
+      extreme = name in total_loss.EXTREMES
+      row |= _as_numbers(name, value if extreme else value / self._num_learnt)
+    row['skipped_updates'] = float(last.num_skipped.sum())
+    error = last.search_error
     if error is not None and np.isfinite(error).all():
       row['search_error'] = float(np.mean(error))
-    if taken[0].rollout is not None:
-      row |= self._of_rollouts([m.rollout for m in taken])
+    if self._played is not None:
+      row |= _of_rollouts(self._played)
+    self._num_learnt, self._learnt, self._played = 0, {}, None
     return row
 
-  @staticmethod
-  def _of_rollouts(rollouts: list[Any]) -> dict[str, float]:
-    """Returns what was played."""
-    row: dict[str, float] = {}
-    sums = lambda name: np.sum([getattr(one, name) for one in rollouts], 0)
-    total = lambda name: float(sums(name).sum())
-    returns, counts = sums('return_sum'), sums('num_episodes')
-    if len(counts) > 1:
-      row |= {
-        f'return_of_agent/{i}': float(returns[i] / counts[i])
-        for i in np.flatnonzero(counts)
-      }
-    steps, episodes = max(total('num_steps'), 1), total('num_episodes')
-    if episodes:
-      row['episode_length'] = total('length_sum') / episodes
-    row['search_entropy'] = total('policy_entropy_sum') / steps
-    row['search_value'] = total('value_sum') / steps
-    row['search_value_gap'] = total('network_value_gap') / steps
-    return row
+  def _add_up(self) -> None:
+    """Make sums of the iterations that were kept one by one."""
+    kept, self._kept = self._kept, []
+    learnt = [_by_name(m.learner) for m in kept if m.has_learnt.all()]
+    self._num_learnt += len(learnt)
+    for name in learnt[0] if learnt else ():
+      self._add_metric(name, np.stack([one[name] for one in learnt]))
+    played = [m.rollout for m in kept if m.rollout is not None]
+    if played:
+      # In 64 bits: sums of many.
+      before = [] if self._played is None else [self._played]
+      self._played = jax.tree.map(
+        lambda *parts: np.sum(parts, axis=0, dtype=float), *before, *played)
+
+  def _add_metric(self, name: str, values: np.ndarray) -> None:
+    """Add values [iterations, agents, ...] to what there is."""
+    before = self._learnt.get(name)
+    how = total_loss.EXTREMES.get(name)
+    if how is None:
+      new = values.mean(axis=1, dtype=float).sum(axis=0)
+      self._learnt[name] = new if before is None else before + new
+    else:
+      parts = [values.ravel()] + ([] if before is None else [before[None]])
+      self._learnt[name] = np.asarray(
+        getattr(np.concatenate(parts), how)())
 
 
-def _over_iterations(name: str, values: list[Any]) -> dict[str, float]:
-  """Return one metric [agents, ...] of many iterations as parts of a row."""
-  reduce = total_loss.EXTREMES.get(name, np.mean)
-  found = np.asarray(reduce(np.stack(values), axis=(0, 1)))
-  if found.ndim:
-    return {f'{name}/{i}': float(x) for i, x in enumerate(found)}
-  return {name: float(found)}
+def _by_name(metrics: total_loss.Metrics) -> dict[str, np.ndarray]:
+  """Return the learner's metrics [agents, ...] of one iteration."""
+  by_name = {
+    name: value for name, value in metrics._asdict().items()
+    if name != 'extra' and value is not None}
+  return {**by_name, **(metrics.extra or {})}
+
+
+def _as_numbers(name: str, value: np.ndarray) -> dict[str, float]:
+  """Return a metric as parts of a row: one for each of its elements."""
+  if value.ndim:
+    return {f'{name}/{i}': float(x) for i, x in enumerate(value)}
+  return {name: float(value)}
+
+
+def _of_rollouts(sums: RolloutStats) -> dict[str, float]:
+  """Return what was played, of sums [agents]."""
+  row: dict[str, float] = {}
+  returns, counts = np.asarray(sums.return_sum), np.asarray(sums.num_episodes)
+  if len(counts) > 1:
+    row |= {
+      f'return_of_agent/{i}': float(returns[i] / counts[i])
+      for i in np.flatnonzero(counts)
+    }
+  total = lambda x: float(np.sum(x))
+  steps, episodes = max(total(sums.num_steps), 1), total(counts)
+  if episodes:
+    row['episode_length'] = total(sums.length_sum) / episodes
+  row['search_entropy'] = total(sums.policy_entropy_sum) / steps
+  row['search_value'] = total(sums.value_sum) / steps
+  row['search_value_gap'] = total(sums.network_value_gap) / steps
+  return row
 
 
 def read_metrics(workdir: str | os.PathLike) -> list[dict[str, Any]]:

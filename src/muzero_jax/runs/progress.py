@@ -51,6 +51,7 @@ class Progress:
     start: Counts = _NOTHING,
     log_period: float = 10.0,
     unit: str = 'steps',
+    is_self_play: bool = False,
     writers: Sequence[Writer] | None = None,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -65,6 +66,8 @@ class Progress:
       log_period: seconds between lines.
       unit: what steps are: environment steps, or 'updates' offline, where
         there are no others.
+      is_self_play: whether one agent plays all sides of a game; what it won
+        from itself is not printed.
       writers: what else gets each row; None for TensorBoard, if tensorboardX is
         installed.
       stream: where lines go; standard output by default.
@@ -76,6 +79,7 @@ class Progress:
     self.workdir = pathlib.Path(workdir)
     self._total, self._period = total_steps, log_period
     self._is_offline = unit == 'updates'
+    self._is_self_play = is_self_play
     self._stream, self._clock = stream, clock
     self._counts, self._time = start, clock()
     self._rate: float | None = None
@@ -155,6 +159,10 @@ class Progress:
     self.note(
       f'warning: after {steps:,} steps of each environment no episode has '
       'ended: if they have no end, cut them off with --time_limit')
+
+  def duration(self) -> str:
+    """Returns the time since the run's first start, pauses left out."""
+    return _duration(self._clock() - self._start)
 
   def due(self) -> bool:
     """Returns True when the next call of `log` would print."""
@@ -280,7 +288,9 @@ class Progress:
       f'{_short(row[name])} {name.removesuffix("_per_second")}/s'
       for name in metrics_lib.RATES if name in row
     ]
-    if not self._is_offline:
+    if self._is_self_play:
+      parts.append(f'{row["episodes"]} games')
+    elif not self._is_offline:
       parts.append(
         f'return {_short(row["return"])} ({row["episodes"]} episodes)'
         if 'return' in row else 'return - (0 episodes)')
