@@ -29,7 +29,7 @@ for _name, _value in _FLAGS.items():
     )
 # Compiling is what tests spend their time on.
 os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', str(_ROOT / '.jax_cache'))
-os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0.2')
+os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0')
 os.environ.setdefault('JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES', '0')
 # Subprocesses started by tests find the package as the tests do.
 os.environ['PYTHONPATH'] = os.pathsep.join(

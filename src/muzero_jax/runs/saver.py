@@ -5,6 +5,8 @@ writes it, reads it back and compares. One save is on its way at most. Only
 what is safe is reported as saved, and by the main thread.
 """
 
+import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -145,7 +147,19 @@ class Saver:
       record.note_saved(self._workdir, step)
     except Exception as error:  # noqa: B902 - the main thread raises it.
       failure.append(error)
+    _trim_memory()
 
   def _fits(self, state: Any) -> bool:
     free = self._free_bytes()
     return free is not None and free >= _SHARE * leaves.num_bytes(state)
+
+
+def _trim_memory() -> None:
+  """Give the system back what the C library keeps of memory that was freed.
+
+  TensorStore writes in threads of its own, and each of them leaves a reserve
+  of another size behind: without this a run grows by 0.1 MB with each save.
+  """
+  # Only glibc has it.
+  with contextlib.suppress(AttributeError, OSError):
+    ctypes.CDLL(None).malloc_trim(0)
