@@ -11,8 +11,8 @@ import optax
 from muzero_jax import targets
 from muzero_jax.config import settings
 from muzero_jax.learning import learner, total_loss
-from muzero_jax.replay import reanalyse
-from muzero_jax.types import EnvSpec, Sequence
+from muzero_jax.replay import reanalyse, ring
+from muzero_jax.types import EnvSpec, Sequence, Trajectory
 
 N, K, TD, A = 16, 2, 2, 3
 L = K + 1 + TD
@@ -55,8 +55,9 @@ def make(optimiser=SGD, *, width=8, **kwargs):
   if search := kwargs.pop('reanalyse_search', None):
     reanalyser = reanalyse.Reanalyser(
       search, reanalyse.make_value_fn(functions, TRANSFORM))
-  own = {name: kwargs.pop(name) for name in ('symmetries', 'axis_name')
-         if name in kwargs}
+  own = {
+    name: kwargs.pop(name)
+    for name in ('symmetries', 'axis_name', 'value_fn') if name in kwargs}
   return learner.make_learner(
     total_loss.make_total_loss(
       functions, TRANSFORM, TRANSFORM, settings.LossWeights()),
@@ -92,3 +93,26 @@ def spoilt(data):
   observation = np.array(sequence.observation)
   observation[3] = np.nan
   return sequence._replace(observation=observation), target, weights
+
+
+def make_buffer(capacity=16, num_envs=4):
+  """Rows of a replay."""
+  rng = np.random.default_rng(4)
+  shape = (capacity, num_envs)
+  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
+  is_last = rng.random(shape) < 0.2
+  rows = Trajectory(
+    frame=f32(*shape, 4),
+    reward=f32(*shape),
+    discount=(1 - is_last).astype(np.float32),
+    is_first=np.concatenate([np.ones((1, num_envs), bool), is_last[:-1]]),
+    is_last=is_last,
+    legal_actions=np.ones((*shape, A), bool),
+    to_play=np.zeros(shape, np.int32),
+    action=rng.integers(0, A, shape).astype(np.int32),
+    policy=rng.dirichlet(np.ones(A), shape).astype(np.float32),
+    value=f32(*shape),
+  )
+  state = ring.add(ring.init(SPEC, num_envs, capacity), rows)
+  priority = state.priority * rng.uniform(0.5, 2, shape)
+  return state._replace(priority=jnp.asarray(priority, jnp.float32))

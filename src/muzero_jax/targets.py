@@ -86,7 +86,7 @@ def n_step_returns(
     discount, (num_rows - 1,),
     custom_message='discount: one for each transition between rows')
   value = jnp.asarray(value)
-  end = _end_row(is_last)
+  end = end_row(is_last)
   is_real = jnp.arange(num_rows - 1) < end
   reward = jnp.where(is_real, reward[1:], 0.0)
   discount = jnp.where(is_real, discount, 1.0)
@@ -235,7 +235,7 @@ def make_targets(
   _check_arguments(
     num_rows, unroll_steps, td_steps, discount, value_target, td_lambda)
   sequence = jax.tree.map(jnp.asarray, sequence)
-  end = _end_row(sequence.is_last)
+  end = end_row(sequence.is_last)
   k = jnp.arange(unroll_steps + 1)
   is_live = k < end
   terminated = sequence.discount[end] == 0
@@ -363,7 +363,7 @@ def is_stale(
   return (age >= oldest) & (num_updates >= start)
 
 
-def _end_row(is_last: Array) -> Array:
+def end_row(is_last: Array) -> Array:
   """Returns the first row with `is_last`, or the last row if none has it."""
   return jnp.where(
     jnp.any(is_last), jnp.argmax(is_last), is_last.shape[0] - 1)

@@ -11,7 +11,6 @@ import optax
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 from tiny_learner import (
-  SPEC,
   TD,
   TRANSFORM,
   A,
@@ -21,6 +20,7 @@ from tiny_learner import (
   initial_params,
   make,
   make_batch,
+  make_buffer,
   make_targets,
   shared,
   spoilt,
@@ -32,7 +32,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, total_loss, value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
-from muzero_jax.types import SearchOutput, Sequence, Trajectory
+from muzero_jax.types import SearchOutput, Sequence
 
 # --- Learning ---------------------------------------------------------------
 
@@ -246,28 +246,6 @@ def test_age_of_samples_counts_environment_steps():
   # The ring goes on: what was newest is now four rows old.
   more = jax.tree.map(lambda x: x[:4], buffer.rows)
   assert ring.ages(ring.add(buffer, more), sample).mean() == 2.0 + 4 * 4
-
-
-def make_buffer(capacity=16, num_envs=4):
-  rng = np.random.default_rng(4)
-  shape = (capacity, num_envs)
-  f32 = lambda *s: rng.normal(size=s).astype(np.float32)  # noqa: E731
-  is_last = rng.random(shape) < 0.2
-  rows = Trajectory(
-    frame=f32(*shape, 4),
-    reward=f32(*shape),
-    discount=(1 - is_last).astype(np.float32),
-    is_first=np.concatenate([np.ones((1, num_envs), bool), is_last[:-1]]),
-    is_last=is_last,
-    legal_actions=np.ones((*shape, A), bool),
-    to_play=np.zeros(shape, np.int32),
-    action=rng.integers(0, A, shape).astype(np.int32),
-    policy=rng.dirichlet(np.ones(A), shape).astype(np.float32),
-    value=f32(*shape),
-  )
-  state = ring.add(ring.init(SPEC, num_envs, capacity), rows)
-  priority = state.priority * rng.uniform(0.5, 2, shape)
-  return state._replace(priority=jnp.asarray(priority, jnp.float32))
 
 
 def test_broken_values_do_not_reach_the_priorities():

@@ -18,7 +18,13 @@ from muzero_jax import search, transforms, wide_counts
 from muzero_jax.config import Config, settings
 from muzero_jax.drivers import by_environment
 from muzero_jax.errors import UserError
-from muzero_jax.learning import learner, optimiser, symmetry, total_loss
+from muzero_jax.learning import (
+  fresh_targets,
+  learner,
+  optimiser,
+  symmetry,
+  total_loss,
+)
 from muzero_jax.learning.total_loss import Term
 from muzero_jax.networks import build as networks_build
 from muzero_jax.networks import distributions, model
@@ -200,6 +206,7 @@ def make_learner(
       config.part(settings.Learning),
       batch_size=config.batch_size // num_devices),
     reanalyser=reanalyser,
+    value_fn=reanalyse.make_value_fn(system.model, system.value_transform),
     symmetries=symmetry.make(spec) if config.augment_symmetry else None,
     action_bounds=(spec.action_low, spec.action_high),
     axis_name=axis_name,
@@ -214,7 +221,7 @@ def measures_error(config: Config) -> bool:
 
 def num_reanalysed(config: Config, num_devices: int = 1) -> int:
   """Returns the reanalysed sequences of each batch, over all devices."""
-  local = learner.num_fresh(
+  local = fresh_targets.num_fresh(
     config.reanalyse_fraction, config.batch_size // num_devices)
   return local * num_devices
 

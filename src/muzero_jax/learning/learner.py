@@ -11,12 +11,18 @@ import optax
 from muzero_jax import targets, wide_counts
 from muzero_jax.config import settings as settings_lib
 from muzero_jax.errors import UserError
-from muzero_jax.learning import augment, learner_state, symmetry
+from muzero_jax.learning import (
+  augment,
+  fresh_targets,
+  learner_state,
+  symmetry,
+)
+from muzero_jax.learning.fresh_targets import Bootstrap, Refresh
 from muzero_jax.learning.learner_state import LearnerState
 from muzero_jax.learning.symmetry import Symmetries
 from muzero_jax.learning.total_loss import Metrics, TotalLoss
-from muzero_jax.replay import mixture, reanalyse, ring
-from muzero_jax.replay.reanalyse import Reanalyser
+from muzero_jax.replay import mixture, ring
+from muzero_jax.replay.reanalyse import Reanalyser, ValueFn
 from muzero_jax.replay.ring import Sample
 from muzero_jax.types import Array, Params, Sequence, Target
 from muzero_jax.wide_counts import Count
@@ -44,7 +50,8 @@ class _Stages(NamedTuple):
   """What an update is made of, in this order; None for what is left out."""
 
   sample: Callable[..., Sample]
-  refresh: Callable[[Params, Array, Sequence], Sequence] | None
+  bootstrap: Bootstrap | None
+  refresh: Refresh | None
   turn: Callable[[Array, Sequence], Sequence] | None
   augment: Callable[[Array, Array], Array] | None
   target: Callable[..., Target]
@@ -58,6 +65,7 @@ def make_learner(
   settings: settings_lib.Learning,
   *,
   reanalyser: Reanalyser | None = None,
+  value_fn: ValueFn | None = None,
   symmetries: Symmetries | None = None,
   action_bounds: tuple[tuple[float, ...], tuple[float, ...]] = ((), ()),
   axis_name: str | None = None,
@@ -71,6 +79,8 @@ def make_learner(
     settings: of replay, Reanalyse, targets and updates; `batch_size` is that
       of this device.
     reanalyser: required where sequences are reanalysed within the update.
+    value_fn: the network's own value, as of `reanalyse.make_value_fn`; required
+      for `fresh_values`.
     symmetries: of the game, by which each sequence is turned at random;
       required for `augment_symmetry`.
     action_bounds: of continuous actions, least [A] and largest [A]; required
@@ -79,21 +89,24 @@ def make_learner(
     measures_error: whether the state keeps the error of searched values.
 
   Raises:
-    UserError: sequences are to be reanalysed or turned, and what does it is
-      missing.
+    UserError: sequences are to be reanalysed, bootstrapped afresh or turned,
+      and what does it is missing.
   """
-  fresh = num_fresh(settings.reanalyse_fraction, settings.batch_size)
+  fresh = fresh_targets.num_fresh(
+    settings.reanalyse_fraction, settings.batch_size)
   streamed = settings.reanalyse_form == 'stream' and fresh > 0
   store: Any = mixture if streamed else ring
-  refresh = _make_refresh(settings, fresh, reanalyser)
+  refresh = fresh_targets.make_refresh(settings, fresh, reanalyser)
   turn = None
   if settings.augment_symmetry:
     if symmetries is None:
       raise UserError('augment_symmetry = True: needs symmetries of the game')
     turn = functools.partial(symmetry.augment, symmetries)
+  bootstrap = fresh_targets.make_bootstrap(settings, value_fn)
   needs_all = loss.needs_all_observations
   stages = _Stages(
     sample=_make_sample(settings, fresh, refresh is not None, needs_all),
+    bootstrap=bootstrap,
     refresh=refresh,
     turn=turn,
     augment=_make_augment(settings),
@@ -111,11 +124,6 @@ def make_learner(
     update=functools.partial(_update, stages, store, axis_name),
     step=stages.step,
   )
-
-
-def num_fresh(fraction: float, batch_size: int) -> int:
-  """Return how many sequences of a batch are reanalysed: whole ones."""
-  return round(fraction * batch_size)
 
 
 def _update(
@@ -139,7 +147,12 @@ def _update(
   sample_key, reanalyse_key, turn_key, target_key, augment_key = (
     jax.random.split(rng_key, 5))
   batch = stages.sample(buffer, sample_key)
+  # A ring knows the steps of its own environments alone.
+  devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
+  ages = store.ages(buffer, batch) * devices
   sequence = batch.sequence
+  if stages.bootstrap is not None:
+    sequence = stages.bootstrap(state.target_params, buffer, batch, ages)
   if stages.refresh is not None:
     params = learner_state.to_search(state, state.target_params)
     sequence = stages.refresh(params, reanalyse_key, sequence)
@@ -148,9 +161,6 @@ def _update(
   if stages.augment is not None:
     sequence = sequence._replace(
       observation=stages.augment(augment_key, sequence.observation))
-  # A ring knows the steps of its own environments alone.
-  devices = 1 if axis_name is None else jax.lax.psum(1, axis_name)
-  ages = store.ages(buffer, batch) * devices
   num_updates = state.num_updates
   target = stages.target(target_key, sequence, ages, num_updates)
   weights = jnp.ones(ages.shape[0], jnp.float32)
@@ -225,60 +235,6 @@ def _make_target(
   return functools.partial(_targets, make, settings)
 
 
-def _make_refresh(
-  settings: settings_lib.Learning,
-  fresh: int,
-  reanalyser: Reanalyser | None,
-) -> Callable[[Params, Array, Sequence], Sequence] | None:
-  """Return the function that reanalyses `fresh` sequences of a batch.
-
-  None where that does not happen within the update.
-  """
-  if not fresh or settings.reanalyse_form == 'stream':
-    return None
-  if reanalyser is None:
-    raise UserError(
-      f'reanalyse_fraction={settings.reanalyse_fraction}: needs a reanalyser')
-  return functools.partial(
-    _refresh_part,
-    functools.partial(
-      reanalyse.reanalyse,
-      search=reanalyser.search,
-      value_fn=reanalyser.value_fn,
-      unroll_steps=settings.unroll_steps,
-      keep_searched=settings.mixed_value_age > 0,
-    ),
-    fresh,
-  )
-
-
-def _refresh_part(
-  refresh: Callable[[Params, Array, Sequence], Sequence],
-  fresh: int,
-  params: Params,
-  rng_key: Array,
-  sequence: Sequence,
-) -> Sequence:
-  """Returns the batch with its first `fresh` sequences reanalysed."""
-  # Strata run through the ring in order, so a plain prefix would always
-  # reanalyse the same part of it.
-  shuffle_key, search_key = jax.random.split(rng_key)
-  order = jax.random.permutation(shuffle_key, sequence.reward.shape[0])
-  chosen = order[:fresh]
-  part = jax.tree.map(lambda x: x[chosen], sequence)
-  part = refresh(params, search_key, part)
-  searched = part.searched_value
-  if searched is not None:
-    searched = jnp.zeros_like(searched).at[chosen].set(searched)
-  write = lambda x, new: x.at[chosen].set(new)
-  return sequence._replace(
-    policy=write(sequence.policy, part.policy),
-    value=write(sequence.value, part.value),
-    candidates=jax.tree.map(write, sequence.candidates, part.candidates),
-    searched_value=searched,
-  )
-
-
 def _targets(
   make: Callable[..., Target],
   settings: settings_lib.Targets,
@@ -297,10 +253,7 @@ def _targets(
     ages: [N] environment steps since the samples were played.
     num_updates: [] made so far.
   """
-  limits = stale = None
-  if settings.td_correction:
-    limits = targets.td_limits(
-      ages, td_steps=settings.td_steps, period=settings.td_correction)
+  limits, stale = fresh_targets.td_limits(settings, ages), None
   if settings.mixed_value_age:
     stale = targets.is_stale(
       ages, wide_counts.as_small(num_updates), oldest=settings.mixed_value_age,

@@ -305,6 +305,31 @@ def observations(
   return jnp.stack([stack_row(i) for i in range(observed_rows)], axis=1)
 
 
+def observe(
+  state: ReplayState,
+  batch: Sample,
+  index: Array,
+  *,
+  stacked_frames: int = 1,
+  stack_actions: bool = False,
+) -> Array:
+  """Returns stacked observations [N, M, ...] of chosen rows of windows.
+
+  Args:
+    state: that the windows were drawn from.
+    batch: of N windows.
+    index: [N, M] rows, counted from each window's first.
+    stacked_frames: S.
+    stack_actions: whether observations hold the actions too.
+  """
+  slot = (batch.slot[:, None] + index) % state.priority.shape[0]
+  env = jnp.broadcast_to(batch.env[:, None], index.shape)
+  found = observations(
+    state.rows, slot.reshape(-1), env.reshape(-1), 1, stacked_frames,
+    stack_actions)
+  return found.reshape(*index.shape, *found.shape[2:])
+
+
 def importance_weights(
   probability: Array,
   num_rows: Array,

@@ -19,6 +19,10 @@ class Targets(Record):
   td_steps: int = field(
     5, 'n of the n-step target, horizon of the others.', low=1, high=10_000)
   td_lambda: float = field(0.95, 'lambda of td_lambda.', low=0, high=1)
+  fresh_values: bool = field(
+    False, 'The values that returns bootstrap from are the target network\'s, '
+    'computed for each batch, in place of those that the search found when the '
+    'rows were played.')
   td_correction: int = field(
     0, 'Steps of age that shorten a sample\'s td_steps by one, for data that '
     'older policies played; 0 for none.', low=0,
@@ -91,6 +95,11 @@ class Learning(FrameStack, Replay, Reanalyse, Augmentation, Targets, Updates):
         f'mixed_value_age = {self.mixed_value_age} needs a fresh search of '
         "all rows: reanalyse_fraction = 1 with reanalyse_form = 'batch', not "
         f'{self.reanalyse_fraction} with {self.reanalyse_form!r}')
+    streams = self.reanalyse_fraction and self.reanalyse_form == 'stream'
+    if self.fresh_values and streams:
+      raise UserError(
+        "fresh_values = True: with reanalyse_form = 'stream' the second ring "
+        'has values of its own searches: allowed is one of the two')
     for name in ('intensity_scale', 'augment_symmetry'):
       if getattr(self, name) and self.stack_actions:
         raise UserError(
