@@ -100,11 +100,10 @@ def finish(array: Any, leaf: Any, saved: dict[str, Any]) -> Any:
       jnp.asarray(array), impl=saved['key_impl'])
     return array if sharding is None else jax.device_put(array, sharding)
   if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
-    if sharding is None:
+    if not isinstance(array, jax.Array):
       # A copy: jax would not donate memory that NumPy owns.
-      return jnp.array(array)
-    return array if isinstance(array, jax.Array) else jax.device_put(
-      array, sharding)
+      array = jnp.array(array)
+    return array if sharding is None else jax.device_put(array, sharding)
   if isinstance(leaf, np.ndarray):
     return np.asarray(array)
   return type(leaf)(np.asarray(array)[()])
