@@ -111,14 +111,16 @@ def on_common_steps(
   return steps, np.stack([np.interp(steps, *curve.T) for curve in points])
 
 
-def read_run(workdir: str | pathlib.Path) -> tuple[Config, list[dict]]:
+def read_run(
+  workdir: str | pathlib.Path, *, allow_imports: str = ''
+) -> tuple[Config, list[dict]]:
   """Returns the configuration of a run directory and a row for each agent.
 
   Raises:
     ValueError: there is no finished, evaluated run.
   """
   workdir = pathlib.Path(workdir)
-  config = run_dir.read_config(workdir)
+  config = run_dir.read_config(workdir, allow_imports=allow_imports)
   path = workdir / train.EVALUATION_FILE
   if not path.exists():
     raise UserError(
