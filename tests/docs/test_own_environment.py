@@ -82,4 +82,5 @@ def test_the_flags_of_the_table_are_there():
   from muzero_jax import config
 
   for flag in re.findall(r'--([a-z_]+)', _TEXT):
-    assert flag in (*config.FIELDS, 'allow_import', 'workdir'), flag
+    assert flag in (
+      *config.FIELDS, 'allow_import', 'workdir', 'num_episodes'), flag

@@ -82,7 +82,7 @@ def test_classic_is_a_hand_loop_and_the_script_tells_it(tmp_path, capsys):
     '--seed=2', '--json')
   assert done.returncode == 0, done.stderr
   told = json.loads(done.stdout)
-  assert told.pop('random_play')['num_episodes'] == 16
+  assert told.pop('random_play')['num_episodes'] == 32
   assert told.pop('better_than_random') is False
   assert told == report
 

@@ -171,12 +171,13 @@ def test_the_header_has_own_choices_alone(tmp_path, clock):
   assert lines[1:6] == [
     f'run directory {tmp_path}', 'replay 3 MB',
     'configuration: the defaults, but for',
-    '  num_envs = 32  (64 there)', '  seed = 7  (0 there)']
+    '  num_envs = 32  (by default: 64)', '  seed = 7  (by default: 0)']
   assert len(lines) == 6
   before = len(_text(shown))
   shown.header(config_lib.from_preset('tic_tac_toe', seed=7))
   assert _text(shown)[before:].splitlines()[2:] == [
-    'configuration: preset tic_tac_toe, but for', '  seed = 7  (0 there)']
+    'configuration: preset tic_tac_toe, but for',
+    '  seed = 7  (in the preset: 0)']
 
 
 def test_no_line_is_beyond_the_end(tmp_path, clock):

@@ -23,9 +23,11 @@ from muzero_jax.evaluation.host_play import Stepper
 from muzero_jax.runs import record
 from muzero_jax.types import EnvSpec, TimeStep
 
-# Episodes that are played: enough to tell chance from learning. Those of Atari
-# are long.
-_EPISODES, _ATARI_EPISODES = 16, 4
+# Episodes that are played: as many as the agent's, within bounds. Those of
+# Atari are long.
+_LEAST_EPISODES, _MOST_EPISODES, _ATARI_EPISODES = 32, 256, 4
+# Of the agent, where the noise of fewer may hide what was learnt.
+_MANY_EPISODES = 200
 # A difference of so many standard errors is no chance.
 _ERRORS = 2.0
 _KEY = 'random_play'
@@ -45,6 +47,7 @@ def play(
   spec: EnvSpec,
   make_env: MakeEnv,
   *,
+  num_episodes: int = _LEAST_EPISODES,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Baseline:
   """Play some episodes of an environment of one player at random.
@@ -53,24 +56,24 @@ def play(
     config: of the agent whose score it stands beside.
     spec: of its environment.
     make_env: builds environments, as `envs.make` does.
+    num_episodes: how many.
     should_stop: asked at each step.
 
   Raises:
     WorkerError: an environment of the host raised, hung or returned no rows.
     StoppedError: `should_stop` says so.
   """
-  number = _ATARI_EPISODES if config.family == 'atari' else _EPISODES
   env = make_env(
-    config, num_envs=number, evaluation=True, seed=config.seed + 1)
+    config, num_envs=num_episodes, evaluation=True, seed=config.seed + 1)
   with host_play.stepping(
-    env, num_envs=number, timeout=config.worker_timeout, name='random play',
-    should_stop=should_stop,
+    env, num_envs=num_episodes, timeout=config.worker_timeout,
+    name='random play', should_stop=should_stop,
   ) as stepper:
     rows = host_play.until(
       _rows(stepper, spec, jax.random.key(config.seed)), should_stop)
-    returns, _ = host_play.count(rows, number, 1)
-  error = float(returns.std(ddof=1) / math.sqrt(number))
-  return Baseline(spec.name, float(returns.mean()), error, number)
+    returns, _ = host_play.count(rows, num_episodes, 1)
+  error = float(returns.std(ddof=1) / math.sqrt(num_episodes))
+  return Baseline(spec.name, float(returns.mean()), error, num_episodes)
 
 
 def _rows(
@@ -132,9 +135,15 @@ def add(
   """
   if spec.num_players == 2:
     return results
+  number = min(
+    max(_LEAST_EPISODES, *(one['num_episodes'] for one in results)),
+    _MOST_EPISODES)
+  if config.family == 'atari':
+    number = _ATARI_EPISODES
   baseline = stored(workdir, spec.name)
-  if baseline is None:
-    baseline = play(config, spec, make_env, should_stop=should_stop)
+  if baseline is None or baseline.num_episodes < number:
+    baseline = play(
+      config, spec, make_env, num_episodes=number, should_stop=should_stop)
   return [
     {**one, **beside(baseline, one['mean'], one['standard_error'])}
     for one in results]
@@ -178,10 +187,15 @@ def verdict(
   failed = [x for x in known if not x['better_than_random']]
   if not failed:
     return []
+  path = shlex.quote(str(workdir))
+  few = any(x['num_episodes'] < _MANY_EPISODES for x in failed)
+  more = [
+    f'{failed[0]["num_episodes"]} episodes may hide a little: muzero-jax '
+    f'evaluate --workdir={path} --num_episodes={_MANY_EPISODES}']
   who = f'{len(failed)} of {len(known)} agents' if len(known) > 1 else 'nothing'
   words = 'learnt nothing' if len(known) > 1 else 'was learnt'
   return [
     f'{who} {words}: not better than random play beyond the noise',
+    *(more if few else []),
     f'see what the agent predicts wrongly: muzero-jax diagnose --workdir='
-    f'{shlex.quote(str(workdir))}; docs/it_does_not_learn.md says what to '
-    'look at']
+    f'{path}; docs/it_does_not_learn.md says what to look at']

@@ -122,10 +122,11 @@ class Progress:
     preset = config_lib.nearest_preset(config)
     usual = config_lib.from_preset(preset) if preset else Config()
     of = f'preset {preset}' if preset else 'the defaults'
+    where = 'in the preset' if preset else 'by default'
     chosen = config_lib.diff(config, usual)
     self.note(f'configuration: {of}{", but for" if chosen else ""}')
     for name, (value, default) in chosen.items():
-      self.note(f'  {name} = {value}  ({default} there)')
+      self.note(f'  {name} = {value}  ({where}: {default})')
 
   @contextlib.contextmanager
   def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
