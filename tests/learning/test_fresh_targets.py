@@ -4,6 +4,7 @@ import functools
 
 import helpers
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import tiny_learner
@@ -14,6 +15,7 @@ from muzero_jax.config import settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import fresh_targets
 from muzero_jax.replay import reanalyse, ring
+from muzero_jax.types import Sequence
 
 
 @pytest.mark.parametrize('value_target, td_limit', [
@@ -80,3 +82,25 @@ def test_a_stream_and_a_lack_of_values_are_refused():
       fresh_values=True, reanalyse_fraction=0.5, reanalyse_form='stream')
   with pytest.raises(UserError, match='fresh_values = True: needs'):
     tiny_learner.make(fresh_values=True)
+
+
+def test_refresh_changes_policy_and_value_of_that_many_sequences():
+  batch = jax.tree.map(jnp.asarray, tiny_learner.make_batch())
+
+  def refresh(params, rng_key, part):
+    assert part.reward.shape == (5, L)
+    return part._replace(policy=part.policy + 1, value=part.value + params)
+
+  fresh = fresh_targets._refresh_part(refresh, 5, 2.0, jax.random.key(0), batch)
+  changed = np.asarray(fresh.value != batch.value)
+  assert (changed.all(axis=1) == changed.any(axis=1)).all()
+  rows = changed.any(axis=1)
+  assert rows.sum() == 5
+  np.testing.assert_allclose(fresh.value[rows], batch.value[rows] + 2)
+  np.testing.assert_allclose(fresh.policy[rows], batch.policy[rows] + 1)
+  np.testing.assert_array_equal(fresh.policy[~rows], batch.policy[~rows])
+  for name in Sequence._fields:
+    if name not in ('policy', 'value'):
+      np.testing.assert_array_equal(getattr(fresh, name), getattr(batch, name))
+  other = fresh_targets._refresh_part(refresh, 5, 2.0, jax.random.key(1), batch)
+  assert (np.asarray(other.value != batch.value) != changed).any()

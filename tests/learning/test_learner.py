@@ -32,7 +32,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.learning import learner, total_loss, value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
-from muzero_jax.types import SearchOutput, Sequence
+from muzero_jax.types import SearchOutput
 
 # --- Learning ---------------------------------------------------------------
 
@@ -283,28 +283,6 @@ def test_reanalyse_fraction_is_split_exactly(fraction, fresh):
       lambda: jax.random.key(0))
   )
   assert sum(searched) == fresh * (K + 1)
-
-
-def test_refresh_changes_policy_and_value_of_that_many_sequences():
-  batch = jax.tree.map(jnp.asarray, make_batch())
-
-  def refresh(params, rng_key, part):
-    assert part.reward.shape == (5, L)
-    return part._replace(policy=part.policy + 1, value=part.value + params)
-
-  fresh = learner._refresh_part(refresh, 5, 2.0, jax.random.key(0), batch)
-  changed = np.asarray(fresh.value != batch.value)
-  assert (changed.all(axis=1) == changed.any(axis=1)).all()
-  rows = changed.any(axis=1)
-  assert rows.sum() == 5
-  np.testing.assert_allclose(fresh.value[rows], batch.value[rows] + 2)
-  np.testing.assert_allclose(fresh.policy[rows], batch.policy[rows] + 1)
-  np.testing.assert_array_equal(fresh.policy[~rows], batch.policy[~rows])
-  for name in Sequence._fields:
-    if name not in ('policy', 'value'):
-      np.testing.assert_array_equal(getattr(fresh, name), getattr(batch, name))
-  other = learner._refresh_part(refresh, 5, 2.0, jax.random.key(1), batch)
-  assert (np.asarray(other.value != batch.value) != changed).any()
 
 
 def test_reanalyse_uses_the_target_networks_parameters():
