@@ -23,6 +23,20 @@ def test_cartpole_at_random_is_what_is_known_of_it():
   assert found == random_play.play(config, envs.spec(config), envs.make)
 
 
+@pytest.mark.parametrize('asked, envs_made, played', [
+  (4, 4, 4), (32, 16, 32), (40, 16, 48)])
+def test_more_episodes_take_no_more_environments(asked, envs_made, played):
+  config, made = tiny_run.config(), []
+
+  def make_env(config, *, num_envs, **kwargs):
+    made.append(num_envs)
+    return envs.make(config, num_envs=num_envs, **kwargs)
+
+  found = random_play.play(
+    config, envs.spec(config), make_env, num_episodes=asked)
+  assert made == [envs_made] and found.num_episodes == played
+
+
 def test_an_environment_of_the_host():
   config = config_lib.Config(
     family='gymnasium', env_id='CliffWalking-v1', time_limit=10)

@@ -26,6 +26,8 @@ from muzero_jax.types import EnvSpec, TimeStep
 # Episodes that are played: as many as the agent's, within bounds. Those of
 # Atari are long.
 _LEAST_EPISODES, _MOST_EPISODES, _ATARI_EPISODES = 32, 256, 4
+# Environments side by side: each may be a process.
+_MOST_ENVS = 16
 # Of the agent, where the noise of fewer may hide what was learnt.
 _MANY_EPISODES = 200
 # A difference of so many standard errors is no chance.
@@ -56,24 +58,26 @@ def play(
     config: of the agent whose score it stands beside.
     spec: of its environment.
     make_env: builds environments, as `envs.make` does.
-    num_episodes: how many.
+    num_episodes: least number of episodes: as many in each environment.
     should_stop: asked at each step.
 
   Raises:
     WorkerError: an environment of the host raised, hung or returned no rows.
     StoppedError: `should_stop` says so.
   """
+  num_envs = min(num_episodes, _MOST_ENVS)
+  per_env = math.ceil(num_episodes / num_envs)
   env = make_env(
-    config, num_envs=num_episodes, evaluation=True, seed=config.seed + 1)
+    config, num_envs=num_envs, evaluation=True, seed=config.seed + 1)
   with host_play.stepping(
-    env, num_envs=num_episodes, timeout=config.worker_timeout,
-    name='random play', should_stop=should_stop,
+    env, num_envs=num_envs, timeout=config.worker_timeout, name='random play',
+    should_stop=should_stop,
   ) as stepper:
     rows = host_play.until(
       _rows(stepper, spec, jax.random.key(config.seed)), should_stop)
-    returns, _ = host_play.count(rows, num_episodes, 1)
-  error = float(returns.std(ddof=1) / math.sqrt(num_episodes))
-  return Baseline(spec.name, float(returns.mean()), error, num_episodes)
+    returns, _ = host_play.count(rows, num_envs, per_env)
+  error = float(returns.std(ddof=1) / math.sqrt(returns.size))
+  return Baseline(spec.name, float(returns.mean()), error, returns.size)
 
 
 def _rows(
