@@ -67,8 +67,8 @@ def test_the_verdict_counts_agents():
   assert verdict([bad])[0] == (
     'nothing was learnt: not better than random play beyond the noise')
   assert verdict([bad])[1] == (
-    "32 episodes may hide a little: muzero-jax evaluate --workdir='runs/a b' "
-    '--num_episodes=200')
+    "32 episodes may be too few to tell: muzero-jax evaluate "
+    "--workdir='runs/a b' --num_episodes=200")
   assert "muzero-jax diagnose --workdir='runs/a b'; docs/" in verdict([bad])[2]
   assert len(verdict([{**bad, 'num_episodes': 200}])) == 2
   assert verdict([bad, good])[0].startswith(

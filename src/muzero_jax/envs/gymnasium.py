@@ -214,8 +214,9 @@ def _make_vector(asked: _Asked, num_envs: int) -> VectorEnv:
 def _maker(asked: _Asked) -> Any:
   """Returns what makes one environment, in whichever process.
 
-  Where Gymnasium's own function does, a process need not load jax. That takes a
-  look at one of a registered id; a user's own is not made to be looked at.
+  Gymnasium's own function is used where it suffices, so that a process need not
+  load jax. To find that out, one environment of a registered id is made and
+  closed; a user's own is not.
   """
   make_fitted = functools.partial(
     gymnasium_ids.make_one, asked.env_id, asked.time_limit)

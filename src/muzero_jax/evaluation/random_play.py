@@ -194,7 +194,7 @@ def verdict(
   path = shlex.quote(str(workdir))
   few = any(x['num_episodes'] < _MANY_EPISODES for x in failed)
   more = [
-    f'{failed[0]["num_episodes"]} episodes may hide a little: muzero-jax '
+    f'{failed[0]["num_episodes"]} episodes may be too few to tell: muzero-jax '
     f'evaluate --workdir={path} --num_episodes={_MANY_EPISODES}']
   who = f'{len(failed)} of {len(known)} agents' if len(known) > 1 else 'nothing'
   words = 'learnt nothing' if len(known) > 1 else 'was learnt'

@@ -161,7 +161,7 @@ def _read_folder(
     item=items, restore_args=arguments, partial_restore=True))
   for name, item in items.items():
     found = arrays.get(name)
-    # Of an array that is not there Orbax returns what was asked for.
+    # For a missing array Orbax returns the shape that it was asked for.
     if not isinstance(found, (np.ndarray, jax.Array)) or (
         found.shape, found.dtype) != (item.shape, item.dtype):
       raise ValueError(f'{name} is of another shape or dtype')

@@ -157,8 +157,8 @@ class Saver:
 def _trim_memory() -> None:
   """Give the system back what the C library keeps of memory that was freed.
 
-  TensorStore writes in threads of its own, and each of them leaves a reserve
-  of another size behind: without this a run grows by 0.1 MB with each save.
+  TensorStore writes in threads of its own, and each of them keeps a reserve.
+  A process that saved 3 MB 160 times held 95 MB with this, 101 MB without.
   """
   # Only glibc has it.
   with contextlib.suppress(AttributeError, OSError):
