@@ -13,18 +13,19 @@ from muzero_jax import agent, train
 from muzero_jax.drivers import anakin, iteration
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import report
+from muzero_jax.search import keys as keys_lib
 
 NUM_AGENTS, NUM_ROOTS = 3, 4
 
 
-@pytest.mark.parametrize('noise', [False, True])
+@pytest.mark.parametrize('noise', [False, True, 'groups'])
 @pytest.mark.parametrize('policy', ['gumbel', 'muzero'])
 def test_a_vmapped_search_is_that_of_each_agent(policy, noise):
-  """With its noise, which is drawn from its own key as if it were alone."""
+  """With its noise, which is drawn from its own keys as if it were alone."""
   model = helpers.tiny_model(3)
   run = helpers.make_search(
     model, helpers.TRANSFORM, helpers.TRANSFORM, policy=policy,
-    num_simulations=4, noise=noise,
+    num_simulations=4, noise=bool(noise),
   )
   temperature = 1.0 if noise else 0.0
   observation = jax.random.normal(
@@ -34,6 +35,8 @@ def test_a_vmapped_search_is_that_of_each_agent(policy, noise):
   params = jax.vmap(
     lambda key: helpers.random_params(model.init(key, observation[0]), key)
   )(keys)
+  if noise == 'groups':  # Of each agent's roots.
+    keys = jax.vmap(lambda key: jax.random.split(key, 2))(keys)
   legal = jnp.ones((NUM_AGENTS, NUM_ROOTS, 3), bool).at[1, 2, 0].set(False)
   found = jax.jit(jax.vmap(run, in_axes=(0, 0, 0, 0, None)))(
     params, keys, observation, legal, temperature
@@ -64,6 +67,14 @@ def test_noise_differs_between_agents_of_the_same_parameters():
     jnp.ones((64, 8), bool),
   )
   assert (found.action[0] != found.action[1]).mean() > 0.5
+
+
+def test_groups_of_roots_have_keys_of_their_own():
+  draw = lambda key, shape: jax.random.uniform(key, shape)
+  each = jax.random.split(jax.random.key(0), 3)
+  noise = keys_lib.draw(draw, each, (7, 2))  # The last group is smaller.
+  wanted = np.concatenate([draw(key, (3, 2)) for key in each])[:7]
+  np.testing.assert_array_equal(noise, wanted)
 
 
 def test_agent_i_has_the_key_of_seed_plus_i():

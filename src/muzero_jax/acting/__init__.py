@@ -6,5 +6,6 @@ _MODULES = (
   'actor',
   'host_actor',
   'host_worker',
+  'lasting_noise',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

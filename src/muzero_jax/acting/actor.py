@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from muzero_jax.acting import lasting_noise
 from muzero_jax.config import settings as settings_lib
 from muzero_jax.replay import frame_stack
 from muzero_jax.search import Search
@@ -93,12 +94,11 @@ def rollout(
   length = settings.rollout_length
   keys = jax.vmap(jax.random.split)(jax.random.split(rng_key, length))
   search_keys, env_keys = keys[:, 0], keys[:, 1]
-  # What one row's noise prefers, those after it prefer too: where actions seem
-  # equally good, the agent goes on in one direction and not to and fro.
-  noise_steps = settings.noise_steps
-  first = jnp.arange(length) // noise_steps * noise_steps
+  search_keys = jax.vmap(lambda t: lasting_noise.search_key(
+    lambda step: search_keys[step], t, settings.noise_steps
+  ))(jnp.arange(length))
   state, (trajectory, stats) = jax.lax.scan(
-    body, state, (search_keys[first], env_keys)
+    body, state, (search_keys, env_keys)
   )
   return state, trajectory, jax.tree.map(
     lambda x: x.sum(axis=0, dtype=x.dtype), stats)

@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax.acting import actor
+from muzero_jax.acting import actor, lasting_noise
 from muzero_jax.acting.actor import ActorState, RolloutStats
 from muzero_jax.acting.host_worker import Worker, WorkerError
 from muzero_jax.config import settings as settings_lib
@@ -178,10 +178,10 @@ def _act(
     row: [B] the row.
   """
   state = actor.advance(carry.actor, None, row, action)
-  first = t // settings.noise_steps * settings.noise_steps
+  search_key = lasting_noise.search_key(
+    functools.partial(jax.random.fold_in, rng_key), t, settings.noise_steps)
   found = choose(
-    params, state, jax.random.fold_in(rng_key, first),
-    temperature=temperature(num_steps))
+    params, state, search_key, temperature=temperature(num_steps))
   stored, stats = actor.record(state, found, reward_clip=settings.reward_clip)
   return Carry(
     actor=state,

@@ -47,10 +47,15 @@ def _check_sizes(config: 'Config') -> None:
       f'environments, but a training window takes {window} (unroll_steps + '
       f'td_steps + stacked_frames + 1): at least {rows * config.num_envs} '
       'is needed')
-  if config.noise_steps > config.rollout_length:
+  if max(config.noise_steps) > config.rollout_length:
     raise UserError(
-      f'noise_steps = {config.noise_steps} is more than rollout_length = '
+      f'noise_steps = {config.noise_steps!r} has more than rollout_length = '
       f'{config.rollout_length}, after which noise is drawn anew')
+  if config.num_seeds > 1 and config.num_envs % len(config.noise_steps):
+    raise UserError(
+      f'noise_steps = {config.noise_steps!r} with num_seeds = '
+      f'{config.num_seeds}: its {len(config.noise_steps)} numbers need equal '
+      f'shares of num_envs = {config.num_envs}')
   if config.min_replay > config.replay_rows:
     raise UserError(
       f'min_replay = {config.min_replay} is more than the '

@@ -11,6 +11,7 @@ from typing import Any
 
 import jax
 
+from muzero_jax.search import keys
 from muzero_jax.types import Array
 
 # root_fn, recurrent functions -> search; as `make` binds them.
@@ -81,6 +82,6 @@ def _fold(
 
   steps = [functools.partial(step, fn) for fn in recurrent_fns]
   found = build(roots, *steps)(
-    params, rng_key, *jax.tree.map(flat, arrays)
+    params, keys.of_groups(rng_key), *jax.tree.map(flat, arrays)
   )
   return jax.tree.map(split, found), jax.tree.map(lambda _: True, found)

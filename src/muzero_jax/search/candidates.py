@@ -19,7 +19,7 @@ import numpy as np
 
 from muzero_jax.config.settings import PUCT, Gumbel
 from muzero_jax.networks.distributions import Distribution
-from muzero_jax.search import make
+from muzero_jax.search import keys, make
 from muzero_jax.search.make import Search
 from muzero_jax.transforms import Transform
 from muzero_jax.types import (
@@ -178,9 +178,10 @@ def _search(
   legal_actions: Array,
   temperature: Array | float = 1.0,
 ) -> SearchOutput:
-  draw_key, search_key = jax.random.split(rng_key)
+  draw_key, search_key = keys.split(rng_key, 2)
   size = legal_actions.shape[0]
-  seed = jax.random.key_data(jax.random.split(draw_key, size))
+  seed = jax.random.key_data(keys.draw(
+    lambda key, shape: jax.random.split(key, shape[0]), draw_key, (size,)))
   given: Any = RootInput(observation, seed, jnp.asarray(legal_actions) > 0)
   found = inner(
     params, search_key, given, jnp.ones((size, num_samples), bool),

@@ -34,10 +34,11 @@ class Acting(Record):
     0, 'Moves of an episode after which actions are greedy; 0 for never. '
     'With Gumbel, until then actions are drawn from the improved policy.',
     low=0, high=MOST_COUNTED)
-  noise_steps: int = field(
-    1, 'Steps in a row whose searches draw the same noise, so that an agent '
+  noise_steps: tuple[int, ...] = field(
+    (1,), 'Steps in a row whose searches draw the same noise, so that an agent '
     'that finds actions equally good goes on in one direction. Each rollout '
-    'begins anew.', low=1)
+    'draws new noise. Of several numbers, each is for an equal share of the '
+    'environments.', low=1)
   reward_clip: float = field(
     0.0, 'Rewards are clipped to +-this for training; 0 for no clip.', low=0)
 

@@ -49,8 +49,8 @@ class Record:
 
   A subclass defines fields with `field` and, in `_check`, what its fields must
   be to each other. Records can be composed by inheritance: the checks of all
-  are made. Whole numbers given for real fields and lists given for tuples are
-  converted.
+  are made. Whole numbers given for real fields, and lists or single numbers
+  given for tuples, are converted.
 
   Raises:
     UserError: names the field, its value and what is allowed.
@@ -142,6 +142,8 @@ def _convert(kind: Any, value: Any) -> Any:
   elif kind is float:
     valid = isinstance(value, numbers.Real) and math.isfinite(value)
   else:
+    if isinstance(value, numbers.Real):  # One entry, as older runs stored it.
+      value = (value,)
     if not isinstance(value, (tuple, list)) or not value:
       raise TypeError
     entry_kind = typing.get_args(kind)[0]
