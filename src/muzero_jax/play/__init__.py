@@ -1,4 +1,4 @@
-"""See and play: games against an agent, its search trees, and its page."""
+"""See and play: films and pictures, games against an agent, and its page."""
 
 from muzero_jax import _lazy
 
