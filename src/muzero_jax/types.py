@@ -174,6 +174,8 @@ class SearchOutput(NamedTuple):
   # [B] f32, the searched q-value of `action`: of an afterstate, where there are
   # any. Always there from `search.make_search`.
   action_value: Array | None = None
+  # The trees, `mctx.Tree`, of a search that was made to keep them.
+  tree: Any | None = None
 
 
 class History(NamedTuple):

@@ -13,6 +13,7 @@ _MODULES = (
   'evaluate',
   'ladder',
   'main',
+  'play',
   'start',
   'train',
 )
