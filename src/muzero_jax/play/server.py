@@ -233,9 +233,15 @@ class Server:
 
 
 def page() -> bytes:
-  """Return the page, which comes with the package."""
-  file = importlib.resources.files('muzero_jax.play') / 'page.html'
-  return file.read_bytes()
+  """Return the page: one document, of the files in the folder `page`.
+
+  A line `/* include NAME */` of page.html stands for that file beside it.
+  """
+  folder = importlib.resources.files('muzero_jax.play') / 'page'
+  return re.sub(
+    rb'^/\* include ([a-z_]+\.(?:css|js)) \*/$',
+    lambda match: (folder / match[1].decode()).read_bytes(),
+    (folder / 'page.html').read_bytes(), flags=re.MULTILINE)
 
 
 def content_policy(html: bytes) -> str:
