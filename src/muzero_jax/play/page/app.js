@@ -77,6 +77,7 @@ function drawControls() {
   const {view, info} = state;
   const watches = info.kind === 'single' || view.colour === null;
   drawStatus();
+  document.body.dataset.turn = view.turn;
   byId('turn').textContent = turnText(state);
   byId('at').textContent = `${view.index} / ${view.length}`;
   byId('index').max = view.length;

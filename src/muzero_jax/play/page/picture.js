@@ -157,7 +157,8 @@ function makeCells(state, onMove) {
       },
       onclick: () => { if (isLegal) onMove(cell.action); },
     }, idea ? h('span', {
-      class: idea.negative ? 'idea negative' : 'idea',
+      class: ['idea', idea.negative ? 'negative' : '',
+        idea.share < 0.5 ? 'faint' : ''].filter(Boolean).join(' '),
       'data-share': idea.share,
     }, idea.text) : null);
   });
