@@ -98,6 +98,9 @@ class HostEnvironment(NamedTuple):
   step: Callable[[Any], TimeStep]  # action [B] i32 -> rows.
   close: Callable[[], None]  # Ends all that `reset` started.
   restorable: bool = False  # A checkpoint cannot keep the host's objects.
+  # Index -> [H, W, 3] u8, what that environment looks like now, or None where
+  # it cannot be seen; itself None where none of them can.
+  render: Callable[[int], np.ndarray | None] | None = None
 
 
 AnyEnvironment = Environment | HostEnvironment

@@ -6,22 +6,22 @@ import re
 from typing import Any
 
 import jax
-import numpy as np
 
 from muzero_jax.agent import Agent
+from muzero_jax.play import canvas, pictures
 from muzero_jax.types import AnyEnvironment, TimeStep
 
 
 def make_env(agent: Agent, seed: int | None = None) -> AnyEnvironment:
   """Make one environment that can be seen."""
-  return agent.make_env(agent.config, num_envs=1, evaluation=True, seed=seed)
+  return pictures.make_env(agent.config, agent.make_env, seed=seed)
 
 
 class Screen:
   """How one environment is shown."""
 
   def __init__(self, agent: Agent, env: Any) -> None:
-    self._spec = agent.spec
+    self._pictures = pictures.make(agent.config, agent.spec, env)
 
   def show(self, state: Any, row: TimeStep) -> dict[str, str]:
     """Return the picture of one position.
@@ -31,23 +31,14 @@ class Screen:
         stands.
       row: [1] as NumPy arrays.
     """
+    # pgx looks at single numbers, which are slow to get from a device.
     state = jax.device_get(state)
-    if self._spec.name.startswith(('board/', 'stochastic/')):
-      from pgx._src import visualizer
-
-      one = jax.tree.map(lambda x: x[0], state.state)
-      return dict(svg=scalable(
-        visualizer.Visualizer().get_dwg(one).tostring()))
-    from PIL import Image
-
-    image = np.atleast_2d(np.asarray(row.observation[0], np.float32))
-    if image.ndim == 3:
-      image = image.mean(axis=-1)
-    span = float(np.ptp(image)) or 1.0
-    image = (255 * (image - image.min()) / span).astype(np.uint8)
+    drawn = self._pictures.svg(state, row, 0)
+    if drawn is not None:
+      return dict(svg=scalable(drawn))
+    image = canvas.pillow('Image').fromarray(self._pictures.draw(state, row, 0))
     file = io.BytesIO()
-    Image.fromarray(np.kron(image, np.ones((16, 16), np.uint8))).save(
-      file, 'PNG')
+    image.save(file, 'PNG')
     return dict(png=base64.b64encode(file.getvalue()).decode())
 
 
