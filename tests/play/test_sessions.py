@@ -36,7 +36,8 @@ class Client:
   def ask(self, verb, status=200, **fields):
     if self.session and verb not in ('new', 'info', 'diagnose'):
       fields = dict(session=self.session, **fields)
-    found = self.http.post(f'/api/{verb}', json=fields, headers={'X-Token': 't'})
+    found = self.http.post(
+      f'/api/{verb}', json=fields, headers={'X-Token': 't'})
     assert found.status_code == status, found.text
     found = found.json()
     if verb == 'new' and status == 200:

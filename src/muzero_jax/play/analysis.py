@@ -299,10 +299,11 @@ class View:
     """Return the root's edge that the agent takes."""
     if found.candidates is None:
       return int(found.action[0])
-    same = np.asarray(found.candidates[0] == found.action[0])
+    candidates = np.asarray(found.candidates[0])
+    same = np.asarray(candidates == np.asarray(found.action[0]))
     if same.ndim > 1:
-      same = same.all(axis=-1)
-    return int(np.flatnonzero(same & edges.legal)[0])
+      same = np.asarray(same.all(axis=-1))
+    return int(np.flatnonzero(same & np.asarray(edges.legal))[0])
 
   def _chosen(self) -> int:
     return self._action_of_edge(

@@ -336,13 +336,13 @@ def memory_at(
     index: of the step that it has not seen yet.
   """
   spec, depth = agent.spec, agent.config.stacked_frames
-  empty = jax.tree.map(np.array, frame_stack.init(spec, 1, depth))
+  empty: Any = jax.tree.map(np.array, frame_stack.init(spec, 1, depth))
   for slot, number in enumerate(range(index - depth, index)):
     if number >= 0:
       empty.frames[0, slot] = moments[number].row.observation[0]
       if number:
         empty.actions[0, slot] = moments[number].action
-  action = np.array(frame_stack.no_action(spec, 1))
+  action: Any = np.array(frame_stack.no_action(spec, 1))
   if index:
     action[0] = moments[index].action
   return AgentState(History(empty.frames, empty.actions), action)
