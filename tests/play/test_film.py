@@ -18,14 +18,6 @@ from muzero_jax.types import EnvSpec
 pytest.importorskip('PIL')
 
 
-def steps_of(player, seed=0, **settings):
-  """The steps of the episode that is filmed, without a film."""
-  env = pictures.make_env(
-    player.config, player.make_env, seed=player.config.seed + 1 + seed)
-  return [moment.step for moment in film.episode(
-    player, env, seed=seed, **settings)]
-
-
 def test_cartpole_by_the_command(tmp_path, capsys, monkeypatch):
   config = tiny_run.config()
   tiny_run.store(tmp_path / 'run', config, [64])
@@ -54,7 +46,7 @@ def test_breakout_with_what_the_search_found(tmp_path):
   path = tmp_path / 'breakout.webp'
   found = film.record(player, video=path, shows_search=True)
   frames, durations = decode(path)
-  assert len(frames) == found.num_steps == len(steps_of(player)) > 3
+  assert len(frames) == found.num_steps > 3
   assert frames[0].shape == (240, 480, 3) and set(durations) == {100}
   # The picture changes, and so does the panel beside it.
   for half in (slice(0, 240), slice(240, 480)):
@@ -79,17 +71,30 @@ def test_connect_four_against_itself_and_as_svg(tmp_path):
   tree = xml.etree.ElementTree.parse(svg).getroot()
   shown = [x for x in tree if x.get('class') == 'frame']
   assert len(shown) == found.num_steps
-  # An opponent moves second, by the true state of the game.
-  perfect = steps_of(
-    player, opponent=opponents.make('one_ply', 'board/connect_four'))
-  alone = steps_of(player)
-  assert np.array_equal(perfect[0].action, alone[0].action)
-  moves = [int(step.action[0]) for step in perfect]
-  assert moves != [int(step.action[0]) for step in alone]
-  # An agent as opponent plays as it would play with itself.
-  mirrored = steps_of(player, opponent=player.with_params(player.params, 0))
-  assert all(np.asarray(x.row.legal_actions)[0, int(x.action[0])]
-             for x in (*perfect, *mirrored))
+
+
+@pytest.mark.thorough
+def test_an_opponent_moves_second():
+  pytest.importorskip('pgx')
+  player = tiny_player.make('board', 'connect_four')
+  # By the true state of the game, or as an agent.
+  env = pictures.make_env(player.config, seed=1)
+  against = {
+    name: [moment.step for moment in film.episode(player, env, opponent=other)]
+    for name, other in (
+      ('nobody', None), ('one_ply', opponents.make('one_ply', env.spec.name)),
+      ('itself', player.with_params(player.params, 0)))}
+  moves = {
+    name: [int(step.action[0]) for step in steps]
+    for name, steps in against.items()}
+  assert moves['one_ply'][0] == moves['nobody'][0]
+  assert moves['one_ply'] != moves['nobody']
+  # Two such agents differ in nothing but the keys of their searches.
+  assert moves['itself'][0] == moves['nobody'][0]
+  for steps in against.values():
+    assert all(
+      step.row.legal_actions[0, int(step.action[0])] for step in steps)
+    assert steps[-1].next_row.is_last[0]
 
 
 def test_2048_is_cut_off(tmp_path):
