@@ -454,6 +454,10 @@ function introduce(info) {
   byId('new').textContent = info.kind === 'board' ? 'New game' : 'New episode';
   byId('undo').textContent = info.kind === 'board' ? 'Undo' : 'One back';
   byId('undo').hidden = info.kind === 'single';
+  // Vectors cannot be chosen by a key or a button.
+  byId('take_over').parentNode.hidden = info.kind === 'board'
+    || info.continuous;
+  byId('save_sgf').hidden = !info.env_id.startsWith('go');
   mount(byId('tree_tools'),
     h('button', {type: 'button', id: 'open_level', onclick: openLevel},
       'Open one level more'),

@@ -210,8 +210,17 @@ function keyName(key) {
   }[key] ?? key;
 }
 
-/** Say whose turn it is, or how the game ended. */
+/** Say whose turn it is, or how the game ended, and the hint. */
 function turnText(state) {
+  const {hint, analysis, info, view} = state;
+  if (hint === null) return turnOf(state);
+  // A vector has no number among the actions, but a name in the search.
+  const name = analysis?.actions.find((x) => same(x.action, hint))?.name
+    ?? actionName(hint, info, view);
+  return `${turnOf(state)} Hint: ${name}.`;
+}
+
+function turnOf(state) {
   const {view, info} = state;
   if (view.result && view.index === view.length) return view.result.text;
   const earlier = view.index < view.length
