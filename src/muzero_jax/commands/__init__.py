@@ -11,8 +11,10 @@ _MODULES = (
   'dataset',
   'diagnose',
   'evaluate',
+  'filming',
   'ladder',
   'main',
+  'play',
   'start',
   'train',
 )
