@@ -11,6 +11,7 @@ _MODULES = (
   'dataset',
   'diagnose',
   'evaluate',
+  'gtp',
   'ladder',
   'main',
   'start',
