@@ -244,3 +244,27 @@ def write_whole(path: pathlib.Path, data: bytes) -> None:
     flush_directory(path.parent)
   finally:
     temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def replacing(path: pathlib.Path) -> Iterator[pathlib.Path]:
+  """Offer a new file to write, which then takes the place of an older one.
+
+  For what is too large to be held in memory; else see `write_whole`. If the
+  body raises, nothing is left of the new file.
+
+  Raises:
+    OSError: it cannot be written; an older file is untouched.
+  """
+  temporary = path.with_name(f'.{path.name}-{os.getpid()}')
+  try:
+    temporary.unlink(missing_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    os.close(os.open(temporary, flags, 0o666))
+    yield temporary
+    with open(temporary, 'rb') as file:
+      os.fsync(file.fileno())
+    os.replace(temporary, path)
+    flush_directory(path.parent)
+  finally:
+    temporary.unlink(missing_ok=True)

@@ -98,6 +98,9 @@ class HostEnvironment(NamedTuple):
   step: Callable[[Any], TimeStep]  # action [B] i32 -> rows.
   close: Callable[[], None]  # Ends all that `reset` started.
   restorable: bool = False  # A checkpoint cannot keep the host's objects.
+  # Index -> [H, W, 3] u8, what that environment looks like now, or None where
+  # it cannot be seen; itself None where none of them can.
+  render: Callable[[int], np.ndarray | None] | None = None
 
 
 AnyEnvironment = Environment | HostEnvironment
@@ -174,6 +177,8 @@ class SearchOutput(NamedTuple):
   # [B] f32, the searched q-value of `action`: of an afterstate, where there are
   # any. Always there from `search.make_search`.
   action_value: Array | None = None
+  # The trees, `mctx.Tree`, of a search that was made to keep them.
+  tree: Any | None = None
 
 
 class History(NamedTuple):

@@ -11,9 +11,11 @@ _MODULES = (
   'dataset',
   'diagnose',
   'evaluate',
+  'filming',
   'gtp',
   'ladder',
   'main',
+  'play',
   'start',
   'train',
 )

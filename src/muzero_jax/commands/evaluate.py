@@ -1,15 +1,17 @@
 """Evaluate a trained agent: whole episodes, or games, without noise.
 
 muzero-jax evaluate --workdir=runs/x [--opponent=random,one_ply]
+muzero-jax evaluate --workdir=runs/x --video=x.mp4 [--num_episodes=0]
 """
 
 import json
 import os
+from typing import Any
 
 from absl import flags
 
 from muzero_jax import console
-from muzero_jax.commands import start
+from muzero_jax.commands import filming, start
 from muzero_jax.config import command_line
 from muzero_jax.runs import run_dir
 
@@ -18,8 +20,9 @@ def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
   flags.DEFINE_integer(
-    'num_episodes', 32, 'Episodes, or games against each opponent.',
-    lower_bound=1, flag_values=flag_values)
+    'num_episodes', 32, 'Episodes, or games against each opponent. 0 for none '
+    'but the one that --video or --svg shows.', lower_bound=0,
+    flag_values=flag_values)
   flags.DEFINE_list(
     'opponent', [], 'In a game of two players, whom to play: random, one_ply, '
     'mcts:N (N simulations), perfect where there is one, in backgammon random '
@@ -42,6 +45,7 @@ def define(flag_values: flags.FlagValues) -> None:
     flag_values=flag_values)
   flags.DEFINE_bool(
     'json', False, 'Print one line of JSON instead.', flag_values=flag_values)
+  filming.define(flag_values)
 
 
 def run(
@@ -50,16 +54,30 @@ def run(
   """Print the scores of each of the run's agents; return the exit status."""
   config = run_dir.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
+  wanted = filming.check(config, flag_values)
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()
   from muzero_jax import agent
-  from muzero_jax.evaluation import random_play, report
 
   agents = [
     agent.load(
       arguments.workdir, index=index, allow_imports=arguments.allow_imports)
     for index in range(config.num_seeds)
   ]
+  if flag_values.num_episodes:
+    _score(agents, arguments, flag_values)
+  if wanted is not None:
+    filming.record(wanted, agents[0], arguments, flag_values)
+  return 0
+
+
+def _score(
+  agents: list[Any], arguments: command_line.Arguments,
+  flag_values: flags.FlagValues,
+) -> None:
+  """Print the scores of agents."""
+  from muzero_jax.evaluation import random_play, report
+
   found = [
     report.report(
       one,
@@ -70,7 +88,7 @@ def run(
       workdir=arguments.workdir,
       index=index,
       records_folder=_records_folder(
-        flag_values.records, index, config.num_seeds),
+        flag_values.records, index, len(agents)),
       allow_imports=arguments.allow_imports,
     )
     for index, one in enumerate(agents)
@@ -84,7 +102,6 @@ def run(
   else:
     verdict = random_play.verdict(found, arguments.workdir)
     console.answer('\n'.join([*report.describe(result), *verdict]))
-  return 0
 
 
 def _records_folder(

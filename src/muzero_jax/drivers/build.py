@@ -122,9 +122,23 @@ def _make_transform(config: Config) -> Transform:
 
 
 def make_search(
-  config: Config, spec: EnvSpec, system: System, purpose: str
+  config: Config,
+  spec: EnvSpec,
+  system: System,
+  purpose: str,
+  *,
+  keeps_tree: bool = False,
 ) -> search.Search:
-  """Make the search for one of PURPOSES."""
+  """Make the search for one of PURPOSES.
+
+  Args:
+    config: of the run.
+    spec: of its environments.
+    system: its parts.
+    purpose: one of PURPOSES.
+    keeps_tree: True returns the trees too. A user's own search may return
+      none.
+  """
   if system.extensions.make_search is not None:
     own = system.extensions.make_search(config, spec, system, purpose)
     return lambda params, *given: own(network_params(params), *given)
@@ -152,6 +166,7 @@ def make_search(
     discount=config.discount,
     num_players=spec.num_players,
     noise=purpose == 'acting',
+    keeps_tree=keeps_tree,
   )
 
 

@@ -23,6 +23,7 @@ class _Wanted(NamedTuple):
   evaluation: bool
   seed: int
   on_host: bool
+  render: bool
 
 
 class _Family(NamedTuple):
@@ -52,7 +53,7 @@ _FAMILIES = {
     spec=lambda module, settings: module.spec(settings),
     make=lambda module, wanted: module.make(
       wanted.settings, wanted.num_envs, evaluation=wanted.evaluation,
-      seed=wanted.seed, on_host=wanted.on_host)),
+      seed=wanted.seed, on_host=wanted.on_host, render=wanted.render)),
   'board': _Family(
     'pgx_games', 'pgx', 'games',
     names=lambda module: module.BOARD_GAMES,
@@ -72,7 +73,7 @@ _FAMILIES = {
       settings.env_id, **_gymnasium(settings)),
     make=lambda module, wanted: module.make(
       wanted.settings.env_id, wanted.num_envs, seed=wanted.seed,
-      **_gymnasium(wanted.settings))),
+      render=wanted.render, **_gymnasium(wanted.settings))),
   'gymnax': _Family('gymnax', 'gymnax', 'classic'),
   'minatar': _Family(
     'pgx_games', 'pgx', 'games',
@@ -84,7 +85,8 @@ _FAMILIES = {
   'pettingzoo': _Family(
     'pettingzoo', 'pettingzoo', 'pettingzoo',
     make=lambda module, wanted: module.make(
-      wanted.settings.env_id, wanted.num_envs, seed=wanted.seed)),
+      wanted.settings.env_id, wanted.num_envs, seed=wanted.seed,
+      render=wanted.render)),
   'physics': _Family('physics', 'brax', 'physics'),
   'stochastic': _Family(
     'pgx_games', 'pgx', 'games',
@@ -177,6 +179,7 @@ def make(
   num_envs: int | None = None,
   evaluation: bool = False,
   seed: int | None = None,
+  render: bool = False,
 ) -> types.AnyEnvironment:
   """Returns the environment of a Config.
 
@@ -187,6 +190,9 @@ def make(
     seed: folded into the key of `init` on Atari and into the seed of `reset`
       on the host; `config.seed` if None. Other families are determined by
       their keys alone.
+    render: environments that can be looked at, for pictures: those of Atari,
+      Gymnasium and PettingZoo are then stepped by the host, and have a
+      `render`. Other families are as ever, and drawn from their states.
 
   Raises:
     MissingPackageError: the family's package is missing; says what to install.
@@ -199,6 +205,7 @@ def make(
     evaluation=evaluation,
     seed=config.seed if seed is None else seed,
     on_host=config.driver == 'sebulba',
+    render=render,
   ))
   if config.time_limit and isinstance(made, types.Environment):
     return _get_module('base').with_time_limit(made, config.time_limit)

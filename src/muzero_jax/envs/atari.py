@@ -36,6 +36,7 @@ from muzero_jax.errors import UserError
 
 # ALE has no single-player mode for these; loading them ends the process.
 _TWO_PLAYER_ONLY = frozenset(('combat', 'joust', 'maze_craze', 'warlords'))
+_SCREEN = (210, 160)  # Pixels.
 
 
 class AtariState(NamedTuple):
@@ -74,6 +75,7 @@ def make(
   evaluation: bool = False,
   seed: int = 0,
   on_host: bool = False,
+  render: bool = False,
 ) -> types.AnyEnvironment:
   """Returns B emulators of one game.
 
@@ -103,6 +105,8 @@ def make(
       initialised with the same key.
     on_host: a host environment instead, for machines without ALE's compiled
       functions; `reset(n)` gives the rows of `init(jax.random.key(n))`.
+    render: the same, with the screen in colour as `render`. A second emulator
+      with the same seeds and actions shows it, so it takes twice as long.
 
   Raises:
     UserError: no such game, naming the nearest; or num_envs is below 1.
@@ -115,9 +119,14 @@ def make(
   # After a lost life the game goes on, so the ignored action must do nothing.
   # It is 0 unless the game's minimal set lacks it, as in backgammon.
   noop = made.action_names.index('noop') if 'noop' in made.action_names else 0
-  if on_host:
-    host = _Host(vector, made, noop, seed)
-    return types.HostEnvironment(made, host.reset, host.step, vector.close)
+  if on_host or render:
+    screens = None
+    if render:
+      screens = _make_vector(game, settings, num_envs, evaluation, screens=True)
+    host = _Host(vector, made, noop, seed, screens)
+    return types.HostEnvironment(
+      made, host.reset, host.step, host.close,
+      render=host.render if render else None)
   # These closures hold `vector`, hence keep what the handle points to alive.
   handle, reset, step = vector.xla()
   return types.Environment(
@@ -129,9 +138,19 @@ def make(
 
 
 def _make_vector(
-  game: str, settings: settings_lib.Environment, num_envs: int, evaluation: bool
+  game: str, settings: settings_lib.Environment, num_envs: int,
+  evaluation: bool, *, screens: bool = False,
 ) -> AtariVectorEnv:
-  """Returns ALE's vector environment of B emulators."""
+  """Returns ALE's vector environment of B emulators.
+
+  Args:
+    game: as ALE spells it.
+    settings, num_envs, evaluation: as `make` has them.
+    screens: True for observations that are the whole screen, in colour.
+  """
+  height = width = settings.frame_size
+  if screens:
+    height, width = _SCREEN
   return AtariVectorEnv(
     game,
     num_envs,
@@ -139,9 +158,9 @@ def _make_vector(
     max_num_frames_per_episode=settings.max_episode_frames,
     repeat_action_probability=settings.repeat_action_probability,
     full_action_space=settings.full_action_set,
-    img_height=settings.frame_size,
-    img_width=settings.frame_size,
-    grayscale=settings.grayscale,
+    img_height=height,
+    img_width=width,
+    grayscale=settings.grayscale and not screens,
     stack_num=1,
     frameskip=settings.frame_skip,
     noop_max=settings.noop_max + 1,
@@ -196,10 +215,12 @@ class _Host:
   """The same emulators, stepped by the host."""
 
   def __init__(
-    self, vector: AtariVectorEnv, spec: types.EnvSpec, noop: int, seed: int
+    self, vector: AtariVectorEnv, spec: types.EnvSpec, noop: int, seed: int,
+    screens: AtariVectorEnv | None,
   ) -> None:
     self._vector, self._spec, self._noop = vector, spec, noop
-    self._seed = seed
+    self._seed, self._screens = seed, screens
+    self._screen: Any = None  # [B, 1, H, W, 3] u8
     self._is_last = np.zeros(vector.num_envs, bool)
 
   def reset(self, seed: int) -> types.TimeStep:
@@ -208,6 +229,9 @@ class _Host:
     seeds = _seeds(jax.random.key(seed), self._seed, len(false))
     observation: Any
     observation, _ = self._vector.reset(seed=np.array(seeds))
+    if self._screens is not None:
+      screen: Any = self._screens.reset(seed=np.array(seeds))[0]
+      self._screen = np.array(screen)
     self._is_last = false
     return self._row(observation, np.zeros(len(false)), false, ~false)
 
@@ -215,10 +239,22 @@ class _Host:
     """Returns the rows that the actions [B] lead to."""
     is_first = self._is_last
     action = np.where(is_first, self._noop, action)
-    observation, reward, terminated, truncated, _ = self._vector.step(
-      np.clip(action, 0, self._spec.num_actions - 1))
+    action = np.clip(action, 0, self._spec.num_actions - 1)
+    observation, reward, terminated, truncated, _ = self._vector.step(action)
+    if self._screens is not None:
+      self._screen = np.array(self._screens.step(action)[0])
     self._is_last = terminated | truncated
     return self._row(observation, reward, terminated & ~is_first, is_first)
+
+  def render(self, index: int) -> np.ndarray:
+    """Returns the screen [H, W, 3] of one emulator."""
+    return self._screen[index, -1]
+
+  def close(self) -> None:
+    """Ends the emulators."""
+    self._vector.close()
+    if self._screens is not None:
+      self._screens.close()
 
   def _row(
     self,

@@ -35,6 +35,7 @@ class _Asked(NamedTuple):
   vectorisation: str
   time_limit: int
   image_size: int
+  render: bool = False
 
 
 def spec(
@@ -59,6 +60,7 @@ def make(
   time_limit: int = 0,
   image_size: int = 0,
   seed: int = 0,
+  render: bool = False,
 ) -> types.HostEnvironment:
   """Returns B environments of one id.
 
@@ -79,6 +81,8 @@ def make(
       environment's own.
     image_size: pixels per side that images are resized to; 0 for as they are.
     seed: the seed given to `reset` is folded into it.
+    render: whether they can be looked at, by `HostEnvironment.render`; 'async'
+      then is as 'sync'. Those without an `rgb_array` cannot, and return None.
 
   Raises:
     MissingPackageError: a package is missing that the environment needs.
@@ -87,9 +91,11 @@ def make(
   """
   if num_envs < 1:
     raise UserError(f'num_envs: {num_envs} is not at least 1')
-  asked = _Asked(env_id, vectorisation, time_limit, image_size)
+  asked = _Asked(env_id, vectorisation, time_limit, image_size, render)
   host = _Host(asked, num_envs, *_look(asked), seed)
-  return types.HostEnvironment(host.spec, host.reset, host.step, host.close)
+  return types.HostEnvironment(
+    host.spec, host.reset, host.step, host.close,
+    render=host.render if render else None)
 
 
 class _Host:
@@ -144,6 +150,16 @@ class _Host:
     observation, reward, terminated, truncated, _ = found
     is_first, self._is_last = self._is_last, terminated | truncated
     return self._row(observation, reward, terminated, is_first)
+
+  def render(self, index: int) -> np.ndarray | None:
+    """Returns the picture [H, W, 3] of one environment, None without one."""
+    if not isinstance(self._vector, SyncVectorEnv):
+      return None
+    env = self._vector.envs[index]
+    if env.render_mode != 'rgb_array':
+      return None
+    image: Any = env.render()
+    return image if np.ndim(image) == 3 else None
 
   def close(self) -> None:
     """Closes the environments, if there are any."""
@@ -200,6 +216,11 @@ def _make_vector(asked: _Asked, num_envs: int) -> VectorEnv:
   """Returns a vector environment of Gymnasium."""
   if asked.vectorisation == 'own':
     return _make_own(asked, num_envs)
+  if asked.render:
+    return SyncVectorEnv(
+      [functools.partial(
+        gymnasium_ids.make_one, asked.env_id, asked.time_limit, render=True)
+      ] * num_envs, autoreset_mode=AutoresetMode.NEXT_STEP)
   makers = [_maker(asked)] * num_envs
   mode = AutoresetMode.NEXT_STEP
   with processes.holding_signals():

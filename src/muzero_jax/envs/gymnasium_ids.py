@@ -13,6 +13,7 @@ import difflib
 import functools
 import hashlib
 import importlib.util
+import inspect
 import os
 import pathlib
 import re
@@ -90,11 +91,12 @@ def _is_atari(env_id: str) -> bool:
   return bool(_ATARI.match(env_id)) and not is_others
 
 
-def own_maker(env_id: str) -> Callable[[], gymnasium.Env] | None:
+def own_maker(env_id: str) -> Callable[..., gymnasium.Env] | None:
   """Returns what makes the environment of a user's module or file.
 
   Returns:
-    None of an id that is registered, if only by importing the module.
+    None of an id that is registered, if only by importing the module. The
+    function takes `render_mode`, which it passes on where it is understood.
 
   Raises:
     MissingPackageError: the module cannot be imported.
@@ -118,10 +120,14 @@ def own_maker(env_id: str) -> Callable[[], gymnasium.Env] | None:
   return functools.partial(_call, env_id)
 
 
-def _call(env_id: str) -> gymnasium.Env:
+def _call(env_id: str, render_mode: str | None = None) -> gymnasium.Env:
   """Returns an environment of a user's own function, in whichever process."""
   place, _, name = env_id.rpartition(':')
-  env = getattr(_load(env_id, place), name)()
+  make = getattr(_load(env_id, place), name)
+  if render_mode and 'render_mode' in inspect.signature(make).parameters:
+    env = make(render_mode=render_mode)
+  else:
+    env = make()
   if not isinstance(env, gymnasium.Env):
     raise UserError(
       f'env_id = {env_id!r} makes a {type(env).__name__}, not a gymnasium.Env')
@@ -174,13 +180,16 @@ def _load_file(env_id: str, place: str) -> ModuleType:
   return module
 
 
-def make_one(env_id: str, time_limit: int) -> gymnasium.Env:
+def make_one(
+  env_id: str, time_limit: int, *, render: bool = False
+) -> gymnasium.Env:
   """Returns one environment whose spaces fit.
 
   Args:
     env_id: one that `check` accepts.
     time_limit: steps after which an episode is cut off; 0 for the
       environment's own.
+    render: whether it renders arrays, if it can.
 
   Raises:
     MissingPackageError: a package is missing that it needs.
@@ -190,9 +199,12 @@ def make_one(env_id: str, time_limit: int) -> gymnasium.Env:
   limit: dict[str, Any] = dict(max_episode_steps=time_limit or None)
   try:
     if maker is None:
-      env = gymnasium.make(env_id.rpartition(':')[2], **limit)
+      name = env_id.rpartition(':')[2]
+      if render and _renders(name):
+        limit['render_mode'] = 'rgb_array'
+      env = gymnasium.make(name, **limit)
     else:
-      env = maker()
+      env = maker('rgb_array' if render else None)
       if time_limit:
         env = gymnasium.wrappers.TimeLimit(env, time_limit)
   except (gymnasium.error.DependencyNotInstalled, ImportError) as error:
@@ -202,6 +214,15 @@ def make_one(env_id: str, time_limit: int) -> gymnasium.Env:
   except gymnasium.error.Error as error:
     raise UserError(f'env_id = {env_id!r} cannot be made: {error}') from None
   return gymnasium_spaces.fit(env)
+
+
+def _renders(name: str) -> bool:
+  """Returns whether a registered environment says that it renders arrays."""
+  env = gymnasium.make(name)
+  try:
+    return 'rgb_array' in (env.metadata.get('render_modes') or ())
+  finally:
+    env.close()
 
 
 def _extra(message: str) -> str:

@@ -33,7 +33,9 @@ def spec(name: str) -> types.EnvSpec:
     game.close()
 
 
-def make(name: str, num_envs: int, *, seed: int = 0) -> types.HostEnvironment:
+def make(
+  name: str, num_envs: int, *, seed: int = 0, render: bool = False
+) -> types.HostEnvironment:
   """Returns B games of PettingZoo.
 
   Observations are those of whoever is to move. A reward is that of whoever
@@ -43,6 +45,7 @@ def make(name: str, num_envs: int, *, seed: int = 0) -> types.HostEnvironment:
     name: one of `names`.
     num_envs: B.
     seed: the seed given to `reset` is folded into it.
+    render: whether they can be looked at, by `HostEnvironment.render`.
 
   Raises:
     MissingPackageError: a package is missing that the game needs.
@@ -50,17 +53,21 @@ def make(name: str, num_envs: int, *, seed: int = 0) -> types.HostEnvironment:
   """
   if num_envs < 1:
     raise UserError(f'num_envs: {num_envs} is not at least 1')
-  host = _Host(name, spec(name), num_envs, seed)
-  return types.HostEnvironment(host.spec, host.reset, host.step, host.close)
+  host = _Host(name, spec(name), num_envs, seed, render)
+  return types.HostEnvironment(
+    host.spec, host.reset, host.step, host.close,
+    render=host.render if render else None)
 
 
 class _Host:
   """B games, and which of them have just ended."""
 
   def __init__(
-    self, name: str, spec: types.EnvSpec, num_envs: int, seed: int
+    self, name: str, spec: types.EnvSpec, num_envs: int, seed: int,
+    renders: bool,
   ) -> None:
     self.spec = spec
+    self._mode = 'rgb_array' if renders else None
     self._name, self._num_envs, self._seed = name, num_envs, seed
     self._games: list[_Game] = []
 
@@ -68,7 +75,8 @@ class _Host:
     """Returns the first rows of new games."""
     if not self._games:
       self._games = [
-        _Game(_make_one(self._name)) for _ in range(self._num_envs)]
+        _Game(_make_one(self._name, self._mode))
+        for _ in range(self._num_envs)]
     seeds = np.random.SeedSequence([self._seed, seed]).generate_state(
       self._num_envs)
     return self._rows([
@@ -79,6 +87,10 @@ class _Host:
     assert self._games, 'reset comes first'
     return self._rows([
       game.step(int(one)) for game, one in zip(self._games, action)])
+
+  def render(self, index: int) -> np.ndarray | None:
+    """Returns PettingZoo's picture [H, W, 3] of one game."""
+    return self._games[index].render()
 
   def close(self) -> None:
     """Closes the games, if there are any."""
@@ -124,6 +136,10 @@ class _Game:
     # Whoever moved, the other one would be next.
     return row._replace(to_play=1 - self._number(mover))
 
+  def render(self) -> np.ndarray | None:
+    """Returns a picture [H, W, 3]."""
+    return self._env.render()
+
   def close(self) -> None:
     """Closes the game."""
     self._env.close()
@@ -144,7 +160,7 @@ class _Game:
       to_play=self._number(player))
 
 
-def _make_one(name: str) -> Any:
+def _make_one(name: str, render_mode: str | None = None) -> Any:
   """Returns one game of PettingZoo.
 
   Raises:
@@ -152,7 +168,8 @@ def _make_one(name: str) -> Any:
   """
   name = naming.resolve_name('pettingzoo', name, GAMES)
   try:
-    return importlib.import_module(f'pettingzoo.classic.{name}').env()
+    return importlib.import_module(f'pettingzoo.classic.{name}').env(
+      render_mode=render_mode)
   except ImportError as error:
     raise MissingPackageError(
       f'env_id = {name!r} needs a package that is missing: {error} '

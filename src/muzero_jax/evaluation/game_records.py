@@ -56,7 +56,7 @@ def write(path: str | os.PathLike, games: Sequence[GameRecord]) -> None:
   Raises:
     UserError: the file is there already, or cannot be written.
   """
-  _write(path, ''.join(_line(game) + '\n' for game in games))
+  _write(path, ''.join(to_json(game) + '\n' for game in games))
 
 
 def read(path: str | os.PathLike) -> list[GameRecord]:
@@ -115,7 +115,8 @@ def to_sgf(game: GameRecord, size: int, komi: float) -> str:
     f'C[{_sgf_text(comment)}]{moves})')
 
 
-def _line(game: GameRecord) -> str:
+def to_json(game: GameRecord) -> str:
+  """Returns a game as one line of JSON, without its end."""
   fields = dict(version=VERSION, **game._asdict())
   if not game.reason:
     del fields['reason']

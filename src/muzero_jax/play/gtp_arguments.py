@@ -81,9 +81,12 @@ def seconds(words: Sequence[str], index: int) -> float:
   return min(found, _LONGEST)
 
 
-def action(board: Board, words: Sequence[str], index: int) -> int:
-  """Return the action at an index, -1 if it is no point of the board."""
-  found = gtp_boards.to_action(board, _word(words, index))
+def action(
+  board: Board, words: Sequence[str], index: int, whose: str
+) -> int:
+  """Return the action of a colour at an index, -1 if it is none of the board.
+  """
+  found = gtp_boards.to_action(board, _word(words, index), board.mover(whose))
   if found is None:
     raise Refusal(SYNTAX)
   return found
@@ -105,7 +108,9 @@ def analysis(board: Board, words: Sequence[str]) -> Analysis:
   while left:
     word = left[0].lower()
     if word in ('avoid', 'allow'):
-      rule = colour(left, 1), _actions(board, left, 2)
+      whose = colour(left, 1)
+      rule = whose, frozenset(
+        action(board, [move], 0, whose) for move in _word(left, 2).split(','))
       whole(left, 3)
       del left[:4]
       if word == 'avoid':
@@ -127,11 +132,6 @@ def _word(words: Sequence[str], index: int) -> str:
   if index >= len(words):
     raise Refusal(SYNTAX)
   return words[index]
-
-
-def _actions(board: Board, words: Sequence[str], index: int) -> frozenset[int]:
-  return frozenset(
-    action(board, [word], 0) for word in _word(words, index).split(','))
 
 
 def per_ten_thousand(share: float) -> int:

@@ -1,18 +1,23 @@
 """What points and moves of a board are called in the Go Text Protocol.
 
 Columns are letters from the left without I, rows are numbers from the bottom,
-on every board: A1 is the lower left corner.
+on every board: A1 is the lower left corner. Moves of chess are two squares,
+such as e2e4 or e7e8n, of shogi M and pgx's number of the action.
 """
 
+import functools
 import re
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from muzero_jax.errors import UserError
+from muzero_jax.play import names
+from muzero_jax.types import EnvSpec
 
 _COLUMNS = 'ABCDEFGHJKLMNOPQRSTUVWXYZ'  # GTP has no letter I.
 _POINT = re.compile(r'([A-Z])([0-9]{1,2})', re.ASCII)
+_SQUARES = re.compile(r'([A-H][1-8]){2}[QRBN]?', re.ASCII)
 _NUMBER = re.compile(r'M([0-9]{1,5})', re.ASCII)
 
 
@@ -22,50 +27,72 @@ class Board(NamedTuple):
   name: str  # For example "go_9x9".
   columns: int  # Also what `boardsize` takes.
   rows: int
+  kind: str = 'points'  # Or "columns", into which discs fall, "chess", "shogi".
   last: str = ''  # The action behind the last point, if there is one.
-  is_dropped: bool = False  # Moves are columns, into which discs fall.
-  is_numbered: bool = False  # Moves are pgx's numbers of actions.
-  white_opens: bool = False
+  spec: EnvSpec | None = None  # Of the environment.
 
   @property
   def is_go(self) -> bool:
     """Return whether a pass is always a move."""
     return self.name.startswith('go_')
 
+  @property
+  def has_pieces(self) -> bool:
+    """Return whether moves go from square to square."""
+    return self.kind in ('chess', 'shogi')
+
+  @property
+  def opener(self) -> str:
+    """Return the colour that moves first."""
+    return 'white' if self.kind == 'chess' else 'black'
+
+  def mover(self, colour: str) -> int:
+    """Return 0 for the colour that moves first, 1 for the other."""
+    return int(colour != self.opener)
+
 
 _BOARDS = {board.name: board for board in (
-  Board('go_9x9', 9, 9, 'pass'),
-  Board('go_19x19', 19, 19, 'pass'),
+  Board('go_9x9', 9, 9, last='pass'),
+  Board('go_19x19', 19, 19, last='pass'),
   Board('tic_tac_toe', 3, 3),
-  Board('connect_four', 7, 6, is_dropped=True),
-  Board('othello', 8, 8, 'pass'),
-  Board('hex', 11, 11, 'swap'),
-  Board('chess', 8, 8, is_numbered=True, white_opens=True),
-  Board('gardner_chess', 5, 5, is_numbered=True, white_opens=True),
-  Board('shogi', 9, 9, is_numbered=True),
-  Board('animal_shogi', 3, 4, is_numbered=True),
+  Board('connect_four', 7, 6, 'columns'),
+  Board('othello', 8, 8, last='pass'),
+  Board('hex', 11, 11, last='swap'),
+  Board('chess', 8, 8, 'chess'),
+  Board('gardner_chess', 5, 5, 'chess'),
+  Board('shogi', 9, 9, 'shogi'),
+  Board('animal_shogi', 3, 4, 'shogi'),
 )}
 
 
-def make(env_name: str) -> Board:
-  """Return the board of an environment, for example of "board/go_9x9".
+def make(spec: EnvSpec) -> Board:
+  """Return the board of an environment.
 
   Raises:
     UserError: it is no board game of pgx.
   """
-  family, _, name = env_name.partition('/')
+  family, _, name = spec.name.partition('/')
   if family != 'board' or name not in _BOARDS:
     raise UserError(
-      f'env_id = {env_name!r}: GTP is for the family "board", that is for '
+      f'env_id = {spec.name!r}: GTP is for the family "board", that is for '
       f'{", ".join(sorted(_BOARDS))}')
-  return _BOARDS[name]
+  return _BOARDS[name]._replace(spec=spec)
 
 
-def to_vertex(board: Board, action: int) -> str:
-  """Return what an action is called: "D4", "pass", "D" or "M123"."""
-  if board.is_numbered:
+def to_vertex(board: Board, action: int, mover: int = 0) -> str:
+  """Return what an action is called: "D4", "pass", "D", "e2e4" or "M123".
+
+  Args:
+    board: on which it is played.
+    action: pgx's number.
+    mover: 0 for who moved first, 1 for the other.
+  """
+  if board.kind == 'chess':
+    assert board.spec is not None
+    return names.name(board.spec, action, mover)
+  if board.kind == 'shogi':
     return f'M{action}'
-  if board.is_dropped:
+  if board.kind == 'columns':
     return _COLUMNS[action]
   if action == board.columns * board.rows:
     return board.last
@@ -73,24 +100,29 @@ def to_vertex(board: Board, action: int) -> str:
   return f'{_COLUMNS[column]}{board.rows - row}'
 
 
-def to_action(board: Board, vertex: str) -> int | None:
-  """Return the action of that name, -1 if it is on no such board.
+def to_action(board: Board, vertex: str, mover: int = 0) -> int | None:
+  """Return the action of that name, -1 if it is none on this board.
 
   Args:
     board: on which it is played.
     vertex: in capitals or not. On a board into which discs fall, the column
       with or without a row.
+    mover: 0 for who moved first, 1 for the other.
 
   Returns:
     None for what is no name of a move on any board of this kind.
   """
   word = vertex.upper()
-  if board.is_numbered:
+  if board.kind == 'chess':
+    if not _SQUARES.fullmatch(word):
+      return None
+    return _chess_moves(board, mover).get(word.lower().removesuffix('q'), -1)
+  if board.kind == 'shogi':
     found = _NUMBER.fullmatch(word)
     return int(found[1]) if found else None
   if word in ('PASS', 'SWAP'):
     return board.columns * board.rows if word.lower() == board.last else -1
-  if board.is_dropped and len(word) == 1:
+  if board.kind == 'columns' and len(word) == 1:
     word += '1'
   found = _POINT.fullmatch(word)
   if not found or found[1] not in _COLUMNS:
@@ -98,7 +130,16 @@ def to_action(board: Board, vertex: str) -> int | None:
   column, row = _COLUMNS.index(found[1]), board.rows - int(found[2])
   if not (column < board.columns and 0 <= row < board.rows):
     return -1
-  return column if board.is_dropped else row * board.columns + column
+  return column if board.kind == 'columns' else row * board.columns + column
+
+
+@functools.cache
+def _chess_moves(board: Board, mover: int) -> dict[str, int]:
+  """Return the actions of chess by their names."""
+  assert board.spec is not None
+  return {
+    names.name(board.spec, action, mover): action
+    for action in range(board.spec.num_actions)}
 
 
 def stones(board: Board, state: Any) -> np.ndarray | None:
@@ -111,7 +152,7 @@ def stones(board: Board, state: Any) -> np.ndarray | None:
   Returns:
     None where there are several kinds of pieces.
   """
-  if board.is_numbered:
+  if board.has_pieces:
     return None
   found = np.asarray(state._x.board)
   if board.name in ('tic_tac_toe', 'connect_four'):

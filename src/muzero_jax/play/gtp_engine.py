@@ -19,7 +19,7 @@ from muzero_jax.play import gtp_arguments, gtp_boards, gtp_clock, gtp_search
 from muzero_jax.play.gtp_arguments import ILLEGAL, SYNTAX, Refusal
 from muzero_jax.play.gtp_clock import Settings
 from muzero_jax.play.gtp_game import Game
-from muzero_jax.play.gtp_search import Found
+from muzero_jax.play.gtp_search import Found, Move
 
 # By how much a search may take longer than any of the latest ones did.
 _MARGIN = 1.5
@@ -159,7 +159,7 @@ class Engine:
 
   def _play(self, words: list[str]) -> str:
     colour = self._turn(words, ILLEGAL)
-    action = gtp_arguments.action(self.board, words, 1)
+    action = gtp_arguments.action(self.board, words, 1, colour)
     if not self.game.play(colour, action):
       raise Refusal(ILLEGAL)
     return ''
@@ -173,11 +173,11 @@ class Engine:
     game, moves = self.game, self.game.moves
     last = 'no move yet'
     if moves:
-      last = f'last move {moves[-1][0]} {self._vertex(moves[-1][1])}'
+      last = f'last move {moves[-1][0]} {self._vertex(*moves[-1])}'
     turn = 'game over' if game.is_over else f'{game.to_move} to move'
     lines = [f'{self.board.name}, {len(moves)} moves, {last}, {turn}']
     if game.position.stones is None:
-      lines.append(' '.join(self._vertex(action) for _, action in moves))
+      lines.append(' '.join(self._vertex(*move) for move in moves))
     else:
       lines += [
         gtp_boards.draw(self.board, game.position.stones), 'X Black, O White']
@@ -245,10 +245,11 @@ class Engine:
       colour, self._choose(seen, seen.legal_actions(), planned), start)
 
   def _reg_genmove(self, words: list[str]) -> str:
-    seen = self.game.seen_by(self._turn(words))
+    colour = self._turn(words)
+    seen = self.game.seen_by(colour)
     found = self._choose(
       seen, seen.legal_actions(), self.searcher.simulations)
-    return self._vertex(self._action(found))
+    return self._vertex(colour, self._action(found))
 
   def _genmove_analyze(self, words: list[str], channel: Channel) -> str:
     start = time.monotonic()
@@ -260,14 +261,14 @@ class Engine:
         future = self._submit(seen, legal, number)
         if number >= planned or not channel.wait(future):
           break
-        channel.emit(self._info(future.result()))
+        channel.emit(self._info(colour, future.result()))
     found = self._choose(seen, legal, planned)
     if found is not None:
-      channel.emit(self._info(found))
+      channel.emit(self._info(colour, found))
     return f'play {self._make_move(colour, found, start)}'
 
   def _analyze(self, words: list[str], channel: Channel) -> str:
-    _, seen, legal, interval = self._asked(words)
+    colour, seen, legal, interval = self._asked(words)
     channel.open()
     shown_at = 0.0
     if not seen.is_over:
@@ -281,7 +282,7 @@ class Engine:
           return ''
         found, now = future.result(), time.monotonic()
         if is_first or is_last or now - shown_at >= interval:
-          channel.emit(self._info(found))
+          channel.emit(self._info(colour, found))
           shown_at = now
     channel.wait(None)
     return ''
@@ -347,18 +348,24 @@ class Engine:
     is_legal = self.game.play(colour, action)
     assert is_legal
     self.clock.spend(colour, time.monotonic() - start)
-    return self._vertex(action)
+    return self._vertex(colour, action)
 
-  def _vertex(self, action: int) -> str:
-    return gtp_boards.to_vertex(self.board, action)
+  def _vertex(self, colour: str, action: int) -> str:
+    return gtp_boards.to_vertex(self.board, action, self.board.mover(colour))
 
-  def _info(self, found: Found) -> str:
-    """Return what `lz-analyze` shows of a search."""
-    share = gtp_arguments.per_ten_thousand
+  def _info(self, colour: str, found: Found) -> str:
+    """Return what `lz-analyze` shows of a search by a colour."""
+    share, mover = gtp_arguments.per_ten_thousand, self.board.mover(colour)
+
+    def line(move: Move) -> str:
+      return ' '.join(
+        gtp_boards.to_vertex(self.board, action, (mover + i) % 2)
+        for i, action in enumerate(move.line))
+
     return ' '.join(
-      f'info move {self._vertex(move.action)} visits {move.visits} '
+      f'info move {self._vertex(colour, move.action)} visits {move.visits} '
       f'winrate {share((move.value + 1) / 2)} prior {share(move.prior)} '
-      f'order {order} pv {" ".join(map(self._vertex, move.line))}'
+      f'order {order} pv {line(move)}'
       for order, move in enumerate(found.moves))
 
 

@@ -46,7 +46,7 @@ class Game:
     Raises:
       UserError: it is no board game of pgx.
     """
-    self.board = board = gtp_boards.make(agent.spec.name)
+    self.board = board = gtp_boards.make(agent.spec)
     self._agent = agent
     limit = _LONGEST_GO * board.columns * board.rows if board.is_go else 0
     env = pgx_games.make_board(board.name, 1, move_limit=limit)
@@ -149,7 +149,7 @@ class Game:
     return other
 
   def _colour_of(self, ply: int) -> str:
-    return _COLOURS[(ply + self.board.white_opens) % 2]
+    return _COLOURS[(ply + self.board.mover('black')) % 2]
 
   def _advance(self, action: int) -> None:
     self._positions.append(self._after(action))

@@ -1,25 +1,20 @@
 """The agent's searches of one position, with what they found of each move.
 
-One function for each number of simulations, compiled once. The search is the
-one that `Agent.act` makes: with the agent's own number of simulations it
-returns the same action.
+One function of `analysis` for each number of simulations, compiled once. The
+search is the one that `Agent.act` makes: with the agent's own number of
+simulations it returns the same action.
 """
 
 import collections
-import dataclasses
-import functools
 import time
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from muzero_jax import agent as agent_lib
-from muzero_jax.agent import Agent, AgentState
-from muzero_jax.drivers import build
+from muzero_jax.agent import Agent
+from muzero_jax.play import analysis
 from muzero_jax.play.gtp_game import Position
-from muzero_jax.types import Array, Params, TimeStep
 
 # The fewest simulations that an analysis shows.
 _FIRST_SHOWN = 16
@@ -44,18 +39,6 @@ class Found(NamedTuple):
   value: float  # For who is to move.
   simulations: int
   moves: tuple[Move, ...]  # That were visited, the chosen one first.
-
-
-class _Arrays(NamedTuple):
-  """What the device returns of a search of one position."""
-
-  action: Array  # []
-  value: Array  # []
-  prior: Array  # [A]
-  qvalues: Array  # [A]
-  children: Array  # [N + 1, A] i32, numbers of nodes, below 0 for none.
-  visits: Array  # [N + 1, A] i32
-  candidates: Array | None  # [A] actions, where actions are candidates.
 
 
 class Searcher:
@@ -127,25 +110,17 @@ class Searcher:
     """
     is_new = simulations not in self._compiled
     if is_new:
-      self._compiled[simulations] = self._compile(simulations)
-    start = time.monotonic()
-    arrays = jax.device_get(self._compiled[simulations](
-      self._agent.params, position.memory, self._rng_key, position.row,
-      legal[None]))
+      self._compiled[simulations] = jax.jit(
+        analysis.make(self._agent, simulations))
+    row, start = position.row, time.monotonic()
+    _, searched = jax.device_get(self._compiled[simulations](
+      self._agent.params, position.memory, self._rng_key, row.observation,
+      legal[None], row.is_first))
     if not is_new:
       self._seconds.setdefault(
         simulations, collections.deque(maxlen=_MEMORY)).append(
           time.monotonic() - start)
-    return _found(arrays, legal, simulations)
-
-  def _compile(self, simulations: int) -> Any:
-    agent = self._agent
-    config = dataclasses.replace(agent.config, eval_simulations=simulations)
-    search = build.make_search(
-      config, agent.spec, agent.system, 'evaluation', keeps_tree=True)
-    act = functools.partial(
-      agent_lib.act, search, agent.spec.num_actions, config.stack_actions)
-    return jax.jit(functools.partial(_arrays, act, agent.spec.num_actions))
+    return _found(searched, self._agent.spec.num_actions, simulations)
 
 
 def _halvings(number: int) -> tuple[int, ...]:
@@ -155,65 +130,33 @@ def _halvings(number: int) -> tuple[int, ...]:
   return tuple(found)
 
 
-def _arrays(
-  act: Any,
-  num_actions: int,
-  params: Params,
-  memory: AgentState,
-  rng_key: Array,
-  row: TimeStep,
-  legal: Array,
-) -> _Arrays:
-  """Return what a search of one position found, on the device."""
-  _, found = act(
-    params, memory, rng_key, row.observation, legal, row.is_first)
-  tree = found.tree
-  # With chance nodes, outcomes have edges too, behind those of the actions.
-  edges = min(num_actions, tree.children_index.shape[-1])
-  if found.candidates is not None:
-    edges = found.candidates.shape[1]
-  prior = jax.nn.softmax(tree.children_prior_logits[0, 0, :edges])
-  qvalues = tree.qvalues(jnp.zeros(1, jnp.int32))[0, :edges]
-  return _Arrays(
-    action=found.action[0],
-    value=found.value[0],
-    prior=prior,
-    qvalues=qvalues,
-    children=tree.children_index[0],
-    visits=tree.children_visits[0],
-    candidates=None if found.candidates is None else found.candidates[0],
-  )
-
-
 def _found(
-  arrays: _Arrays, legal: np.ndarray, simulations: int
+  searched: analysis.Searched, num_actions: int, simulations: int
 ) -> Found:
-  """Return what a search found, in the environment's own actions."""
-  edges = len(arrays.prior)
-  names = np.arange(edges) if arrays.candidates is None else arrays.candidates
-  # Candidates and outcomes of chance are no actions below the root.
-  is_plain = arrays.candidates is None and arrays.visits.shape[1] == edges
-  action = int(arrays.action)
-  moves = [
-    Move(
-      action=int(names[edge]),
-      visits=int(arrays.visits[0, edge]),
-      value=float(arrays.qvalues[edge]),
-      prior=float(arrays.prior[edge]),
-      line=(int(names[edge]), *(
-        _line(arrays, int(arrays.children[0, edge])) if is_plain else ())),
-    )
-    for edge in np.flatnonzero(arrays.visits[0, :edges])
-    if legal[names[edge]]]
-  moves.sort(key=lambda x: (-x.visits, x.action != action, -x.prior))
-  return Found(action, float(arrays.value), simulations, tuple(moves))
+  """Return what a search found, in the environment's own actions.
 
-
-def _line(arrays: _Arrays, node: int) -> tuple[int, ...]:
-  """Return the most visited actions from a node on."""
-  line = []
-  while node >= 0 and arrays.visits[node].any():
-    action = int(np.argmax(arrays.visits[node]))
-    line.append(action)
-    node = int(arrays.children[node, action])
-  return tuple(line)
+  Args:
+    searched: of one position, as NumPy arrays.
+    num_actions: A; edges of nodes from there on are outcomes of chance.
+    simulations: of the search.
+  """
+  nodes, edges = searched.nodes, searched.edges
+  action = int(searched.found.action[0])
+  children: dict[int, list[int]] = {}
+  for node in np.flatnonzero(nodes.visits > 0)[1:].tolist():
+    children.setdefault(int(nodes.parent[node]), []).append(node)
+  moves = []
+  for node in children.get(0, []):
+    edge = int(nodes.edge[node])
+    line, last = [int(nodes.action[node])], node
+    while last in children:
+      last = max(children[last], key=lambda child: nodes.visits[child])
+      if nodes.edge[last] < num_actions:
+        line.append(int(nodes.action[last]))
+    moves.append(Move(
+      line[0], int(edges.visits[edge]), float(edges.qvalues[edge]),
+      float(edges.prior[edge]), tuple(line)))
+  moves.sort(key=lambda move: (
+    -move.visits, move.action != action, -move.prior))
+  value = float(searched.found.value[0])
+  return Found(action, value, simulations, tuple(moves))

@@ -6,7 +6,7 @@ for the actor, for Reanalyse and for evaluation alike.
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
@@ -34,6 +34,16 @@ from muzero_jax.types import (
 )
 
 
+class _Ran(NamedTuple):
+  """What a policy leaves; under jit a tree that nobody reads is not made."""
+
+  action: Array  # [B] i32
+  policy: Array  # [B, A]
+  value: Array  # [B]
+  qvalues: Array  # [B, A] of the roots.
+  tree: mctx.Tree  # With chance nodes, of A + M edges.
+
+
 class Search(Protocol):
   """A search from B roots."""
 
@@ -56,6 +66,7 @@ def make_search(
   discount: float = 0.997,
   num_players: int = 1,
   noise: bool = True,
+  keeps_tree: bool = False,
 ) -> Search:
   """Make a search function from a model.
 
@@ -71,6 +82,8 @@ def make_search(
       with each action, or where the model says so, if it predicts turns.
     noise: False for evaluation and Reanalyse: no Dirichlet and no Gumbel
       noise, whatever the temperature.
+    keeps_tree: True returns the trees too, for those who want to look at them;
+      with afterstates they have A actions and M outcomes at each node.
 
   Returns:
     A function of (params, rng_key, observation [B, ...], legal_actions
@@ -96,7 +109,8 @@ def make_search(
   else:
     run = _make_puct(settings, is_stochastic, noise)
   bind = lambda root_fn, *fns: functools.partial(
-    _search, model, root_fn, functools.partial(run, **dict(zip(steps, fns)))
+    _search, model, root_fn, functools.partial(run, **dict(zip(steps, fns))),
+    keeps_tree,
   )
   return functools.partial(
     _checked, batch_agents.foldable(bind, root_fn, *steps.values())
@@ -119,7 +133,8 @@ def _make_gumbel(
   """
   run = functools.partial(
     _gumbel_policy,
-    stochastic.gumbel_stochastic_muzero_policy
+    functools.partial(
+      stochastic.gumbel_stochastic_muzero_policy, keeps_outcomes=True)
     if is_stochastic
     else policies.gumbel_muzero_policy,
     noise=noise,
@@ -159,7 +174,8 @@ def _make_puct(
   """
   return functools.partial(
     _muzero_policy,
-    stochastic.stochastic_muzero_policy
+    functools.partial(
+      stochastic.stochastic_muzero_policy, keeps_outcomes=True)
     if is_stochastic
     else policies.muzero_policy,
     alpha=settings.dirichlet_alpha,
@@ -205,7 +221,8 @@ def _checked(
 def _search(
   model: Model,
   root_fn: Callable[..., mctx.RootFnOutput],
-  run: Callable[..., tuple[Array, Array, Array, Array]],
+  run: Callable[..., '_Ran'],
+  keeps_tree: bool,
   params: Params,
   rng_key: Array,
   observation: Array,
@@ -223,12 +240,12 @@ def _search(
     prior_logits=jnp.where(legal_actions, root.prior_logits, lowest)
   )
   scaled = {} if search_error is None else dict(search_error=search_error)
-  action, policy, value, qvalues = run(
-    params, rng_key, root, legal_actions, temperature, **scaled
-  )
+  ran = run(params, rng_key, root, legal_actions, temperature, **scaled)
   found = SearchOutput(
-    action=action, policy=policy, value=value, network_value=root.value,
-    action_value=qvalues[jnp.arange(len(action)), action],
+    action=ran.action, policy=ran.policy, value=ran.value,
+    network_value=root.value,
+    action_value=ran.qvalues[jnp.arange(len(ran.action)), ran.action],
+    tree=ran.tree if keeps_tree else None,
   )
   if model.candidates is None:
     return found
@@ -248,7 +265,7 @@ def _gumbel_policy(
   prior_weight: float,
   max_num_considered_actions: int,
   **kwargs: Any,
-) -> tuple[Array, Array, Array, Array]:
+) -> _Ran:
   # argmax(g * t + x) is a draw from softmax(x / t): the scale of the Gumbel
   # noise is the temperature of the improved policy.
   scale = temperature[:, None] if noise else 0.0
@@ -263,7 +280,8 @@ def _gumbel_policy(
     ),
     **kwargs,
   )
-  summary = output.search_tree.summary()
+  tree = output.search_tree
+  summary = stochastic.actions_of(tree, legal_actions.shape[-1]).summary()
   value = qtransforms.mixed_value(
     root.value, jax.nn.softmax(root.prior_logits), summary.qvalues,
     summary.visit_counts,
@@ -281,7 +299,7 @@ def _gumbel_policy(
     policy = jax.nn.softmax(root_noise.mask_logits(
       improved - (1 - prior_weight) * prior, ~legal_actions
     ))
-  return output.action, policy, value, summary.qvalues
+  return _Ran(output.action, policy, value, summary.qvalues, tree)
 
 
 def _muzero_policy(
@@ -296,7 +314,7 @@ def _muzero_policy(
   alpha: float,
   fraction: float,
   **kwargs: Any,
-) -> tuple[Array, Array, Array, Array]:
+) -> _Ran:
   search_key, action_key = keys.split(rng_key, 2)
   output = policy_fn(
     params,
@@ -309,14 +327,15 @@ def _muzero_policy(
     **kwargs,
   )
   weights = output.action_weights
-  summary = output.search_tree.summary()
-  found = weights, summary.value, summary.qvalues
+  tree = output.search_tree
+  summary = stochastic.actions_of(tree, legal_actions.shape[-1]).summary()
+  found = weights, summary.value, summary.qvalues, tree
   if noise:
-    return sample_action(action_key, weights, temperature), *found
+    return _Ran(sample_action(action_key, weights, temperature), *found)
   # Greedy; between equal visits the prior decides, not chance.
   best = weights >= weights.max(axis=-1, keepdims=True)
   action = jnp.argmax(jnp.where(best, root.prior_logits, -jnp.inf), axis=-1)
-  return action.astype(jnp.int32), *found
+  return _Ran(action.astype(jnp.int32), *found)
 
 
 def sample_action(rng_key: Array, weights: Array, temperature: Array) -> Array:

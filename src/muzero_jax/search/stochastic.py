@@ -41,6 +41,7 @@ def stochastic_muzero_policy(
   temperature: Any = 1.0,
   tie_break: str = 'search',
   dirichlet_legal_only: bool = False,
+  keeps_outcomes: bool = False,
 ) -> mctx.PolicyOutput:
   """Returns actions, visit shares and trees of Stochastic MuZero's search.
 
@@ -68,9 +69,11 @@ def stochastic_muzero_policy(
     temperature: likewise.
     tie_break: likewise.
     dirichlet_legal_only: likewise.
+    keeps_outcomes: True returns a tree of A actions and C outcomes.
 
   Returns:
-    As `muzero_policy`; the tree holds the actions, not the outcomes.
+    As `muzero_policy`; the tree holds the actions, and by default not the
+    outcomes.
 
   Raises:
     UserError: on an unknown `tie_break`.
@@ -110,10 +113,10 @@ def stochastic_muzero_policy(
     loop_fn=loop_fn,
     interior_masks=False,
   )
+  if not keeps_outcomes:
+    tree = actions_of(tree, num_actions)
   return act_by_visits(
-    action_key, _actions_of(tree, num_actions), top.visits[:, :num_actions],
-    temperature,
-  )
+    action_key, tree, top.visits[:, :num_actions], temperature)
 
 
 def gumbel_stochastic_muzero_policy(
@@ -130,6 +133,7 @@ def gumbel_stochastic_muzero_policy(
   qtransform: Any = mctx.qtransform_completed_by_mix_value,
   max_num_considered_actions: int = 16,
   gumbel_scale: Any = 1.0,
+  keeps_outcomes: bool = False,
 ) -> mctx.PolicyOutput:
   """Returns actions and improved policies of a stochastic Gumbel search.
 
@@ -152,6 +156,7 @@ def gumbel_stochastic_muzero_policy(
     qtransform: completes and scales q-values.
     max_num_considered_actions: m of Sequential Halving.
     gumbel_scale: of the noise, scalar or [B, 1]; 0 for none.
+    keeps_outcomes: True returns a tree of A actions and C outcomes.
   """
   root = root.replace(  # type: ignore[attr-defined]
     prior_logits=root_noise.mask_logits(root.prior_logits, invalid_actions)
@@ -188,13 +193,15 @@ def gumbel_stochastic_muzero_policy(
     loop_fn=loop_fn,
     interior_masks=False,
   )
+  if not keeps_outcomes:
+    tree = actions_of(tree, num_actions)
   return act_by_improved(
-    _actions_of(tree, num_actions), _actions_at(top, num_actions), gumbel,
-    logits, invalid_actions, qtransform,
+    tree, _actions_at(top, num_actions), gumbel, logits, invalid_actions,
+    qtransform,
   )
 
 
-def _actions_of(tree: mctx.Tree, num_actions: int) -> mctx.Tree:
+def actions_of(tree: mctx.Tree, num_actions: int) -> mctx.Tree:
   """Returns a tree without the edges of chance outcomes."""
   names = (
     'children_index', 'children_prior_logits', 'children_visits',
@@ -215,7 +222,7 @@ def _actions_at(nodes: Nodes, num_actions: int) -> Nodes:
   }
   tree = nodes.tree
   return nodes._replace(
-    tree=None if tree is None else _actions_of(tree, num_actions),
+    tree=None if tree is None else actions_of(tree, num_actions),
     **of_actions,
   )
 

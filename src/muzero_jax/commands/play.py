@@ -1,0 +1,75 @@
+"""Play against an agent in a browser, watch it, and look into its search.
+
+muzero-jax play --workdir=runs/x [--port=8765] [--open]
+"""
+
+import secrets
+import webbrowser
+from typing import Any
+
+from absl import flags
+
+from muzero_jax import console
+from muzero_jax.commands import start
+from muzero_jax.config import command_line
+from muzero_jax.runs import run_dir
+
+
+def define(flag_values: flags.FlagValues) -> None:
+  """Define the flags."""
+  command_line.define_workdir(flag_values=flag_values)
+  flags.DEFINE_integer(
+    'port', 8765, 'Port of the page on this machine; 0 for any that is free.',
+    lower_bound=0, upper_bound=65_535, flag_values=flag_values)
+  flags.DEFINE_integer(
+    'simulations', 0, 'Simulations of a search, until the page says otherwise; '
+    '0 for those of the agent.', lower_bound=0, upper_bound=800,
+    flag_values=flag_values)
+  flags.DEFINE_integer(
+    'index', 0, 'Which agent of a run of several.', lower_bound=0,
+    flag_values=flag_values)
+  flags.DEFINE_integer(
+    'snapshot', None, 'The step of a snapshot to show instead of the newest '
+    'parameters.', lower_bound=0, flag_values=flag_values)
+  flags.DEFINE_bool(
+    'open', False, 'Open the page in a browser.', flag_values=flag_values)
+
+
+def run(
+  arguments: command_line.Arguments, flag_values: flags.FlagValues
+) -> int:
+  """Serve the page until the process is asked to stop; return 0."""
+  run_dir.read_config(
+    arguments.workdir, allow_imports=arguments.allow_imports)
+  # Imported late: a mistake in the flags is told before jax is loaded.
+  start.prepare()
+  from muzero_jax.play import serving
+
+  with serving.listen(flag_values.port) as listening:
+    one, options = _agent(arguments, flag_values)
+    token = secrets.token_urlsafe(24)
+    url = f'http://127.0.0.1:{listening.getsockname()[1]}/?token={token}'
+    console.answer(
+      f'{url}\nOpen this page on this machine; Ctrl-C ends it. The first '
+      'search is compiled meanwhile.')
+    if flag_values.open:
+      webbrowser.open(url)
+    return serving.serve(one, token, listening, **options)
+
+
+def _agent(
+  arguments: command_line.Arguments, flag_values: flags.FlagValues
+) -> tuple[Any, dict[str, Any]]:
+  """Return the agent of a run, and what the page needs beside it.
+
+  The only place that knows where agents come from.
+  """
+  from muzero_jax import agent
+
+  found = agent.load(
+    arguments.workdir, snapshot=flag_values.snapshot, index=flag_values.index,
+    allow_imports=arguments.allow_imports)
+  return found, dict(
+    workdir=arguments.workdir, index=flag_values.index,
+    simulations=flag_values.simulations,
+    allow_imports=arguments.allow_imports)
