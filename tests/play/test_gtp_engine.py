@@ -3,51 +3,27 @@
 import io
 import os
 import re
+import signal
 import sys
 import threading
 
-import helpers
+import gtp_agents
 import jax
 import numpy as np
 import pytest
 import tiny_run
 
-from muzero_jax import agent as agent_lib
-from muzero_jax import config as config_lib
 from muzero_jax import envs
-from muzero_jax.drivers import build
 from muzero_jax.envs import pgx_games
 from muzero_jax.evaluation import gtp
 from muzero_jax.play import gtp_engine, gtp_session
-from muzero_jax.runs import checkpoint, run_dir
+from muzero_jax.runs import run_dir
 
 pytest.importorskip('pgx')
 
-_FIELDS = dict(
-  network='mlp', num_channels=8, num_blocks=0, head_hidden=8, ema_decay=0.0,
-  num_simulations=4, eval_simulations=0, max_considered_actions=4,
-  num_envs=2, stacked_frames=2, stack_actions=False)
 _INFO = re.compile(
   r'info move (\S+) visits (\d+) winrate (\d+) prior (\d+) order (\d+) '
   r'pv ((?:(?!info)\S+ ?)+)')
-
-
-def _config(name):
-  return config_lib.from_preset('connect_four', env_id=name, **_FIELDS)
-
-
-def _params(config, spec):
-  system = build.make_system(config, spec)
-  key = jax.random.key(0, impl='rbg')
-  return jax.jit(lambda key: helpers.random_params(
-    system.model.init(key, build.example_observation(config, spec)), key,
-  ))(key)
-
-
-def _agent(name):
-  config = _config(name)
-  spec = pgx_games.board_spec(name)
-  return agent_lib.Agent(config, spec, _params(config, spec), step=7)
 
 
 def _engine(agent):
@@ -56,7 +32,7 @@ def _engine(agent):
 
 @pytest.fixture(scope='module')
 def go_agent():
-  return _agent('go_9x9')
+  return gtp_agents.make('go_9x9')
 
 
 @pytest.fixture(scope='module')
@@ -67,8 +43,13 @@ def go(go_agent):
 
 
 @pytest.fixture(scope='module')
-def small():
-  engine = _engine(_agent('tic_tac_toe'))
+def small_agent():
+  return gtp_agents.make('tic_tac_toe')
+
+
+@pytest.fixture(scope='module')
+def small(small_agent):
+  engine = _engine(small_agent)
   yield engine
   engine.close()
 
@@ -197,23 +178,24 @@ def test_after_two_passes(go):
               'komi 7.5') == ['= ', '= 0', '= ', '= W+6.5', '= ']
 
 
-def test_moves_are_those_of_the_agent(go, go_agent):
-  # As many frames back as the network sees, and a pass in between.
+def test_moves_are_those_of_the_agent(small, small_agent):
+  # With a memory of two frames, the other's among them.
   found = talk(
-    go, 'play b D4', 'play w E5', 'play w C3', 'reg_genmove b', 'genmove b')
-  env = envs.make(go_agent.config, num_envs=1)
+    small, 'play b A3', 'play w B2', 'play b C1', 'reg_genmove w', 'genmove w')
+  env = envs.make(small_agent.config, num_envs=1)
   step = jax.jit(env.step)
   state, row = env.init(jax.random.key(0))
-  memory = go_agent.init_state(1)
-  for action in (48, 40, 81, 56, None):
-    go_agent.reset()
-    go_agent._state = memory
-    chosen = go_agent.act(row.observation, row.legal_actions, row.is_first)
+  memory = small_agent.init_state(1)
+  for action in (0, 4, 8, None):
+    small_agent.reset()
+    small_agent._state = memory
+    chosen = small_agent.act(
+      row.observation, row.legal_actions, row.is_first)
     if action is not None:
-      memory = go_agent._state._replace(action=np.array([action]))
+      memory = small_agent._state._replace(action=np.array([action]))
       state, row = step(state, np.array([action]), jax.random.key(0))
-  row, column = divmod(int(chosen[0]), 9)
-  assert found[3:] == [f'= {"ABCDEFGHJ"[column]}{9 - row}'] * 2
+  row, column = divmod(int(chosen[0]), 3)
+  assert found[3:] == [f'= {"ABC"[column]}{3 - row}'] * 2
 
 
 def test_a_game_of_tic_tac_toe(small):
@@ -228,7 +210,8 @@ def test_a_game_of_tic_tac_toe(small):
     '? illegal move: white is to move', '? illegal move', '= ',
     '? cannot score', '= ', '= B+1', '? illegal move', '? the game is over',
     '? the game is over']
-  assert found[-3].split('\n')[2:5] == [' 3 O O . 3', ' 2 . . . 2', ' 1 X X X 1']
+  assert found[-3].split('\n')[2:5] == [
+    ' 3 O O . 3', ' 2 . . . 2', ' 1 X X X 1']
   assert found[-2:] == ['= ', '? cannot score']
 
 
@@ -240,7 +223,7 @@ def test_analysis_that_leads_to_a_move(go):
   # Four simulations of four candidates.
   assert sum(visits for _, visits, *_ in found) == 4
   assert [order for *_, order, _ in found] == [0, 1, 2, 3]
-  for move, visits, winrate, prior, _, line in found:
+  for move, _, winrate, prior, _, line in found:
     assert line[0] == move and len(line) <= 4
     assert 0 <= winrate <= 10_000 and 0 < prior < 10_000
   assert found[0][1] == max(visits for _, visits, *_ in found)
@@ -282,8 +265,8 @@ def test_analysis_is_streamed_until_the_next_command(small):
     assert answers.read() == b'\n=10 muzero_jax\n\n= \n\n'
 
 
-def test_searches_that_a_clock_allows(go, monkeypatch):
-  searcher = go.searcher
+def test_searches_that_a_clock_allows(small, monkeypatch):
+  searcher = small.searcher
   assert searcher.levels == (4, 2, 1) and searcher.shown == [4, 8]
   monkeypatch.setattr(
     searcher, 'seconds', {4: 0.4, 2: 0.2, 1: 0.1}.get)
@@ -298,11 +281,22 @@ def test_searches_that_a_clock_allows(go, monkeypatch):
 
   monkeypatch.setattr(searcher, 'search', noted)
   monkeypatch.setattr(searcher, 'warm', lambda *given: None)
-  talk(go, 'time_settings 300 0 0', 'genmove b', 'time_left w 30 0',
-       'genmove w', 'time_left b 0 0', 'genmove b', 'time_settings 0 1 0',
-       'genmove w', 'kgs-time_settings byoyomi 0 2 3', 'genmove b',
-       'time_settings 0 0 0', 'lz-genmove_analyze w')
-  assert counted == [4, 2, 1, 4, 4, 1]
+  for settings, simulations in (
+    (['time_settings 300 0 0'], 4), (['time_left b 11 0'], 2),
+    (['time_left b 0 0'], 1), (['time_left b 2 1'], 4),
+    (['time_settings 0 0 0'], 1), (['time_settings 0 1 0'], 4),
+    (['kgs-time_settings byoyomi 0 2 3'], 4),
+    (['kgs-time_settings absolute 12'], 2),
+    (['kgs-time_settings canadian 0 5 20'], 1),
+    (['kgs-time_settings absolute 1', 'kgs-time_settings none'], 4),
+  ):
+    counted.clear()
+    assert talk(small, *settings, 'genmove b')[-1].startswith('= ')
+    assert counted == [simulations], settings
+  # With a clock, an analysis is of the search that counts alone.
+  counted.clear()
+  talk(small, 'time_settings 0 0 0', 'lz-genmove_analyze b')
+  assert counted == [1]
 
 
 def test_time_is_measured(small):
@@ -323,27 +317,38 @@ def test_other_games_than_those_of_boards_are_refused(tmp_path, capsys):
   assert tiny_run.is_plain_line(found.stderr) and 'family' in found.stderr
 
 
-def test_a_process_that_our_client_drives(tmp_path, go_agent):
+def _start(folder):
+  return gtp.Engine([
+    sys.executable, '-m', 'experiments.gtp', f'--workdir={folder}',
+    '--simulations=2', '--analysis_simulations=2'])
+
+
+def test_a_process_that_our_client_drives(tmp_path, small_agent):
   """Also reads a run directory, and ends with its input."""
-  config = go_agent.config
-  system = build.make_system(config, go_agent.spec)
-  learner = jax.eval_shape(
-    build.make_learner(config, go_agent.spec, system).init, go_agent.params)
-  learner = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), learner)
-  run_dir.store(tmp_path, config)
-  checkpoint.save(
-    tmp_path, 7, {'learner': learner._replace(params=go_agent.params)})
-  with gtp.Engine([
-      sys.executable, '-m', 'experiments.gtp', f'--workdir={tmp_path}',
-      '--simulations=2', '--analysis_simulations=4']) as engine:
+  gtp_agents.store(tmp_path, small_agent)
+  with _start(tmp_path) as engine:
     assert engine.send('version') == (
-      '0.1.0 (go_9x9, step 7, 2 simulations)')
-    engine.send('boardsize 9')
+      '0.1.0 (tic_tac_toe, step 7, 2 simulations)')
     with pytest.raises(gtp.EngineError, match='refused: unacceptable size'):
       engine.send('boardsize 19')
-    engine.send('play black D4')
-    assert 0 <= gtp.to_action(engine.send('genmove white'), 9) <= 81
+    engine.send('play black A3')
+    assert 0 < gtp.to_action(engine.send('genmove white'), 3) < 9
     assert 'play' in engine.send('lz-genmove_analyze black')
-    assert engine.send('showboard').count('X') == 3
+    assert engine.send('showboard').count('X ') == 3  # One in the legend.
     engine._process.stdin.close()
     assert engine._process.wait(timeout=60) == 0
+
+
+@pytest.mark.thorough
+def test_a_process_that_plays_go(tmp_path, go_agent):
+  gtp_agents.store(tmp_path, go_agent)
+  with _start(tmp_path) as engine:
+    engine.send('boardsize 9')
+    engine.send('komi 7.5')
+    engine.send('play black D4')
+    assert 0 <= gtp.to_action(engine.send('genmove white'), 9) <= 81
+    engine.send('lz-genmove_analyze black')
+    assert engine.send('final_score')[:2] in ('B+', 'W+')
+    # A signal ends it as any program, without a word.
+    engine._process.terminate()
+    assert engine._process.wait(timeout=60) == -signal.SIGTERM
