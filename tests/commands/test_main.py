@@ -8,12 +8,21 @@ from absl import flags as absl_flags
 
 import muzero_jax
 from muzero_jax import config as config_lib
-from muzero_jax.commands import dataset, diagnose, evaluate, ladder, main, train
+from muzero_jax.commands import (
+  dataset,
+  diagnose,
+  evaluate,
+  gtp,
+  ladder,
+  main,
+  play,
+  train,
+)
 from muzero_jax.config import command_line
 
 _MODULES = dict(
   train=train, evaluate=evaluate, ladder=ladder, diagnose=diagnose,
-  dataset=dataset)
+  dataset=dataset, play=play, gtp=gtp)
 
 # Exits with the command's status, or with 99 where it has loaded jax.
 _WITHOUT_JAX = '''

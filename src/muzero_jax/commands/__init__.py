@@ -12,6 +12,7 @@ _MODULES = (
   'diagnose',
   'evaluate',
   'filming',
+  'gtp',
   'ladder',
   'main',
   'play',

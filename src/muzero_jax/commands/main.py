@@ -15,7 +15,8 @@ from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
-COMMANDS = ('train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play')
+COMMANDS = (
+  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play', 'gtp')
 _HELP = ('--help', '-help', '-h')
 
 

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pgx
+from pgx import go as pgx_go
 
 from muzero_jax import types
 from muzero_jax.envs import backgammon, base, naming, rules, shapes
@@ -46,7 +47,9 @@ def board_spec(name: str) -> types.EnvSpec:
   return _spec(_board(name))
 
 
-def make_board(name: str, num_envs: int) -> types.Environment:
+def make_board(
+  name: str, num_envs: int, *, move_limit: int = 0
+) -> types.Environment:
   """Returns B games of two players with the rules of pgx.
 
   Reward is +1, 0 or -1 with the last move, to the player who made it. The
@@ -57,11 +60,17 @@ def make_board(name: str, num_envs: int) -> types.Environment:
   Args:
     name: one of BOARD_GAMES.
     num_envs: B.
+    move_limit: of games of Go, other than the 2 * size^2 moves of pgx; 0 for
+      these.
 
   Raises:
     UserError: no such game; names the nearest.
   """
-  return _make(_board(name), num_envs)
+  found = _board(name)
+  if move_limit:
+    found = found._replace(game=pgx_go.Go(
+      size=found.game._game.size, max_terminal_steps=move_limit))
+  return _make(found, num_envs)
 
 
 def make_rules(name: str) -> rules.Rules:
@@ -92,6 +101,14 @@ def go_rules(name: str) -> rules.GoRules:
   """
   game = pgx.make(name)._game
   return rules.GoRules(size=game.size, komi=game.komi)
+
+
+def go_legal_actions(name: str) -> Callable[[Any], jax.Array]:
+  """Returns which actions [A] are legal in a state of Go, whose `_x` it takes.
+
+  That a game is over does not count.
+  """
+  return pgx.make(name)._game.legal_action_mask
 
 
 def stochastic_spec(name: str) -> types.EnvSpec:

@@ -1,4 +1,4 @@
-"""See and play: films and pictures, games against an agent, and its page."""
+"""See and play: films, games against an agent, its page and its GTP engine."""
 
 from muzero_jax import _lazy
 
@@ -12,6 +12,13 @@ _MODULES = (
   'film_files',
   'future',
   'halving',
+  'gtp_arguments',
+  'gtp_boards',
+  'gtp_clock',
+  'gtp_engine',
+  'gtp_game',
+  'gtp_search',
+  'gtp_session',
   'imagination',
   'names',
   'panel',
