@@ -15,7 +15,7 @@ from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
-COMMANDS = ('train', 'evaluate', 'ladder', 'diagnose', 'dataset')
+COMMANDS = ('train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'export')
 _HELP = ('--help', '-help', '-h')
 
 
