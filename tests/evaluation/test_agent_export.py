@@ -11,19 +11,27 @@ import pytest
 import tiny_run
 from helpers import assert_trees_equal
 
-from muzero_jax import agent, files
+from muzero_jax import agent, envs, files
 from muzero_jax import config as config_lib
+from muzero_jax.drivers import build, by_environment
 from muzero_jax.errors import MissingPackageError, RunError, UserError
 from muzero_jax.evaluation import agent_export, hub
-from muzero_jax.runs import agent_file
+from muzero_jax.runs import agent_file, checkpoint, run_dir
 
 
 @pytest.fixture(scope='module')
 def run(tmp_path_factory):
   """The directory of a run of two agents, of random parameters."""
   workdir = tmp_path_factory.mktemp('run')
-  tiny_run.store(
-    workdir, tiny_run.config(num_seeds=2, ema_decay=0.0, seed=5), steps=(64,))
+  config = tiny_run.config(num_seeds=2, ema_decay=0.0, seed=5)
+  spec = envs.spec(config)
+  abstract = build.abstract_params(
+    config, spec, build.make_system(config, spec))
+  draw = np.random.default_rng(0).normal
+  params = jax.tree.map(
+    lambda x: (0.3 * draw(size=(2, *x.shape))).astype(x.dtype), abstract)
+  run_dir.store(workdir, config)
+  checkpoint.save(workdir, 64, {'learner': {'params': params}})
   return workdir
 
 
@@ -67,7 +75,10 @@ def test_the_command_trains_it_again(exported):
   assert '--num_seeds=2' in words and '--seed=5' in words
   offline = config_lib.from_preset(
     'cartpole', dataset='/home/me/data/cart', eval_episodes=7)
-  assert agent_export.training_command(offline) == (
+  # The environment chooses the network, which the command leaves to it.
+  spec = envs.spec(offline)
+  assert agent_export.training_command(
+    by_environment.resolve(offline, spec), spec) == (
     'muzero-jax train --preset=cartpole --dataset=cart')
 
 
@@ -168,8 +179,8 @@ def test_the_command(run, tmp_path, capsys, monkeypatch):
   assert result['metrics'][0]['value'] == 33.0
   # Evaluated by file.
   done = tiny_run.answer(
-    capsys, 'evaluate', f'--workdir={output}', '--num_episodes=2', '--json')
-  assert done.returncode == 0 and json.loads(done.stdout)['num_episodes'] == 2
+    capsys, 'evaluate', f'--workdir={output}', '--num_episodes=4', '--json')
+  assert done.returncode == 0 and json.loads(done.stdout)['num_episodes'] == 4
 
 
 def test_the_hub_is_told_what_lies_in_the_folder(exported, tmp_path,

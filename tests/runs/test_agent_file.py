@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_run
-from helpers import assert_trees_equal, random_params
+from helpers import assert_trees_equal
 
 from muzero_jax import agent, envs, errors
 from muzero_jax import config as config_lib
@@ -42,8 +42,9 @@ def _agent(**changes):
   spec = envs.spec(config)
   abstract = build.abstract_params(
     config, spec, build.make_system(config, spec))
-  zeros = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), abstract)
-  params = random_params(zeros, jax.random.key(3))
+  draw = np.random.default_rng(0).normal
+  params = jax.tree.map(
+    lambda x: np.asarray(0.3 * draw(size=x.shape), x.dtype), abstract)
   if isinstance(params, ScaledParams):
     params = params._replace(search_error=np.float32(0.25))
   return agent.Agent(config, spec, params, step=77)

@@ -1,4 +1,4 @@
-"""Write a trained agent as one file with a card, to take home or to share.
+"""Write a trained agent as one file with a card, to share or to keep.
 
 muzero-jax export --workdir=runs/x --output=agent.safetensors
 muzero-jax export --workdir=runs/x --output=agent.safetensors \\

@@ -3,6 +3,7 @@
 The score is that of the parameters as the file has them: rounded, if they are.
 """
 
+import contextlib
 import dataclasses
 import datetime
 import hashlib
@@ -25,12 +26,14 @@ from muzero_jax import config as config_lib
 from muzero_jax import envs, files, paths
 from muzero_jax.agent import Agent
 from muzero_jax.config import Config
+from muzero_jax.drivers import by_environment
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import agent_pages, opponents, random_play
 from muzero_jax.evaluation import report as report_lib
 from muzero_jax.runs import agent_card, agent_file, leaves, record
 from muzero_jax.runs.agent_card import Card, CardScore
 from muzero_jax.runs.agent_file import AgentFile
+from muzero_jax.types import EnvSpec
 
 LICENCE = 'Apache-2.0'  # As that of this project.
 _PACKAGES = ('muzero_jax', 'jax', 'flax', 'numpy')
@@ -228,7 +231,7 @@ def _card(
     num_simulations=result['num_simulations'],
     num_parameters=num_parameters,
     unit='updates' if config.dataset else 'steps',
-    command=training_command(config),
+    command=training_command(config, player.spec),
     agent=f'{index + 1} of {config.num_seeds}',
     commit=commit,
     date=datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -270,8 +273,12 @@ def _of_one(config: Config) -> Config:
       os.path.normpath(config.dataset)) if config.dataset else '')
 
 
-def training_command(config: Config) -> str:
+def training_command(config: Config, spec: EnvSpec) -> str:
   """Returns the command that trains a configuration, from its nearest preset.
+
+  Args:
+    config: of a run, as its environment has resolved it.
+    spec: of that environment.
   """
   preset = config_lib.nearest_preset(config) or 'cartpole'
   kept = config_lib.RESUMABLE_FIELDS - {
@@ -279,14 +286,18 @@ def training_command(config: Config) -> str:
   changes = {
     name: value for name, (value, _) in config_lib.diff(
       config, config_lib.from_preset(preset)).items() if name not in kept}
+  same = {name: getattr(config, name) for name in kept}
+  for name in list(changes):
+    fewer = {x: value for x, value in changes.items() if x != name}
+    # What the environment decides needs no word.
+    with contextlib.suppress(UserError):
+      if config == by_environment.resolve(config_lib.from_preset(
+          preset, **{**same, **fewer}), spec):
+        changes = fewer
   if config.dataset:
     changes['dataset'] = os.path.basename(os.path.normpath(config.dataset))
-  text = lambda value: ','.join(map(str, value)) if (
-    isinstance(value, tuple)) else str(value)
-  words = ['muzero-jax', 'train', f'--preset={preset}', *(
-    f'--{name}={str(value).lower() if isinstance(value, bool) else text(value)}'
-    for name, value in changes.items())]
-  return shlex.join(words)
+  return shlex.join(['muzero-jax', 'train', f'--preset={preset}', *(
+    f'--{name}={config_lib.text(value)}' for name, value in changes.items())])
 
 
 def _commit() -> str:
