@@ -12,8 +12,10 @@ and of the same opponents, or else a new one.
 
 A file has to stay below 1 MB: parameters are float32 where that fits, else
 rounded to float16, and the score is then that of the rounded ones. What fits
-neither way is refused, and nothing is written for it. The commit on the card is
-the one of the running sources, unless --commit names that of training.
+neither way is refused, and nothing is written for it; so is a run that has not
+come to its end. The commit on the card is the one of the running sources, which
+must be committed, unless --commit names that of training. A name is that of the
+environment, as in connect_four, minatar_breakout, 2048, pendulum.
 """
 
 import argparse
@@ -36,7 +38,7 @@ MAX_BYTES = 1_000_000
 # Whom a card's agent has played, where the defaults of an evaluation, random
 # and perfect play, do not tell how good it is.
 OPPONENTS = {
-  'board/connect_four': ('random', 'mcts:100', 'mcts:1000'),
+  'board/connect_four': ('random', 'mcts:100'),
   'board/othello': ('random', 'mcts:100'),
   'board/go_9x9': ('random', 'mcts:100'),
 }
@@ -81,6 +83,14 @@ def main(argv: list[str] | None = None) -> None:
   failed = False
   try:
     wanted = [_split(given) for given in args.agents]
+    # Once: the files written here change the checkout.
+    commit = args.commit
+    if commit is None:
+      commit = agent_export.commit_of_sources()
+    if wanted and (not commit or commit.endswith('-dirty')):
+      raise UserError(
+        f'commit = {commit!r}: sources that trained an agent have to be '
+        'committed; commit them, or name theirs by --commit')
   except UserError as error:
     sys.exit(f'error: {error}')
   if wanted:
@@ -90,7 +100,7 @@ def main(argv: list[str] | None = None) -> None:
     try:
       done = make(
         name, workdir, args.folder, num_episodes=args.episodes,
-        commit=args.commit)
+        commit=commit)
     except errors.Error as error:
       print(f'error: {name}: {error}', file=sys.stderr)
       failed = True
@@ -114,10 +124,14 @@ def make(
   """Writes the agent of a run into a folder, as small as it has to be.
 
   Raises:
-    UserError: it does not fit, or is no agent.
+    UserError: it does not fit, is no agent, or not trained to its end.
   """
   folder.mkdir(parents=True, exist_ok=True)
   player = agent.load(workdir)
+  if player.step < player.config.total_steps:
+    raise UserError(
+      f'workdir {workdir}: the run is at {player.step:,} of '
+      f'{player.config.total_steps:,}, not at its end')
   with tempfile.TemporaryDirectory() as scratch:
     for dtype in ('float32', 'float16'):
       if _least_bytes(player, dtype) >= MAX_BYTES:

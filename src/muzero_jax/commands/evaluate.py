@@ -27,8 +27,9 @@ def define(flag_values: flags.FlagValues) -> None:
     'mcts:N (N simulations), perfect where there is one, in backgammon random '
     'and pip_count alone, in Go gnugo:LEVEL (1 to 10) if that is installed, '
     'snapshot:STEP (the run itself at that step), run:PATH (the agent of '
-    'another run); several separated by commas. By default random, and perfect '
-    'or pip_count where there is one.', flag_values=flag_values)
+    'another run, a file, or the name of a shipped agent); several separated '
+    'by commas. By default random, and perfect or pip_count where there is '
+    'one.', flag_values=flag_values)
   flags.DEFINE_integer(
     'opening_moves', None, 'In a game of two players, legal moves drawn at '
     'random before the two play on; each such opening is played with both '

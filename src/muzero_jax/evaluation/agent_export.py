@@ -109,7 +109,7 @@ def export(
       workdir=workdir)[0]
   card = _card(
     player, result, seed=seed + index, index=index,
-    commit=_commit() if commit is None else commit,
+    commit=commit_of_sources() if commit is None else commit,
     num_parameters=sum(array.size for array in arrays.values()))
   data = agent_file.write(
     path, arrays, config=_of_one(player.config), spec=player.spec,
@@ -300,8 +300,11 @@ def training_command(config: Config, spec: EnvSpec) -> str:
     f'--{name}={config_lib.text(value)}' for name, value in changes.items())])
 
 
-def _commit() -> str:
-  """Returns the commit of the checkout that is running; '' without one."""
+def commit_of_sources() -> str:
+  """Returns the commit of the checkout that is running; '' without one.
+
+  It ends in -dirty where files were changed since.
+  """
   root = pathlib.Path(agent_lib.__file__).resolve().parents[2]
   git = shutil.which('git')
   if git is None or not (root / '.git').exists():

@@ -35,7 +35,9 @@ def page(
   card = found.card
   rounded = '' if found.dtype == 'float32' else (
     f', rounded to {found.dtype}: the score is that of the rounded ones')
-  trained = f'{found.step:,} {card.unit}, agent {card.agent}, by'
+  total = found.config.total_steps
+  of_all = f' of {total:,}' if found.step < total else ''
+  trained = f'{found.step:,}{of_all} {card.unit}, agent {card.agent}, by'
   lines = [
     f'{"#" * level} {name}',
     '',
