@@ -38,6 +38,7 @@ def test_every_other_file_is_package_data():
   others = {path for path in _SOURCE.rglob('*')
             if path.is_file() and path.suffix not in ('.py', '.pyc')}
   assert listed == others and len(listed) > 1
+  assert _SOURCE / 'data/agents/cartpole.safetensors' in listed
 
 
 def test_the_version_is_that_of_the_metadata():

@@ -1,4 +1,4 @@
-"""A trained agent: load a run directory, act on observations.
+"""A trained agent: load a run, a file or a shipped one; act on observations.
 
 For users, and for `evaluation.report`, which plays through the same functions.
 """
@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax import envs, paths
@@ -17,9 +18,15 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build, by_environment
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.errors import UserError
-from muzero_jax.learning import search_error
 from muzero_jax.replay import frame_stack
-from muzero_jax.runs import checkpoint, policy_checkpoints, run_dir
+from muzero_jax.runs import (
+  agent_file,
+  agent_source,
+  checkpoint,
+  leaves,
+  policy_checkpoints,
+  run_dir,
+)
 from muzero_jax.runs.checkpoint import Checks
 from muzero_jax.search import Search
 from muzero_jax.types import (
@@ -278,11 +285,13 @@ def load(
   make_search: Callable[..., Any] | None = None,
   allow_imports: str | Iterable[str] = (),
 ) -> Agent:
-  """Returns the agent of a run directory's newest sound checkpoint.
+  """Returns a trained agent: of a run, of a file, or one of `shipped`.
 
   Args:
-    workdir: the run directory.
-    index: which of `num_seeds` agents.
+    workdir: the run directory, whose newest sound checkpoint is taken; a file
+      that the command export wrote; or a name such as 'cartpole'. What is
+      there in the file system is meant before a name.
+    index: which of `num_seeds` agents of a run.
     snapshot: the step of one of the run's snapshots, to load that instead.
     make_env, make_network, make_search: as they were given to `train.run`.
     allow_imports: modules that the stored env_id may import, for example
@@ -292,8 +301,17 @@ def load(
   Raises:
     UserError: if the directory holds no run, no checkpoint, no such snapshot
       or no such agent, another configuration than it was trained with, or an
-      env_id that names a module which is not allowed.
+      env_id that names a module which is not allowed; if the file is none that
+      can be trusted; or if there is nothing of that name.
   """
+  extensions = Extensions(make_network, make_search)
+  if path := agent_source.find_file(workdir):
+    if index or snapshot is not None:
+      raise UserError(
+        f'workdir {workdir} is a single agent: it has no index = {index}'
+        if index else
+        f'workdir {workdir} is a single agent: it has no snapshots')
+    return _of_file(path, make_env, extensions, allow_imports)
   workdir = paths.expand(workdir, 'workdir')
   config = run_dir.read_config(workdir, allow_imports=allow_imports)
   if not 0 <= index < config.num_seeds:
@@ -304,17 +322,9 @@ def load(
   nothing = f'workdir {workdir} has no checkpoint yet'
   if snapshot is None and not checkpoint.steps(workdir):
     raise UserError(nothing)
-  extensions = Extensions(make_network, make_search)
   spec = envs.spec_of(config, make_env)
   system = build.make_system(config, spec, extensions)
-  abstract = jax.eval_shape(
-    lambda key: system.model.init(
-      key, build.example_observation(config, spec)
-    ),
-    jax.random.key(0),
-  )
-  if build.measures_error(config):
-    abstract = ScaledParams(abstract, jax.eval_shape(search_error.init))
+  abstract = build.abstract_params(config, spec, system)
   if config.num_seeds > 1:
     abstract = jax.tree.map(
       lambda x: jax.ShapeDtypeStruct((config.num_seeds, *x.shape), x.dtype),
@@ -341,3 +351,29 @@ def load(
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(
     config, spec, params, step, make_env=make_env, extensions=extensions)
+
+
+def shipped() -> tuple[str, ...]:
+  """Returns the names of the agents that come with this package."""
+  return agent_source.shipped()
+
+
+def _of_file(
+  path: str,
+  make_env: MakeEnv,
+  extensions: Extensions,
+  allow_imports: str | Iterable[str],
+) -> Agent:
+  """Returns the agent of a file; the arguments are those of `load`."""
+  found = agent_file.read(path, allow_imports=allow_imports)
+  spec = envs.spec_of(found.config, make_env)
+  agent_file.check_environment(path, found, spec)
+  abstract = build.abstract_params(
+    found.config, spec, build.make_system(found.config, spec, extensions))
+  arrays = agent_file.read_arrays(path, found, leaves.flatten(abstract))
+  params = jax.tree.unflatten(
+    jax.tree.structure(abstract),
+    [jnp.asarray(arrays[name]) for name in leaves.flatten(abstract)])
+  return Agent(
+    found.config, spec, params, found.step, make_env=make_env,
+    extensions=extensions)

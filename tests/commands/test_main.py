@@ -12,6 +12,7 @@ from muzero_jax.commands import (
   dataset,
   diagnose,
   evaluate,
+  export,
   gtp,
   ladder,
   main,
@@ -22,7 +23,7 @@ from muzero_jax.config import command_line
 
 _MODULES = dict(
   train=train, evaluate=evaluate, ladder=ladder, diagnose=diagnose,
-  dataset=dataset, play=play, gtp=gtp)
+  dataset=dataset, play=play, gtp=gtp, export=export)
 
 # Exits with the command's status, or with 99 where it has loaded jax.
 _WITHOUT_JAX = '''
@@ -101,6 +102,9 @@ def test_help_of_a_command(capsys, name):
   (['ladder', '--num_games=0'], 'num_games'),
   (['diagnose', '--num_steps=2'], 'num_steps'),
   (['dataset'], '--output'),
+  (['export'], '--output'),
+  (['export', '--output=a.safetensors'], 'config.json'),
+  (['export', '--dtype=float8'], 'bfloat16'),
 ])
 def test_a_mistake_is_told_before_jax_is_loaded(tmp_path, argv, named):
   workdir = tmp_path / 'run'

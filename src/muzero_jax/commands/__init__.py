@@ -1,4 +1,4 @@
-"""The commands: flags in, a run, a score, ratings, a diagnosis or a dataset.
+"""The commands: flags in, a run, a score, ratings, a dataset, an agent ...
 
 Each command is a module with `define`, which defines its flags, and `run`. All
 that needs jax is imported inside `run`, so that a mistake in the flags is told
@@ -11,6 +11,7 @@ _MODULES = (
   'dataset',
   'diagnose',
   'evaluate',
+  'export',
   'filming',
   'gtp',
   'ladder',

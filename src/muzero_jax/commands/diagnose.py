@@ -8,7 +8,7 @@ from absl import flags
 from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
-from muzero_jax.runs import run_dir
+from muzero_jax.runs import agent_source
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -28,7 +28,7 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Print the comparison and return the exit status."""
-  config = run_dir.read_config(
+  config = agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()

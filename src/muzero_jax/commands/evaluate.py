@@ -2,6 +2,8 @@
 
 muzero-jax evaluate --workdir=runs/x [--opponent=random,one_ply]
 muzero-jax evaluate --workdir=runs/x --video=x.mp4 [--num_episodes=0]
+muzero-jax evaluate --workdir=agent.safetensors
+muzero-jax evaluate --workdir=cartpole
 """
 
 import json
@@ -13,7 +15,7 @@ from absl import flags
 from muzero_jax import console
 from muzero_jax.commands import filming, start
 from muzero_jax.config import command_line
-from muzero_jax.runs import run_dir
+from muzero_jax.runs import agent_source
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -28,8 +30,9 @@ def define(flag_values: flags.FlagValues) -> None:
     'mcts:N (N simulations), perfect where there is one, in backgammon random '
     'and pip_count alone, in Go gnugo:LEVEL (1 to 10) if that is installed, '
     'snapshot:STEP (the run itself at that step), run:PATH (the agent of '
-    'another run); several separated by commas. By default random, and perfect '
-    'or pip_count where there is one.', flag_values=flag_values)
+    'another run, a file, or the name of a shipped agent); several separated '
+    'by commas. By default random, and perfect or pip_count where there is '
+    'one.', flag_values=flag_values)
   flags.DEFINE_integer(
     'opening_moves', None, 'In a game of two players, legal moves drawn at '
     'random before the two play on; each such opening is played with both '
@@ -52,7 +55,7 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Print the scores of each of the run's agents; return the exit status."""
-  config = run_dir.read_config(
+  config = agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
   wanted = filming.check(config, flag_values)
   # Imported late: a mistake in the flags is told before jax is loaded.

@@ -16,7 +16,8 @@ from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
 COMMANDS = (
-  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play', 'gtp')
+  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play', 'gtp',
+  'export')
 _HELP = ('--help', '-help', '-h')
 
 

@@ -79,7 +79,9 @@ def define_workdir(
   """Defines --workdir alone, for scripts that read a run directory."""
   flags.DEFINE_string(
     'workdir', workdir or None, 'Run directory: configuration, checkpoints, '
-    'metrics and curves. The same command run again resumes it.',
+    'metrics and curves. The same command run again resumes it. Where an agent '
+    'is only read, a file that the command export wrote, or the name of an '
+    'agent that comes with this package, will do.',
     flag_values=flag_values)
   flags.DEFINE_multi_string(
     'allow_import', [], 'Modules that the configuration stored in a run '

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,6 +23,7 @@ from muzero_jax.learning import (
   fresh_targets,
   learner,
   optimiser,
+  search_error,
   symmetry,
   total_loss,
 )
@@ -38,6 +40,8 @@ from muzero_jax.types import (
   Array,
   EnvSpec,
   Model,
+  Params,
+  ScaledParams,
   network_params,
 )
 from muzero_jax.wide_counts import Count
@@ -331,6 +335,16 @@ def example_observation(config: Config, spec: EnvSpec) -> Array:
   """Returns one zero network input [1, ...], to initialise parameters."""
   empty = frame_stack.init(spec, 1, config.stacked_frames)
   return frame_stack.observe(empty, spec.num_actions, config.stack_actions)
+
+
+def abstract_params(config: Config, spec: EnvSpec, system: System) -> Params:
+  """Returns the shapes of what the searches of one agent take."""
+  abstract = jax.eval_shape(
+    lambda key: system.model.init(key, example_observation(config, spec)),
+    jax.random.key(0))
+  if measures_error(config):
+    return ScaledParams(abstract, jax.eval_shape(search_error.init))
+  return abstract
 
 
 def temperature(config: Config, num_steps: Count) -> Array:

@@ -15,6 +15,13 @@ from muzero_jax.envs import naming, rules, shapes
 from muzero_jax.errors import MissingPackageError, UserError
 
 
+class Package(NamedTuple):
+  """What a family's environments come from."""
+
+  name: str  # '' for this package itself.
+  licence: str  # SPDX.
+
+
 class _Wanted(NamedTuple):
   """Which environments are to be made."""
 
@@ -32,6 +39,7 @@ class _Family(NamedTuple):
   module: str
   package: str  # What the module needs,
   extra: str  # and the extra that installs it.
+  licence: str  # Of these environments, SPDX.
   names: Callable[[Any], tuple[str, ...]] = lambda module: module.names()
   spec: Callable[[Any, settings_lib.Environment], types.EnvSpec] = (
     lambda module, settings: module.spec(settings.env_id))
@@ -49,47 +57,47 @@ def _gymnasium(settings: settings_lib.Environment) -> dict[str, Any]:
 
 _FAMILIES = {
   'atari': _Family(
-    'atari', 'ale-py', 'atari',
+    'atari', 'ale-py', 'atari', 'GPL-2.0-only',
     spec=lambda module, settings: module.spec(settings),
     make=lambda module, wanted: module.make(
       wanted.settings, wanted.num_envs, evaluation=wanted.evaluation,
       seed=wanted.seed, on_host=wanted.on_host, render=wanted.render)),
   'board': _Family(
-    'pgx_games', 'pgx', 'games',
+    'pgx_games', 'pgx', 'games', 'Apache-2.0',
     names=lambda module: module.BOARD_GAMES,
     spec=lambda module, settings: module.board_spec(settings.env_id),
     make=lambda module, wanted: module.make_board(
       wanted.settings.env_id, wanted.num_envs)),
-  'classic': _Family('classic', '', ''),
+  'classic': _Family('classic', '', '', 'Apache-2.0'),
   'continuous': _Family(
-    'gymnax', 'gymnax', 'classic',
+    'gymnax', 'gymnax', 'classic', 'Apache-2.0',
     spec=lambda module, settings: module.spec(
       settings.env_id, family='continuous'),
     make=lambda module, wanted: module.make(
       wanted.settings.env_id, wanted.num_envs, family='continuous')),
   'gymnasium': _Family(
-    'gymnasium', 'gymnasium', 'gymnasium',
+    'gymnasium', 'gymnasium', 'gymnasium', 'MIT',
     spec=lambda module, settings: module.spec(
       settings.env_id, **_gymnasium(settings)),
     make=lambda module, wanted: module.make(
       wanted.settings.env_id, wanted.num_envs, seed=wanted.seed,
       render=wanted.render, **_gymnasium(wanted.settings))),
-  'gymnax': _Family('gymnax', 'gymnax', 'classic'),
+  'gymnax': _Family('gymnax', 'gymnax', 'classic', 'Apache-2.0'),
   'minatar': _Family(
-    'pgx_games', 'pgx', 'games',
+    'pgx_games', 'pgx', 'games', 'GPL-3.0-only',
     names=lambda module: module.MINATAR_GAMES,
     spec=lambda module, settings: module.minatar_spec(settings.env_id),
     make=lambda module, wanted: module.make_minatar(
       wanted.settings.env_id, wanted.num_envs, repeat_action_probability=(
         wanted.settings.repeat_action_probability))),
   'pettingzoo': _Family(
-    'pettingzoo', 'pettingzoo', 'pettingzoo',
+    'pettingzoo', 'pettingzoo', 'pettingzoo', 'MIT',
     make=lambda module, wanted: module.make(
       wanted.settings.env_id, wanted.num_envs, seed=wanted.seed,
       render=wanted.render)),
-  'physics': _Family('physics', 'brax', 'physics'),
+  'physics': _Family('physics', 'brax', 'physics', 'Apache-2.0'),
   'stochastic': _Family(
-    'pgx_games', 'pgx', 'games',
+    'pgx_games', 'pgx', 'games', 'Apache-2.0',
     names=lambda module: module.STOCHASTIC_GAMES,
     spec=lambda module, settings: module.stochastic_spec(settings.env_id),
     make=lambda module, wanted: module.make_stochastic(
@@ -143,6 +151,17 @@ def _module(name: str) -> ModuleType:
   if name not in _FAMILIES:
     raise UserError(f'family: {name!r} is not one of {", ".join(_FAMILIES)}')
   return _import(_FAMILIES[name], f'family {name!r}')
+
+
+def package(family: str) -> Package:
+  """Returns the package of a family, with the licence of its environments.
+
+  Raises:
+    UserError: no such family.
+  """
+  if family not in _FAMILIES:
+    raise UserError(f'family: {family!r} is not one of {", ".join(_FAMILIES)}')
+  return Package(_FAMILIES[family].package, _FAMILIES[family].licence)
 
 
 def names(family: str) -> tuple[str, ...]:

@@ -4,6 +4,8 @@ from muzero_jax import _lazy
 
 _MODULES = (
   'after_training',
+  'agent_export',
+  'agent_pages',
   'atari_scores',
   'device_play',
   'diagnose',
@@ -12,6 +14,7 @@ _MODULES = (
   'gtp',
   'host_match',
   'host_play',
+  'hub',
   'match',
   'opponents',
   'playing',

@@ -3,6 +3,9 @@
 from muzero_jax import _lazy
 
 _MODULES = (
+  'agent_card',
+  'agent_file',
+  'agent_source',
   'array_files',
   'checkpoint',
   'dataset_export',
@@ -18,6 +21,7 @@ _MODULES = (
   'record',
   'resume',
   'run_dir',
+  'safetensors_files',
   'saver',
   'signals',
   'soundness',
