@@ -15,7 +15,9 @@ from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
-COMMANDS = ('train', 'evaluate', 'ladder', 'diagnose', 'dataset')
+COMMANDS = (
+  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'tune')
+_SAVING = ('train', 'tune')  # Signals end them once all is saved.
 _HELP = ('--help', '-help', '-h')
 
 
@@ -53,7 +55,7 @@ def run(
     usage: what --help prints above the flags; by default the docstring of the
       script that runs.
   """
-  saves = name == 'train'
+  saves = name in _SAVING
   with signals.as_a_command() if saves else signals.end_at_interrupts():
     command = _module(name)
     flag_values = flags.FlagValues()

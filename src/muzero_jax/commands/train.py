@@ -91,7 +91,7 @@ def _train(
     f'muzero_jax: training on {config.family}/{config.env_id} in {workdir}; '
     'loading jax and the environment ...')
   # Before environments, of which some start jax's devices when imported.
-  _divide_cpu(config.num_devices)
+  divide_cpu(config.num_devices)
   start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
@@ -105,7 +105,7 @@ def _train(
   return train_lib.run(config, workdir, restart=restart)
 
 
-def _divide_cpu(num_devices: int) -> None:
+def divide_cpu(num_devices: int) -> None:
   """Let the processor count as so many devices, as far as it has cores.
 
   Each then steps a share of the environments and learns from a share of the

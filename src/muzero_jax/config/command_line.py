@@ -126,6 +126,11 @@ def parse(
     imports.check_names(','.join(allowed)) if allowed else ())
 
 
+def config_of(arguments: Arguments) -> Config:
+  """Return the Config of a command line alone, whatever its workdir holds."""
+  return dataclasses.replace(arguments.base, **arguments.given)
+
+
 def _made_for(base: Config, given: dict[str, Any]) -> Config:
   """Returns the preset made for an environment, or the script's own."""
   asked = tuple(
@@ -177,6 +182,18 @@ def tell(error: errors.Error) -> int:
   """Prints an error as one line on stderr; returns its exit status."""
   console.say(f'error: {" ".join(str(error).split())}', sys.stderr)
   return error.exit_status
+
+
+def value_of(name: str, text: str) -> Any:
+  """Return the value of a Config field that a flag of this text would have.
+
+  Raises:
+    UserError: names the field, the text and what is allowed.
+  """
+  if config_lib.FIELDS[name].type is bool:
+    known = {'true': True, 'false': False}
+    return config_lib.check(name, known.get(text.lower(), text))
+  return _FieldParser(name).parse(text)
 
 
 class _FieldParser(flags.ArgumentParser):
