@@ -16,7 +16,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
 COMMANDS = (
-  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'tune')
+  'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'report', 'tune')
 _SAVING = ('train', 'tune')  # Signals end them once all is saved.
 _HELP = ('--help', '-help', '-h')
 

@@ -88,6 +88,15 @@ def define_workdir(
     flag_values=flag_values)
 
 
+def define_workdirs(
+  *, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+  """Define --workdir for scripts that look at several run directories."""
+  flags.DEFINE_multi_string(
+    'workdir', [], 'Run directory; given again for each further one.',
+    flag_values=flag_values)
+
+
 def parse(
   argv: Sequence[str] | None = None,
   *,
@@ -115,12 +124,15 @@ def parse(
       base = config_lib.from_preset(preset)
     elif flag_values['preset'].value:
       base = _made_for(base, given)
-  workdir = str(flag_values['workdir'].value or '')
+  workdir = flag_values['workdir'].value
+  if isinstance(workdir, list):
+    workdir = workdir[0] if all(workdir) and workdir else ''
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
   if 'dataset' in given:
     given['dataset'] = paths.expand(str(given['dataset']), 'dataset')
-  allowed = flag_values['allow_import'].value
+  allowed = (
+    flag_values['allow_import'].value if 'allow_import' in flag_values else [])
   return Arguments(
     paths.expand(workdir, 'workdir'), given, base, preset,
     imports.check_names(','.join(allowed)) if allowed else ())

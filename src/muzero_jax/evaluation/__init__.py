@@ -5,6 +5,7 @@ from muzero_jax import _lazy
 _MODULES = (
   'after_training',
   'atari_scores',
+  'curves',
   'device_play',
   'diagnose',
   'elo',
@@ -18,6 +19,9 @@ _MODULES = (
   'program_match',
   'random_play',
   'report',
+  'run_files',
+  'run_page',
+  'run_tables',
   'tournament',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -101,7 +101,7 @@ def parse(texts: Sequence[str], base: Config) -> tuple[Setting, ...]:
   for setting in space:
     for value in setting.ends():
       try:
-        dataclasses.replace(base, **{setting.name: value})
+        _replaced(base, {setting.name: value})
       except UserError as error:
         raise UserError(f'--tune={setting.text}: {error}') from None
   return space
@@ -115,7 +115,7 @@ def apply(
   Raises:
     UserError: the values do not fit together.
   """
-  return dataclasses.replace(base, **{
+  return _replaced(base, {
     setting.name: setting.value(drawn[setting.name]) for setting in space})
 
 
@@ -150,6 +150,10 @@ def default(base: Config) -> list[str]:
   return [text for text in found if text]
 
 
+def _replaced(base: Config, values: dict[str, Any]) -> Config:
+  return dataclasses.replace(base, **values)
+
+
 def _around(
   base: Config, name: str, factor: float,
   fits: Callable[[float], bool] = lambda value: True,
@@ -174,7 +178,7 @@ def _fits(base: Config, name: str) -> Callable[[float], bool]:
 
   def fits(value: float) -> bool:
     try:
-      dataclasses.replace(base, **{name: int(value)})
+      _replaced(base, {name: int(value)})
     except UserError:
       return False
     return True
