@@ -5,6 +5,7 @@
 (function () {
   const width = 440;
   const hidden = new Set();
+  const ends = [];
 
   function short(value) {
     const size = Math.abs(value);
@@ -14,6 +15,7 @@
   }
 
   function nearest(xs, x) {
+    if (x === Infinity) return xs.length - 1;
     let best = 0;
     for (let i = 1; i < xs.length; i++) {
       if (Math.abs(xs[i] - x) < Math.abs(xs[best] - x)) best = i;
@@ -48,7 +50,15 @@
       const box = svg.getBoundingClientRect();
       tell(svg, curves, (event.clientX - box.left) * width / box.width);
     });
-    svg.addEventListener('pointerleave', function () { tell(svg, [], 0); });
+    // Without a pointer, the numbers at the end.
+    const end = function () {
+      tell(svg, curves, Infinity);
+      svg.querySelector('.cursor').setAttribute('x1', -9);
+      svg.querySelector('.cursor').setAttribute('x2', -9);
+    };
+    ends.push(end);
+    svg.addEventListener('pointerleave', end);
+    end();
   }
 
   for (const box of document.querySelectorAll('input[data-run]')) {
@@ -58,6 +68,7 @@
       for (const line of document.querySelectorAll('svg .r' + run)) {
         line.classList.toggle('gone', !box.checked);
       }
+      for (const end of ends) end();
     });
   }
 })();

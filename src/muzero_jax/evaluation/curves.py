@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 # Of a curve with more points, neighbours are averaged.
 MOST_POINTS = 240
-_WIDTH, _HEIGHT = 440, 240
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 30
+_WIDTH, _HEIGHT = 440, 250
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 10, 10, 40
 _NUM_TICKS = 4
 # A scale of logarithms, where numbers are positive and so many times apart.
 _APART = 30.0
@@ -41,13 +41,16 @@ class _Scale(NamedTuple):
     return (x - low) / (high - low)
 
 
-def chart(title: str, curves: Sequence[Curve], unit: str) -> str:
+def chart(
+  title: str, curves: Sequence[Curve], unit: str, may_be_log: bool = False
+) -> str:
   """Return a chart as an SVG element.
 
   Args:
     title: says what it shows, to those who do not see it.
     curves: at least one of at least one point; its numbers are finite.
     unit: of the horizontal axis.
+    may_be_log: whether numbers that are far apart get a scale of logarithms.
 
   Returns:
     Text whose parts from outside are escaped.
@@ -56,7 +59,7 @@ def chart(title: str, curves: Sequence[Curve], unit: str) -> str:
   xs = [x for curve in curves for x, _ in curve.points]
   ys = [y for curve in curves for _, y in curve.points]
   across = _Scale(*_apart(min(0.0, *xs), max(xs)), False)
-  up = _vertical(ys)
+  up = _vertical(ys, may_be_log)
   parts = [
     f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" '
     f'aria-label="{html.escape(title)}" '
@@ -69,10 +72,10 @@ def chart(title: str, curves: Sequence[Curve], unit: str) -> str:
       f'text-anchor="end">{short(y)}</text>')
   for x in _ticks(across):
     parts.append(
-      f'<text class="tick" x="{_x(across, x):.1f}" y="{_HEIGHT - 14}" '
+      f'<text class="tick" x="{_x(across, x):.1f}" y="{_HEIGHT - 23}" '
       f'text-anchor="middle">{short(x)}</text>')
   parts.append(
-    f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 1}" '
+    f'<text class="tick" x="{_WIDTH - _RIGHT}" y="{_HEIGHT - 6}" '
     f'text-anchor="end">{html.escape(unit)}'
     f'{", log scale" if up.is_log else ""}</text>')
   # Faint lines below all others.
@@ -129,9 +132,9 @@ def _thinned(curve: Curve) -> Curve:
      sum(y for _, y in group) / len(group)) for group in groups])
 
 
-def _vertical(ys: Sequence[float]) -> _Scale:
+def _vertical(ys: Sequence[float], may_be_log: bool) -> _Scale:
   low, high = min(ys), max(ys)
-  if low > 0 and high / low >= _APART:
+  if may_be_log and low > 0 and high / low >= _APART:
     return _Scale(low, high, True)
   low, high = _apart(low, high)
   margin = 0.04 * (high - low)

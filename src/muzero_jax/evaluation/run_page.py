@@ -18,7 +18,7 @@ from muzero_jax.evaluation.run_files import Film, RunFiles
 # Title of a group -> names of columns, or how they begin; in this order.
 _GROUPS: dict[str, tuple[str, ...]] = {
   'Return': ('return',),
-  'Losses': ('loss',),
+  'Losses': ('loss', 'policy_loss', 'value_loss', 'reward_loss'),
   'Values': ('search_value', 'search_value_gap', 'search_error', 'value_error',
              'value_target', 'value_target_max'),
   'Entropy': ('search_entropy', 'policy_entropy', 'target_entropy', 'entropy',
@@ -43,7 +43,7 @@ def page(runs: Sequence[RunFiles], film: Film | None = None) -> str:
   style, script = _asset('run_page.css'), _asset('run_page.js')
   title = ', '.join(run.label for run in runs)
   body = [
-    _head(runs), _notes(runs), _film(film), _charts(runs),
+    _head(runs), _notes(runs), _charts(runs, film),
     run_tables.scores(runs), run_tables.ladders(runs),
     run_tables.diagnoses(runs), run_tables.all_settings(runs)]
   policy = (
@@ -105,10 +105,11 @@ def _film(film: Film | None) -> str:
     picture = f'<video controls loop muted src="{data}"></video>'
   else:
     picture = f'<img alt="One episode" src="{data}">'
-  return f'<section class="film"><h2>One episode</h2>{picture}</section>'
+  return (f'<figure class="film"><figcaption>one episode</figcaption>{picture}'
+          '</figure>')
 
 
-def _charts(runs: Sequence[RunFiles]) -> str:
+def _charts(runs: Sequence[RunFiles], film: Film | None) -> str:
   """Return all charts: the groups, and the rest to be opened."""
   known = [
     name for name in run_files.columns(runs) if name not in _NOT_DRAWN]
@@ -124,7 +125,10 @@ def _charts(runs: Sequence[RunFiles]) -> str:
       names = ['return']
     for name in names:
       left.pop(name, None)
-    if charts := [_chart(runs, name) for name in names]:
+    charts = [_chart(runs, name) for name in names]
+    if title == 'Return' and film is not None:
+      charts.append(_film(film))
+    if charts:
       parts.append(_section(title, charts))
   others = [
     _chart(runs, name) for name in list(left)[:_MOST_OTHERS]
@@ -165,8 +169,10 @@ def _chart(runs: Sequence[RunFiles], name: str) -> str:
   unit = 'updates' if all(run.is_offline for run in runs) else (
     'environment steps')
   title = _TITLES.get(name, name.replace('_', ' '))
-  return (f'<figure><figcaption>{run_tables.text(title)}</figcaption>'
-          f'{curves_lib.chart(title, found, unit)}<p class="told"></p>'
+  kind = ' class="first"' if name == 'return' else ''
+  return (f'<figure{kind}><figcaption>{run_tables.text(title)}</figcaption>'
+          f'{curves_lib.chart(title, found, unit, name.endswith("loss"))}'
+          '<p class="told"></p>'
           '</figure>')
 
 
