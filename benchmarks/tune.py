@@ -2,7 +2,7 @@
 
 python -m benchmarks.tune --workdir=runs/tune_cartpole
 
-Searches with experiments.tune: CartPole for 12,000 steps, seeds 0 to 3. Then it
+Searches with experiments.tune: CartPole for 6,000 steps, seeds 0 to 3. Then it
 trains the settings that the search started from and the best ones on seeds 100
 to 102, which chose nothing, and writes benchmarks/results/tune_cartpole.json.
 The same command goes on with a search that was interrupted.
@@ -19,18 +19,18 @@ from typing import Any
 
 from benchmarks import common, learning
 
-TRIALS = 10
+TRIALS = 8
 SETTINGS = (
   '--preset=cartpole', '--num_channels=32', '--num_simulations=4',
-  '--num_envs=16', '--min_replay=1024', '--batch_size=64',
-  '--updates_per_iteration=16', '--num_steps=12000', '--num_devices=1',
+  '--num_envs=32', '--min_replay=512', '--batch_size=64',
+  '--updates_per_iteration=32', '--num_steps=6000', '--num_devices=1',
   '--checkpoint_period=3600', '--eval_episodes=16', '--eval_envs=16')
 TUNED_ON = ('--seed=0', '--num_seeds=4')
 REPORTED_ON = ('--seed=100', '--num_seeds=3', '--eval_episodes=32')
 SPACE = (
   '--tune=learning_rate=3e-4:1e-2:log', '--tune=td_steps=5:50:log',
   '--tune=gumbel_min_range=0.1:3:log',
-  '--tune=updates_per_iteration=8:32:log')
+  '--tune=updates_per_iteration=16:64:log')
 
 
 def search(workdir: pathlib.Path) -> list[str]:

@@ -236,7 +236,8 @@ def test_without_optuna_one_line_says_what_to_install(tmp_path, monkeypatch):
 def test_a_mistake_is_told_before_jax_is_loaded(tmp_path):
   code = (
     'import sys\nfrom muzero_jax.commands import main\ntry:\n  main.main()\n'
-    'except SystemExit as e:\n  sys.exit(99 if "jax" in sys.modules else e.code)')
+    'except SystemExit as e:\n'
+    '  sys.exit(99 if "jax" in sys.modules else e.code)')
   done = subprocess.run(
     [sys.executable, '-c', code, 'tune', '--preset=cartpole',
      f'--workdir={tmp_path}/x', '--tune=td_stepz=1:5'],
