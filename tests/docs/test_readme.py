@@ -155,7 +155,8 @@ def test_flags_are_named_as_they_are():
     for flag in re.findall(r'`--([a-z_]+)', _read(name)):
       assert flag in {
         *command_line.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
-        'help', 'opening_moves', 'restart', 'allow_import', 'log_to'}, f'{name}: --{flag}'
+        'help', 'opening_moves', 'restart', 'allow_import',
+        'log_to'}, f'{name}: --{flag}'
 
 
 def test_make_targets_and_extras_exist():

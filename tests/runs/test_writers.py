@@ -120,9 +120,8 @@ def _fake_wandb(monkeypatch):
 
   fake.init = init
   fake.Settings = lambda **kwargs: kwargs
-  fake.api_key = None
-  fake.setup = lambda: types.SimpleNamespace(
-    settings=types.SimpleNamespace(api_key=fake.api_key))
+  fake.is_known = False
+  fake.login = lambda prompt: prompt or fake.is_known
   monkeypatch.setitem(sys.modules, 'wandb', fake)
   for name in ('WANDB_MODE', 'WANDB_PROJECT', 'WANDB_NAME'):
     monkeypatch.delenv(name, raising=False)
@@ -150,7 +149,7 @@ def test_rows_go_to_one_run_of_wandb_in_each_life(tmp_path, fake_wandb):
 
 def test_wandb_is_told_by_its_own_variables(
     tmp_path, fake_wandb, monkeypatch):
-  fake_wandb.api_key = 'x'
+  fake_wandb.is_known = True
   writers.WeightsAndBiases(tmp_path).write(1, {})
   monkeypatch.setenv('WANDB_MODE', 'disabled')
   monkeypatch.setenv('WANDB_PROJECT', 'mine')
@@ -159,6 +158,15 @@ def test_wandb_is_told_by_its_own_variables(
   assert fake_wandb.runs[1][0]['project'] == 'mine'
   writers.WeightsAndBiases(tmp_path).close()  # Nothing was begun.
   assert len(fake_wandb.runs) == 2
+
+
+def test_without_a_network_wandb_is_offline(tmp_path, fake_wandb):
+  def login(prompt):
+    raise ConnectionError('no network')
+
+  fake_wandb.login = login
+  writers.WeightsAndBiases(tmp_path).write(1, {})
+  assert [made['mode'] for made, _ in fake_wandb.runs] == ['offline']
 
 
 def test_wandb_writes_offline(tmp_path, monkeypatch):

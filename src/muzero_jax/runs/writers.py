@@ -172,8 +172,8 @@ class WeightsAndBiases:
   """Writes to Weights & Biases, by wandb.
 
   Project, mode and the rest are said by wandb's own variables, such as
-  WANDB_PROJECT and WANDB_MODE. Where nobody is logged in, and no mode is said,
-  it is offline: what `wandb sync` sends later lies in the run directory.
+  WANDB_PROJECT and WANDB_MODE. Where no mode is said and nobody can be logged
+  in, it is offline: what `wandb sync` sends later lies in the run directory.
   """
 
   def __init__(self, workdir: str | os.PathLike, start_step: int = 0) -> None:
@@ -193,7 +193,7 @@ class WeightsAndBiases:
     del start_step
     import wandb
 
-    self._wandb = wandb
+    self._wandb: Any = wandb
     self._workdir = pathlib.Path(workdir)
     self._run: Any = None
 
@@ -212,17 +212,22 @@ class WeightsAndBiases:
     """Return a run of wandb, new or gone on with."""
     path = self._workdir / 'config.json'
     config = files.read_json(path) if path.exists() else {}
-    said = os.environ.get('WANDB_MODE')
-    key = self._wandb.setup().settings.api_key
     run = self._wandb.init(
       project=os.environ.get('WANDB_PROJECT', 'muzero_jax'),
       name=os.environ.get('WANDB_NAME', self._workdir.absolute().name),
       id=self._id(), resume='allow', dir=str(self._workdir), config=config,
-      mode=said or ('online' if key else 'offline'),
+      mode=os.environ.get('WANDB_MODE') or (
+        'online' if self._is_logged_in() else 'offline'),
       settings=self._wandb.Settings(silent=True, console='off'))
     # A row may be of a step that was written before the run was resumed.
     run.define_metric('*', step_metric='step')
     return run
+
+  def _is_logged_in(self) -> bool:
+    try:
+      return bool(self._wandb.login(prompt=False))
+    except Exception:  # noqa: B902 - of the network, or a key that is refused.
+      return False
 
   def _id(self) -> str:
     """Return the run's name in wandb's storage, the same in each life."""
