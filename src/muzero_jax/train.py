@@ -43,6 +43,10 @@ from muzero_jax.runs.signals import Stop
 from muzero_jax.runs.writers import Writer
 from muzero_jax.wide_counts import Count
 
+# (steps so far, episodes that just ended, the sum of their returns), over all
+# agents of a run.
+Watch = Callable[[int, int, float], None]
+
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
 EVALUATION_FILE = record.EVALUATION_FILE
@@ -55,8 +59,9 @@ class _Wanted(NamedTuple):
   workdir: str | os.PathLike
   make_env: MakeEnv
   extensions: Extensions
-  writers: Sequence[Writer] | None
+  writers: Sequence[Writer | str] | None
   restart: bool
+  watch: Watch | None
 
 
 class _Run(NamedTuple):
@@ -71,6 +76,7 @@ class _Run(NamedTuple):
   progress: Progress
   stop: Stop
   saves: Saver
+  watch: Watch | None
 
 
 def run(
@@ -81,8 +87,9 @@ def run(
   make_network: Callable[..., Any] | None = None,
   make_search: Callable[..., Any] | None = None,
   make_terms: Callable[..., Any] | None = None,
-  writers: Sequence[Writer] | None = None,
+  writers: Sequence[Writer | str] | None = None,
   restart: bool = False,
+  watch: Watch | None = None,
 ) -> int:
   """Train, or go on training, in a run directory, then evaluate.
 
@@ -97,10 +104,13 @@ def run(
       `drivers.build.Extensions`. None for the one that the Config names.
     make_search: (config, spec, system, purpose) -> search; likewise.
     make_terms: (config, system) -> terms that are added to the loss; likewise.
-    writers: what gets each row of metrics besides metrics.jsonl; None for
-      TensorBoard, if tensorboardX is installed.
+    writers: what gets each row of metrics besides metrics.jsonl: objects, or
+      names of `runs.writers.NAMED`; None for TensorBoard, if tensorboardX is
+      installed.
     restart: True to start anew in a directory that holds a run of this
       configuration: its record is renamed to `before-restart`, and kept.
+    watch: called after each iteration that plays, in the thread that trains;
+      what it raises ends the run as it was last saved.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
@@ -119,7 +129,7 @@ def run(
   with signals.stop_on_signals() as stop:
     try:
       _run(_Wanted(
-        config, workdir, make_env, extensions, writers, restart), stop)
+        config, workdir, make_env, extensions, writers, restart, watch), stop)
       # Also one that came while all was done.
       stop.check()
     except StoppedError:
@@ -167,7 +177,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
       progress.header(config, [*lines, *resumed])
       _train(_Run(
         config, workdir, wanted.make_env, wanted.extensions, driver, data,
-        progress, stop, saves), state)
+        progress, stop, saves, wanted.watch), state)
 
 
 def _train(run: _Run, state: TrainState) -> None:
@@ -217,9 +227,11 @@ def _iterate(run: _Run, step_fn: Any, state: TrainState) -> TrainState:
     soundness.check_metrics(metrics, num_steps)
     averager.add(metrics)
     if metrics.rollout is not None:
-      progress.add_episodes(
-        metrics.rollout.num_episodes.sum(), metrics.rollout.return_sum.sum()
-      )
+      played = metrics.rollout
+      ended = int(played.num_episodes.sum()), float(played.return_sum.sum())
+      progress.add_episodes(*ended)
+      if run.watch is not None:
+        run.watch(num_steps, *ended)
       progress.warn_if_endless(
         num_steps // config.num_envs, run.driver.spec.max_episode_steps)
     # After a skipped update it may be the parameters that are beyond help.

@@ -17,13 +17,15 @@ from muzero_jax.commands import (
   ladder,
   main,
   play,
+  report,
   train,
+  tune,
 )
 from muzero_jax.config import command_line
 
 _MODULES = dict(
   train=train, evaluate=evaluate, ladder=ladder, diagnose=diagnose,
-  dataset=dataset, play=play, gtp=gtp, export=export)
+  dataset=dataset, play=play, gtp=gtp, export=export, report=report, tune=tune)
 
 # Exits with the command's status, or with 99 where it has loaded jax.
 _WITHOUT_JAX = '''
@@ -105,6 +107,9 @@ def test_help_of_a_command(capsys, name):
   (['export'], '--output'),
   (['export', '--output=a.safetensors'], 'config.json'),
   (['export', '--dtype=float8'], 'bfloat16'),
+  (['tune', '--preset=cartpole', '--tune=td_step=1,2'], 'td_steps'),
+  (['tune'], '--preset'),
+  (['train', '--preset=cartpole', '--log_to=wandbb'], 'wandb'),
 ])
 def test_a_mistake_is_told_before_jax_is_loaded(tmp_path, argv, named):
   workdir = tmp_path / 'run'

@@ -13,7 +13,7 @@ def _call(tmp_path, monkeypatch):
   """Returns a function that runs a command line and returns its Configs."""
   configs = []
 
-  def run(config, workdir, *, restart=False):
+  def run(config, workdir, *, writers=None, restart=False):
     configs.append(config)
     return 0
 

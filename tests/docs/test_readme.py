@@ -155,7 +155,8 @@ def test_flags_are_named_as_they_are():
     for flag in re.findall(r'`--([a-z_]+)', _read(name)):
       assert flag in {
         *command_line.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
-        'help', 'opening_moves', 'restart', 'allow_import'}, f'{name}: --{flag}'
+        'help', 'opening_moves', 'restart', 'allow_import',
+        'log_to'}, f'{name}: --{flag}'
 
 
 def test_make_targets_and_extras_exist():
@@ -172,7 +173,7 @@ def test_make_targets_and_extras_exist():
 
 @pytest.mark.parametrize('name', [
   *_DOCUMENTS, 'docs/algorithm.md', 'docs/api.md', 'docs/datasets.md',
-  'docs/it_does_not_learn.md'])
+  'docs/it_does_not_learn.md', 'docs/tune.md'])
 def test_links_and_paths_exist(name):
   text = _read(name)
   for path in re.findall(r'\]\(([^)#]+)\)', text):

@@ -318,7 +318,7 @@ def _num_cores():
 ])
 def test_scripts_let_each_core_be_a_device(told, found):
   code = (
-    'from muzero_jax.commands import train; train._divide_cpu(2); '
+    'from muzero_jax.commands import train; train.divide_cpu(2); '
     'import jax; print(jax.device_count())')
   assert int(_without_devices([sys.executable, '-c', code], told).stdout
              ) == found

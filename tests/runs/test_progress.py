@@ -9,7 +9,7 @@ import pytest
 
 from muzero_jax import config as config_lib
 from muzero_jax.config import Config
-from muzero_jax.runs import metrics, plots
+from muzero_jax.runs import metrics, plots, writers
 from muzero_jax.runs.progress import Counts, Progress
 
 
@@ -296,3 +296,29 @@ def test_a_writer_that_cannot_be_closed_hinders_nothing(tmp_path, clock):
     shown.log(Counts(steps=100), {'loss': 1.0}, force=True)
   assert (broken.num_closed, sound.num_closed) == (1, 1)
   assert "_Writer failed and gets no more metrics: KeyError" in _text(shown)
+
+
+def test_writers_by_name(tmp_path, clock, monkeypatch):
+  rows = []
+
+  class Mine:
+    def write(self, step, metrics):
+      rows.append((step, dict(metrics)['x']))
+
+    def close(self):
+      pass
+
+  monkeypatch.setitem(writers.NAMED, 'wandb', writers.Named(
+    'W&B', 'wandb', 'wandb', lambda workdir, step: Mine()))
+  with _make(tmp_path, clock, writers=['wandb']) as shown:
+    shown.record(3, {'x': 1.5})
+  assert rows == [(3, 1.5)]
+
+  def fails(workdir, step):
+    raise ImportError('no such package')
+
+  monkeypatch.setitem(writers.NAMED, 'wandb', writers.Named(
+    'W&B', 'wandb', 'wandb', fails))
+  with _make(tmp_path, clock, writers=['wandb']) as shown:
+    shown.record(4, {'x': 1.5})
+  assert 'no W&B: wandb is not installed (extra "wandb")' in _text(shown)

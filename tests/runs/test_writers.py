@@ -1,7 +1,9 @@
 """Writers in threads of their own: they hold up nobody."""
 
+import sys
 import threading
 import time
+import types
 
 import pytest
 
@@ -90,3 +92,94 @@ def test_tensorboard_hides_the_life_that_is_repeated(tmp_path):
   assert sorted(set(scalars)) == [(50, 'loss', 0.5), (50, 'one/two', 2.0)]
   starts = [e.step for e in found if e.session_log.status == 1]
   assert starts == [41]
+
+
+class _FakeRun:
+  def __init__(self):
+    self.rows, self.metrics, self.finished = [], [], False
+
+  def log(self, row):
+    self.rows.append(row)
+
+  def define_metric(self, name, step_metric):
+    self.metrics.append((name, step_metric))
+
+  def finish(self):
+    self.finished = True
+
+
+@pytest.fixture(name='fake_wandb')
+def _fake_wandb(monkeypatch):
+  """A module that notes what is asked of it; nobody is logged in."""
+  fake = types.ModuleType('wandb')
+  fake.runs = []
+
+  def init(**kwargs):
+    fake.runs.append((kwargs, _FakeRun()))
+    return fake.runs[-1][1]
+
+  fake.init = init
+  fake.Settings = lambda **kwargs: kwargs
+  fake.is_known = False
+  fake.login = lambda prompt: prompt or fake.is_known
+  monkeypatch.setitem(sys.modules, 'wandb', fake)
+  for name in ('WANDB_MODE', 'WANDB_PROJECT', 'WANDB_NAME'):
+    monkeypatch.delenv(name, raising=False)
+  return fake
+
+
+def test_rows_go_to_one_run_of_wandb_in_each_life(tmp_path, fake_wandb):
+  (tmp_path / 'config.json').write_text('{"num_envs": 4}')
+  for step in (10, 5):
+    mine = writers.NAMED['wandb'].make(tmp_path, step)
+    before = len(fake_wandb.runs)
+    mine.write(step, {'loss': 0.5})
+    mine.write(step + 1, {'loss': 0.25})
+    assert len(fake_wandb.runs) == before + 1  # Begun with the first row.
+    mine.close()
+  (first, run), (second, other) = fake_wandb.runs
+  assert run.rows == [{'step': 10, 'loss': 0.5}, {'step': 11, 'loss': 0.25}]
+  assert other.rows[0] == {'step': 5, 'loss': 0.5}
+  assert run.metrics == [('*', 'step')] and run.finished
+  assert first['id'] == second['id'] and first['resume'] == 'allow'
+  assert first['config'] == {'num_envs': 4}
+  assert first['dir'] == str(tmp_path) and first['name'] == tmp_path.name
+  assert first['mode'] == 'offline' and first['project'] == 'muzero_jax'
+
+
+def test_wandb_is_told_by_its_own_variables(
+    tmp_path, fake_wandb, monkeypatch):
+  fake_wandb.is_known = True
+  writers.WeightsAndBiases(tmp_path).write(1, {})
+  monkeypatch.setenv('WANDB_MODE', 'disabled')
+  monkeypatch.setenv('WANDB_PROJECT', 'mine')
+  writers.WeightsAndBiases(tmp_path).write(1, {})
+  assert [made['mode'] for made, _ in fake_wandb.runs] == ['online', 'disabled']
+  assert fake_wandb.runs[1][0]['project'] == 'mine'
+  writers.WeightsAndBiases(tmp_path).close()  # Nothing was begun.
+  assert len(fake_wandb.runs) == 2
+
+
+def test_without_a_network_wandb_is_offline(tmp_path, fake_wandb):
+  def login(prompt):
+    raise ConnectionError('no network')
+
+  fake_wandb.login = login
+  writers.WeightsAndBiases(tmp_path).write(1, {})
+  assert [made['mode'] for made, _ in fake_wandb.runs] == ['offline']
+
+
+def test_wandb_writes_offline(tmp_path, monkeypatch):
+  pytest.importorskip('wandb')
+  monkeypatch.setenv('WANDB_MODE', 'offline')
+  for name in ('WANDB_CONFIG_DIR', 'WANDB_CACHE_DIR', 'WANDB_DATA_DIR'):
+    monkeypatch.setenv(name, str(tmp_path / 'home'))
+  workdir = tmp_path / 'run'
+  workdir.mkdir()
+  over = writers.HandOver(
+    writers.WeightsAndBiases(workdir), patience_to_close=120)
+  over.write(1, {'loss': 0.5})
+  over.write(2, {'loss': 0.25})
+  over.close()
+  written = list(workdir.glob('wandb/offline-run-*/run-*.wandb'))
+  assert len(written) == 1 and b'loss' in written[0].read_bytes()

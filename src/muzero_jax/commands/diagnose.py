@@ -3,11 +3,14 @@
 muzero-jax diagnose --workdir=runs/x
 """
 
+import sys
+
 from absl import flags
 
 from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
+from muzero_jax.errors import RunError
 from muzero_jax.runs import agent_source
 
 
@@ -36,13 +39,21 @@ def run(
   from muzero_jax.evaluation import diagnose
 
   num_envs = flag_values.num_envs
+  one = agent.load(
+    arguments.workdir, index=flag_values.index,
+    allow_imports=arguments.allow_imports)
   result = diagnose.diagnose(
-    agent.load(
-      arguments.workdir, index=flag_values.index,
-      allow_imports=arguments.allow_imports),
+    one,
     envs.make(config, num_envs=num_envs, evaluation=True),
     num_envs=num_envs,
     num_steps=flag_values.num_steps,
   )
   console.answer('\n'.join(diagnose.describe(result)))
+  if agent_source.find_file(arguments.workdir):
+    return 0
+  # For `report`; a directory that cannot be written has been diagnosed too.
+  try:
+    diagnose.write(arguments.workdir, result, one.step)
+  except RunError as error:
+    console.say(f'note: {error}', sys.stderr)
   return 0

@@ -17,7 +17,8 @@ from muzero_jax.runs import signals
 
 COMMANDS = (
   'train', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play', 'gtp',
-  'export')
+  'export', 'report', 'tune')
+_SAVING = ('train', 'tune')  # Signals end them once all is saved.
 _HELP = ('--help', '-help', '-h')
 
 
@@ -55,7 +56,7 @@ def run(
     usage: what --help prints above the flags; by default the docstring of the
       script that runs.
   """
-  saves = name == 'train'
+  saves = name in _SAVING
   with signals.as_a_command() if saves else signals.end_at_interrupts():
     command = _module(name)
     flag_values = flags.FlagValues()

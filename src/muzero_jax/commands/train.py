@@ -5,16 +5,20 @@ muzero-jax train --flagfile=x.flags --workdir=runs/x [--field=...]
 muzero-jax train --workdir=runs/x
 """
 
+import importlib.util
 import os
 import pathlib
+from collections.abc import Sequence
 
 from absl import flags
 
+from muzero_jax import config as config_lib
 from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
-from muzero_jax.errors import StoppedError, UserError
+from muzero_jax.errors import MissingPackageError, StoppedError, UserError
 from muzero_jax.runs import run_dir, signals
+from muzero_jax.runs.writers import NAMED
 
 
 def main(families: tuple[str, ...], preset: str) -> None:
@@ -41,6 +45,10 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
       has to be given --preset.
   """
   command_line.define(defaults=preset or Config(), flag_values=flag_values)
+  flags.DEFINE_list(
+    'log_to', ['tensorboard'], 'Where metrics go besides metrics.jsonl: '
+    f'{", ".join(NAMED)}; several separated by commas, empty for nowhere.',
+    flag_values=flag_values)
   flags.DEFINE_bool(
     'restart', False, 'Start anew in a directory that holds a run: its record '
     'is renamed to before-restart, and nothing is deleted.',
@@ -75,15 +83,35 @@ def run(
       'which this script is for'
     )
   restart = bool(flag_values['restart'].value)
+  writers = _writers(flag_values['log_to'].value or ())
   with signals.as_a_command() as stop:
     try:
-      return _train(config, arguments.workdir, restart, stop)
+      return _train(config, arguments.workdir, writers, restart, stop)
     except StoppedError:
       return stop.end(restart=restart)
 
 
+def _writers(names: Sequence[str]) -> tuple[str, ...] | None:
+  """Return which writers are asked for; None for what is so by default.
+
+  Raises:
+    UserError: there is no such writer.
+    MissingPackageError: it was asked for by name, and is not installed.
+  """
+  for name in names:
+    if name not in NAMED:
+      raise UserError(
+        f'log_to = {name!r} is not one of {", ".join(NAMED)}'
+        + config_lib.nearest(name, NAMED))
+  if 'wandb' in names and importlib.util.find_spec('wandb') is None:
+    raise MissingPackageError(
+      "log_to = 'wandb' needs wandb: pip install 'muzero_jax[wandb]'")
+  return None if tuple(names) == ('tensorboard',) else tuple(names)
+
+
 def _train(
-  config: Config, workdir: str, restart: bool, stop: signals.Stop
+  config: Config, workdir: str, writers: tuple[str, ...] | None,
+  restart: bool, stop: signals.Stop,
 ) -> int:
   """Load what training needs, train, and return the exit status."""
   # The first word comes at once: what follows is silent for seconds.
@@ -91,7 +119,7 @@ def _train(
     f'muzero_jax: training on {config.family}/{config.env_id} in {workdir}; '
     'loading jax and the environment ...')
   # Before environments, of which some start jax's devices when imported.
-  _divide_cpu(config.num_devices)
+  divide_cpu(config.num_devices)
   start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
@@ -102,10 +130,11 @@ def _train(
   from muzero_jax import train as train_lib
 
   stop.check()
-  return train_lib.run(config, workdir, restart=restart)
+  # Not said where it is as ever: scripts of users may stand in for it.
+  return train_lib.run(config, workdir, writers=writers, restart=restart)
 
 
-def _divide_cpu(num_devices: int) -> None:
+def divide_cpu(num_devices: int) -> None:
   """Let the processor count as so many devices, as far as it has cores.
 
   Each then steps a share of the environments and learns from a share of the

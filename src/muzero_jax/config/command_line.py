@@ -90,6 +90,15 @@ def define_workdir(
     flag_values=flag_values)
 
 
+def define_workdirs(
+  *, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+  """Define --workdir for scripts that look at several run directories."""
+  flags.DEFINE_multi_string(
+    'workdir', [], 'Run directory; given again for each further one.',
+    flag_values=flag_values)
+
+
 def parse(
   argv: Sequence[str] | None = None,
   *,
@@ -117,15 +126,23 @@ def parse(
       base = config_lib.from_preset(preset)
     elif flag_values['preset'].value:
       base = _made_for(base, given)
-  workdir = str(flag_values['workdir'].value or '')
+  workdir = flag_values['workdir'].value
+  if isinstance(workdir, list):
+    workdir = workdir[0] if all(workdir) and workdir else ''
   if not workdir:
     raise UserError('--workdir is needed: the directory of the run')
   if 'dataset' in given:
     given['dataset'] = paths.expand(str(given['dataset']), 'dataset')
-  allowed = flag_values['allow_import'].value
+  allowed = (
+    flag_values['allow_import'].value if 'allow_import' in flag_values else [])
   return Arguments(
     paths.expand(workdir, 'workdir'), given, base, preset,
     imports.check_names(','.join(allowed)) if allowed else ())
+
+
+def config_of(arguments: Arguments) -> Config:
+  """Return the Config of a command line alone, whatever its workdir holds."""
+  return dataclasses.replace(arguments.base, **arguments.given)
 
 
 def _made_for(base: Config, given: dict[str, Any]) -> Config:
@@ -179,6 +196,18 @@ def tell(error: errors.Error) -> int:
   """Prints an error as one line on stderr; returns its exit status."""
   console.say(f'error: {" ".join(str(error).split())}', sys.stderr)
   return error.exit_status
+
+
+def value_of(name: str, text: str) -> Any:
+  """Return the value of a Config field that a flag of this text would have.
+
+  Raises:
+    UserError: names the field, the text and what is allowed.
+  """
+  if config_lib.FIELDS[name].type is bool:
+    known = {'true': True, 'false': False}
+    return config_lib.check(name, known.get(text.lower(), text))
+  return _FieldParser(name).parse(text)
 
 
 class _FieldParser(flags.ArgumentParser):

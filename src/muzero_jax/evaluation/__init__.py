@@ -7,6 +7,7 @@ _MODULES = (
   'agent_export',
   'agent_pages',
   'atari_scores',
+  'curves',
   'device_play',
   'diagnose',
   'elo',
@@ -21,6 +22,9 @@ _MODULES = (
   'program_match',
   'random_play',
   'report',
+  'run_files',
+  'run_page',
+  'run_tables',
   'tournament',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

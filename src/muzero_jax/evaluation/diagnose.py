@@ -7,12 +7,16 @@ the result.
 """
 
 import functools
+import math
+import os
+import pathlib
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from muzero_jax import files, paths
 from muzero_jax.agent import Agent
 from muzero_jax.drivers import build
 from muzero_jax.evaluation import device_play, host_play
@@ -27,6 +31,8 @@ from muzero_jax.types import (
   Trajectory,
   network_params,
 )
+
+DIAGNOSIS_FILE = 'diagnose.json'
 
 
 class Agreement(NamedTuple):
@@ -258,6 +264,42 @@ def agree(
 def _entropy(policy: np.ndarray) -> float:
   positive = np.where(policy > 0, policy, 1)
   return float(-(policy * np.log(positive)).sum(axis=-1).mean())
+
+
+def to_json(result: Diagnosis, step: int) -> dict[str, Any]:
+  """Return a diagnosis as plain numbers by name.
+
+  Args:
+    result: the diagnosis.
+    step: of the agent.
+  """
+
+  def plain(value: Any) -> Any:
+    if isinstance(value, Agreement):
+      return {name: plain(x) for name, x in value._asdict().items()}
+    if isinstance(value, tuple):
+      return [plain(one) for one in value]
+    number = float(value)
+    if not math.isfinite(number):
+      return None
+    return int(number) if isinstance(value, (int, np.integer)) else number
+
+  return dict(
+    step=step, **{name: plain(x) for name, x in result._asdict().items()})
+
+
+def write(
+  workdir: str | os.PathLike, result: Diagnosis, step: int
+) -> pathlib.Path:
+  """Write diagnose.json into a run directory, in place of an older one.
+
+  Raises:
+    RunError: it cannot be written.
+  """
+  path = pathlib.Path(paths.expand(workdir, 'workdir')) / DIAGNOSIS_FILE
+  with files.writing(str(path)):
+    files.write_json(path, to_json(result, step), allow_nan=False)
+  return path
 
 
 def describe(result: Diagnosis) -> list[str]:

@@ -52,7 +52,7 @@ class Progress:
     log_period: float = 10.0,
     unit: str = 'steps',
     is_self_play: bool = False,
-    writers: Sequence[Writer] | None = None,
+    writers: Sequence[Writer | str] | None = None,
     stream: TextIO | None = None,
     clock: Callable[[], float] = time.monotonic,
   ) -> None:
@@ -68,8 +68,8 @@ class Progress:
         there are no others.
       is_self_play: whether one agent plays all sides of a game; what it won
         from itself is not printed.
-      writers: what else gets each row; None for TensorBoard, if tensorboardX is
-        installed.
+      writers: what else gets each row: objects, or names of
+        `writers.NAMED`; None for TensorBoard, if tensorboardX is installed.
       stream: where lines go; standard output by default.
       clock: seconds.
 
@@ -90,8 +90,10 @@ class Progress:
       rows = metrics_lib.drop_rows_after(self._path, start.steps)
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
-    given = self._default_writers() if writers is None else writers
-    self._writers = [HandOver(writer) for writer in given]
+    given = ('tensorboard',) if writers is None else writers
+    opened = [
+      self._open(one) if isinstance(one, str) else one for one in given]
+    self._writers = [HandOver(writer) for writer in opened if writer]
     self._closed = False
     # Whether an episode has ended, or it was said that none does.
     self._has_ended = start.steps > 0
@@ -240,16 +242,17 @@ class Progress:
     self.note(f'no {plots.CURVES_FILE}: {why}')
     return None
 
-  def _default_writers(self) -> list[Writer]:
+  def _open(self, name: str) -> Writer | None:
+    """Return the writer of a name; None, and a note, where it cannot be."""
+    known = writers_lib.NAMED[name]
     try:
-      return [writers_lib.TensorBoard(
-        self.workdir / 'tensorboard', self._counts.steps)]
+      return known.make(self.workdir, self._counts.steps)
     except ImportError:
-      self.note('no TensorBoard events: tensorboardX is not installed '
-                '(extra "viz")')
+      self.note(f'no {known.what}: {known.package} is not installed '
+                f'(extra "{known.extra}")')
     except Exception as error:  # noqa: B902 - what only reports.
-      self.note(f'no TensorBoard events: {type(error).__name__}: {error}')
-    return []
+      self.note(f'no {known.what}: {type(error).__name__}: {error}')
+    return None
 
   def _try(self, writer: HandOver, act: Callable[[], Any]) -> None:
     """Call a writer; one that fails is told of and left out from then on.

@@ -1,12 +1,16 @@
-"""Where metrics go besides metrics.jsonl: TensorBoard, or one's own writer."""
+"""Where metrics go besides metrics.jsonl: TensorBoard, W&B, one's own."""
 
 import functools
 import os
+import pathlib
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from muzero_jax import files
 
 # Rows that may wait for a writer, and seconds that one row may take it.
 _MOST_WAITING = 1000
@@ -16,7 +20,7 @@ _FLUSH_PERIOD = 10.0  # Seconds between events that are safely on disk.
 
 
 class Writer(Protocol):
-  """Gets each row of metrics as it is recorded, for example for W&B.
+  """Gets each row of metrics as it is recorded.
 
   It is called from a thread of its own. A writer that raises or blocks is
   reported once and gets no more rows; it never stops or delays a run.
@@ -162,3 +166,93 @@ class TensorBoard:
   def _put(self, step: int, **content: Any) -> None:
     self._file.write_event(
       self._make_event(wall_time=time.time(), step=step, **content))
+
+
+class WeightsAndBiases:
+  """Writes to Weights & Biases, by wandb.
+
+  Project, mode and the rest are said by wandb's own variables, such as
+  WANDB_PROJECT and WANDB_MODE. Where no mode is said and nobody can be logged
+  in, it is offline: what `wandb sync` sends later lies in the run directory.
+  """
+
+  def __init__(self, workdir: str | os.PathLike, start_step: int = 0) -> None:
+    """Take the run directory; wandb itself starts with the first row.
+
+    That may take long, and belongs into the writer's own thread.
+
+    Args:
+      workdir: of the run; the name that wandb knows it by is kept there, so
+        that a run that is resumed is one run there too.
+      start_step: not needed: a row has its own step, and wandb shows rows that
+        are repeated.
+
+    Raises:
+      ImportError: wandb is not installed.
+    """
+    del start_step
+    import wandb
+
+    self._wandb: Any = wandb
+    self._workdir = pathlib.Path(workdir)
+    self._run: Any = None
+
+  def write(self, step: int, metrics: Mapping[str, float]) -> None:
+    """Record numbers by name."""
+    if self._run is None:
+      self._run = self._start()
+    self._run.log({'step': step, **metrics})
+
+  def close(self) -> None:
+    """Finish the run there."""
+    if self._run is not None:
+      self._run.finish()
+
+  def _start(self) -> Any:
+    """Return a run of wandb, new or gone on with."""
+    path = self._workdir / 'config.json'
+    config = files.read_json(path) if path.exists() else {}
+    run = self._wandb.init(
+      project=os.environ.get('WANDB_PROJECT', 'muzero_jax'),
+      name=os.environ.get('WANDB_NAME', self._workdir.absolute().name),
+      id=self._id(), resume='allow', dir=str(self._workdir), config=config,
+      mode=os.environ.get('WANDB_MODE') or (
+        'online' if self._is_logged_in() else 'offline'),
+      settings=self._wandb.Settings(silent=True, console='off'))
+    # A row may be of a step that was written before the run was resumed.
+    run.define_metric('*', step_metric='step')
+    return run
+
+  def _is_logged_in(self) -> bool:
+    try:
+      return bool(self._wandb.login(prompt=False))
+    except Exception:  # noqa: B902 - of the network, or a key that is refused.
+      return False
+
+  def _id(self) -> str:
+    """Return the run's name in wandb's storage, the same in each life."""
+    path = self._workdir / WANDB_FILE
+    try:
+      return str(files.read_json(path)['id'])
+    except (OSError, ValueError, KeyError, TypeError):
+      name = secrets.token_hex(8)
+      files.write_json(path, dict(id=name))
+      return name
+
+
+class Named(NamedTuple):
+  """A writer that comes with the library."""
+
+  what: str  # That is missing without it.
+  package: str
+  extra: str
+  make: Callable[[pathlib.Path, int], Writer]  # Of run directory and step.
+
+
+WANDB_FILE = 'wandb.json'
+NAMED = {
+  'tensorboard': Named(
+    'TensorBoard events', 'tensorboardX', 'viz',
+    lambda workdir, step: TensorBoard(workdir / 'tensorboard', step)),
+  'wandb': Named('Weights & Biases', 'wandb', 'wandb', WeightsAndBiases),
+}

@@ -1,0 +1,43 @@
+"""Trials as whole runs: what they report, and the command around them."""
+
+import json
+import math
+
+import pytest
+import tiny_run
+
+from muzero_jax.tuning import trial
+
+
+def test_the_return_of_each_tenth_is_told_once():
+  told = []
+  rungs = trial.Rungs(100, lambda *what: told.append(what))
+  rungs(5, 2, 10.0)
+  assert math.isnan(rungs.last)
+  rungs(12, 1, 20.0)
+  rungs(15, 1, 7.0)
+  rungs(48, 0, 0.0)
+  rungs(52, 0, 0.0)  # No episode has ended: the one before counts.
+  rungs(104, 4, 8.0)
+  rungs(130, 1, 99.0)
+  assert told == [(1, 10.0), (4, 7.0), (5, 7.0), (10, 2.0)]
+  assert rungs.last == 2.0
+
+
+def test_what_a_report_raises_ends_a_run_and_a_study_goes_on(tmp_path, capsys):
+  """One tiny search by the command: two trials, the first of them pruned."""
+  pytest.importorskip('optuna')
+  fields = {**tiny_run.FIELDS, 'num_steps': 640, 'eval_episodes': 0}
+  flags = [f'--{name}={value}' for name, value in fields.items()]
+  done = tiny_run.answer(
+    capsys, 'tune', f'--workdir={tmp_path}', '--preset=cartpole', *flags,
+    '--tune=ema_decay=0,0.5', '--trials=1')
+  assert done.returncode == 0, done.stderr
+  assert '--ema_decay=' in done.stdout and (tmp_path / 'best.flags').exists()
+  found = json.loads((tmp_path / 'tune.json').read_text())
+  assert found['objective'] == 'return'
+  assert found['trials'][0]['state'] == 'complete'
+  folder = tmp_path / 'trials/0000'
+  assert tiny_run.rows(folder)[-1]['step'] >= 640
+  assert 'training step' in (folder / 'train.log').read_text()
+  assert not (folder / 'tensorboard').exists()
