@@ -13,7 +13,7 @@ from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
-from muzero_jax.runs import run_dir
+from muzero_jax.runs import agent_source
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -40,7 +40,7 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Answer commands until they end; return 0."""
-  config = run_dir.read_config(
+  config = agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
   if config.family != 'board':
     raise UserError(

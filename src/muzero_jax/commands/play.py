@@ -1,6 +1,7 @@
 """Play against an agent in a browser, watch it, and look into its search.
 
 muzero-jax play --workdir=runs/x [--port=8765] [--open]
+muzero-jax play --workdir=connect_four
 """
 
 import secrets
@@ -12,7 +13,7 @@ from absl import flags
 from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
-from muzero_jax.runs import run_dir
+from muzero_jax.runs import agent_source
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -39,7 +40,7 @@ def run(
   arguments: command_line.Arguments, flag_values: flags.FlagValues
 ) -> int:
   """Serve the page until the process is asked to stop; return 0."""
-  run_dir.read_config(
+  agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()
@@ -69,7 +70,9 @@ def _agent(
   found = agent.load(
     arguments.workdir, snapshot=flag_values.snapshot, index=flag_values.index,
     allow_imports=arguments.allow_imports)
+  # A file has no snapshots to play against.
+  is_file = bool(agent_source.find_file(arguments.workdir))
   return found, dict(
-    workdir=arguments.workdir, index=flag_values.index,
-    simulations=flag_values.simulations,
+    workdir=None if is_file else arguments.workdir, index=flag_values.index,
+    simulations=flag_values.simulations, shipped=agent_source.shipped(),
     allow_imports=arguments.allow_imports)
