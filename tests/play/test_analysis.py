@@ -12,7 +12,7 @@ from helpers import random_params
 from muzero_jax import agent, search
 from muzero_jax import config as config_lib
 from muzero_jax.drivers import build
-from muzero_jax.play import analysis
+from muzero_jax.play import analysis, halving
 from muzero_jax.replay import frame_stack
 from muzero_jax.search import model_functions
 from muzero_jax.types import EnvSpec, TimeStep
@@ -289,13 +289,13 @@ def test_children_are_pruned():
 
 def test_rounds_of_sequential_halving():
   # 4 candidates and 16 simulations: two visits each, then four of two each.
-  assert analysis.sequential_halving([6, 2, 6, 2], 16) == [
+  assert halving.rounds([6, 2, 6, 2], 16) == [
     ([0, 1, 2, 3], 2), ([0, 2], 4)]
-  assert analysis.sequential_halving([8], 8) == [([0], 8)]
-  assert analysis.sequential_halving([1, 1, 1], 3) == [([0, 1, 2], 1)]
-  assert analysis.sequential_halving([], 3) == []
+  assert halving.rounds([8], 8) == [([0], 8)]
+  assert halving.rounds([1, 1, 1], 3) == [([0, 1, 2], 1)]
+  assert halving.rounds([], 3) == []
   # The last round ends early.
-  assert analysis.sequential_halving([3, 2], 5) == [([0, 1], 2), ([0], 1)]
+  assert halving.rounds([3, 2], 5) == [([0, 1], 2), ([0], 1)]
 
 
 def test_actions_that_are_not_finite_numbers_are_none():

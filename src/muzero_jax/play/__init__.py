@@ -11,6 +11,7 @@ _MODULES = (
   'film',
   'film_files',
   'future',
+  'halving',
   'imagination',
   'names',
   'panel',

@@ -74,7 +74,7 @@ class Api:
     self._info: dict[str, Any] = dict(
       name=name or env_id, family=family, env_id=env_id, step=agent.step,
       players=spec.num_players, num_actions=spec.num_actions,
-      action_names=analysis.names_of(spec) if spec.num_actions <= 512 else [],
+      action_names=names.every(spec) if spec.num_actions <= 512 else [],
       continuous=spec.is_continuous, simulations=self._simulations,
       discount=agent.config.discount,
       opponents=tools.players.names(tools.env),
