@@ -91,7 +91,8 @@ def test_the_page_is_served_with_its_own_scripts_alone(served):
 
 
 def test_scripts_are_known_by_their_contents():
-  policy = server.content_policy(b'<script>alert(1)</script><script>\n2\n</script>')
+  policy = server.content_policy(
+    b'<script>alert(1)</script><script>\n2\n</script>')
   # printf 'alert(1)' | openssl dgst -sha256 -binary | base64
   assert "'sha256-bhHHL3z2vDgxUt0W3dWQOrprscmda2Y5pLsLg4GF+pI='" in policy
   assert policy.count('sha256-') == 2

@@ -18,6 +18,7 @@ _MODULES = (
   'gtp_game',
   'gtp_search',
   'gtp_session',
+  'halving',
   'imagination',
   'names',
   'panel',

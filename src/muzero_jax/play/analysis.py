@@ -18,9 +18,8 @@ from muzero_jax import agent as agent_lib
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.drivers import build
 from muzero_jax.errors import UserError
-from muzero_jax.play import names
-from muzero_jax.search import selection
-from muzero_jax.types import Array, EnvSpec, Params, SearchOutput, TimeStep
+from muzero_jax.play import halving, names
+from muzero_jax.types import Array, Params, SearchOutput, TimeStep
 
 MAX_SIMULATIONS = 800
 # Numbers of simulations whose searches stay compiled.
@@ -299,10 +298,11 @@ class View:
     """Return the root's edge that the agent takes."""
     if found.candidates is None:
       return int(found.action[0])
-    same = np.asarray(found.candidates[0] == found.action[0])
+    candidates = np.asarray(found.candidates[0])
+    same = np.asarray(candidates == np.asarray(found.action[0]))
     if same.ndim > 1:
-      same = same.all(axis=-1)
-    return int(np.flatnonzero(same & edges.legal)[0])
+      same = np.asarray(same.all(axis=-1))
+    return int(np.flatnonzero(same & np.asarray(edges.legal))[0])
 
   def _chosen(self) -> int:
     return self._action_of_edge(
@@ -318,7 +318,7 @@ class View:
     count = min(most, int(edges.legal.sum()))
     score = np.where(edges.legal, edges.gumbel, -np.inf)
     order = np.argsort(-score, kind='stable')[:count]
-    rounds = sequential_halving(
+    rounds = halving.rounds(
       [int(edges.visits[number]) for number in order], self._simulations)
     named = [self._action_of_edge(int(number)) for number in order]
     return dict(candidates=named, rounds=[
@@ -381,39 +381,7 @@ class View:
     return player
 
 
-def sequential_halving(
-  visits: list[int], simulations: int
-) -> list[tuple[list[int], int]]:
-  """Return the rounds of Sequential Halving that left such visits.
-
-  Args:
-    visits: of each of k candidates.
-    simulations: of the search.
-
-  Returns:
-    Of each round the candidates that it visited, and how often each. Its last
-    round ends with the simulations, and may have visited some once less.
-  """
-  first = len(visits)
-  if not first:
-    return []
-  # How many candidates get their visit number 1, 2 and so on: where that
-  # changes, a new round begins.
-  counts = np.bincount(selection.considered_visits(first, simulations)[first])
-  starts = [0, *(1 + np.flatnonzero(np.diff(counts))), len(counts)]
-  return [
-    ([i for i, count in enumerate(visits) if count > start], int(stop - start))
-    for start, stop in zip(starts, starts[1:])]
-
-
 def _number(x: Any) -> float | None:
   """Return a number that JSON has, None for what is not finite."""
   number = float(x)
   return number if np.isfinite(number) else None
-
-
-def names_of(spec: EnvSpec) -> list[str]:
-  """Return the names of all actions; none where they are vectors."""
-  if spec.is_continuous:
-    return []
-  return [names.name(spec, action) for action in range(spec.num_actions)]

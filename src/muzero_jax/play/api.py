@@ -74,7 +74,7 @@ class Api:
     self._info: dict[str, Any] = dict(
       name=name or env_id, family=family, env_id=env_id, step=agent.step,
       players=spec.num_players, num_actions=spec.num_actions,
-      action_names=analysis.names_of(spec) if spec.num_actions <= 512 else [],
+      action_names=names.every(spec) if spec.num_actions <= 512 else [],
       continuous=spec.is_continuous, simulations=self._simulations,
       discount=agent.config.discount,
       opponents=tools.players.names(tools.env),
@@ -99,7 +99,7 @@ class Api:
     self._view(name, session)
     self._sessions.close()
 
-  def call(self, verb: str, body: Any) -> dict[str, Any]:
+  def call(self, verb: str, body: Any) -> Any:
     """Return the answer to a request.
 
     Args:
@@ -211,13 +211,13 @@ class Api:
       raise UserError('nothing was searched yet: send analyse first')
     return session.view.node(fields['node'], fields['limit'])
 
-  def _imagine(self, given: Mapping[str, Any]) -> dict[str, Any]:
+  def _imagine(self, given: Mapping[str, Any]) -> list[dict[str, Any]]:
     session, fields = self._in_session(
       given, steps=(_is_number(1, _MOST_STEPS), f'1 to {_MOST_STEPS}', 5),
       line=(lambda x: x in ('best', 'played'), '"best" or "played"', 'best'))
     return future.imagine(
       session, self._imagination, fields['steps'],
-      is_played=fields["line"] == "played")
+      is_played=fields['line'] == 'played')
 
   def _record(self, given: Mapping[str, Any]) -> dict[str, Any]:
     session, fields = self._in_session(
@@ -322,7 +322,7 @@ def _is_colour(x: Any) -> bool:
 _SIMULATIONS = f'1 to {analysis.MAX_SIMULATIONS}'
 _is_simulations = _is_number(1, analysis.MAX_SIMULATIONS)
 _is_seed = _is_number(0, _LARGEST)
-_VERBS: dict[str, Callable[[Api, Mapping[str, Any]], dict[str, Any]]] = {
+_VERBS: dict[str, Callable[[Api, Mapping[str, Any]], Any]] = {
   'new': Api._new,
   'move': Api._move,
   'advance': Api._advance,

@@ -7,7 +7,7 @@ episode is not shown.
 """
 
 import contextlib
-import pathlib
+import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -73,8 +73,8 @@ def frames_per_second(config: Config) -> float:
 def record(
   agent: Agent,
   *,
-  video: pathlib.Path | None = None,
-  svg: pathlib.Path | None = None,
+  video: str | os.PathLike | None = None,
+  svg: str | os.PathLike | None = None,
   opponent: AnyOpponent | None = None,
   seed: int = 0,
   fps: float | None = None,
@@ -85,10 +85,10 @@ def record(
 
   Args:
     agent: plays greedily, without noise.
-    video: where the film goes, as `film_files.check` returns it; None for
-      none.
-    svg: where pgx's drawings go, as `svg_files.check` returns it; None for
-      none.
+    video: the file of the film, in place of an older one: .gif, .webp or .png
+      (animated), which need Pillow, or .mp4, which needs av; None for none.
+    svg: where pgx's drawings go, a new folder or a file that ends in .svg;
+      None for none.
     opponent: of a game of two players, who moves second; None for an agent
       that plays both sides.
     seed: of the environment, the searches and the opponent.
@@ -100,18 +100,25 @@ def record(
   Raises:
     MissingPackageError: a package is missing.
     RunError: a file cannot be written; nothing is left of it.
-    UserError: an opponent that cannot be filmed.
+    UserError: a place where no file can be, or an opponent that cannot be
+      filmed.
     WorkerError: an environment of the host raised, or hung.
   """
   config = agent.config
   fps = fps or frames_per_second(config)
+  film_path = film_files.check(
+    'video', video, film_files.SUFFIXES) if video else None
+  svg_path = svg_files.check(config.family, svg) if svg else None
   env = pictures.make_env(
     config, agent.make_env, num_envs=1, seed=config.seed + 1 + seed)
   drawn = pictures.make(config, env.spec, env)
   shown = _Shown(agent, drawn, shows_search)
   with contextlib.ExitStack() as stack:
-    film = video and stack.enter_context(film_files.writing(video, fps))
-    images = svg and stack.enter_context(svg_files.writing(svg, fps))
+    film, images = None, None
+    if film_path:
+      film = stack.enter_context(film_files.writing(film_path, fps))
+    if svg_path:
+      images = stack.enter_context(svg_files.writing(svg_path, fps))
     for moment in episode(
       agent, env, opponent=opponent, seed=seed, most_steps=most_steps
     ):

@@ -7,7 +7,7 @@ import numpy as np
 from muzero_jax.errors import UserError
 from muzero_jax.play import names, records, worlds
 from muzero_jax.play.imagination import Imagination, Prediction
-from muzero_jax.play.sessions import Session, memory_at
+from muzero_jax.play.sessions import Session
 
 
 def imagine(
@@ -82,7 +82,7 @@ def _real(
     return None
   moment = episode[index]
   seen: Prediction = model.root(
-    memory_at(session.tools.agent, episode, index), moment.row)
+    worlds.memory_at(session.tools.agent, episode, index), moment.row)
   value, searched = seen.value, None
   if index <= session.length and (
       session.positions[index].moment is moment):

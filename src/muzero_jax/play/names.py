@@ -157,3 +157,10 @@ def of_all(
   """Return the names of actions by their numbers, as JSON wants keys."""
   return {
     str(int(action)): name(spec, action, mover) for action in actions}
+
+
+def every(spec: EnvSpec) -> list[str]:
+  """Return the names of all actions; none where they are vectors."""
+  if spec.is_continuous:
+    return []
+  return [name(spec, action) for action in range(spec.num_actions)]

@@ -97,7 +97,8 @@ class Players:
     """Return the action of an opponent that is no agent."""
     if name not in self._moves:
       _make_room(self._moves)
-      self._moves[name] = jax.jit(opponents.make(name, self._agent.spec.name))
+      found: Any = opponents.make(name, self._agent.spec.name)
+      self._moves[name] = jax.jit(found)
     return int(np.asarray(self._moves[name](rng_key, state, row))[0])
 
   def _steps(self) -> list[int]:

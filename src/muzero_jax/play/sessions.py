@@ -11,8 +11,7 @@ import numpy as np
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.errors import UserError
 from muzero_jax.play import analysis, players, worlds
-from muzero_jax.replay import frame_stack
-from muzero_jax.types import Array, History, TimeStep
+from muzero_jax.types import Array, TimeStep
 
 MAX_ADVANCE = 50
 # Bytes of rows and pictures of one session, and of all.
@@ -212,7 +211,7 @@ class Session:
 
   def memory(self, index: int) -> AgentState:
     """Return what an agent remembers before it sees a position."""
-    return memory_at(
+    return worlds.memory_at(
       self.tools.agent, [position.moment for position in self.positions],
       index)
 
@@ -323,29 +322,6 @@ class Session:
 
   def _is_legal(self, row: TimeStep, action: Any) -> bool:
     return self.spec.is_continuous or bool(row.legal_actions[0, int(action)])
-
-
-def memory_at(
-  agent: Agent, moments: list[worlds.Moment], index: int
-) -> AgentState:
-  """Return what an agent remembers before it sees a step of an episode.
-
-  Args:
-    agent: whose memory it is.
-    moments: of the episode, from its first on.
-    index: of the step that it has not seen yet.
-  """
-  spec, depth = agent.spec, agent.config.stacked_frames
-  empty = jax.tree.map(np.array, frame_stack.init(spec, 1, depth))
-  for slot, number in enumerate(range(index - depth, index)):
-    if number >= 0:
-      empty.frames[0, slot] = moments[number].row.observation[0]
-      if number:
-        empty.actions[0, slot] = moments[number].action
-  action = np.array(frame_stack.no_action(spec, 1))
-  if index:
-    action[0] = moments[index].action
-  return AgentState(History(empty.frames, empty.actions), action)
 
 
 class Sessions:

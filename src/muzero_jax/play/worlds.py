@@ -13,10 +13,17 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from muzero_jax.agent import Agent
+from muzero_jax.agent import Agent, AgentState
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import host_play
-from muzero_jax.types import AnyEnvironment, Array, Environment, TimeStep
+from muzero_jax.replay import frame_stack
+from muzero_jax.types import (
+  AnyEnvironment,
+  Array,
+  Environment,
+  History,
+  TimeStep,
+)
 
 
 class Moment(NamedTuple):
@@ -155,6 +162,29 @@ class Outside:
   def _moment(self, row: TimeStep, action: Any) -> Moment:
     row = jax.device_get(row)
     return Moment(row, None, self._snap(row), action)
+
+
+def memory_at(
+  agent: Agent, moments: Sequence[Moment], index: int
+) -> AgentState:
+  """Return what an agent remembers before it sees a step of an episode.
+
+  Args:
+    agent: whose memory it is.
+    moments: of the episode, from its first on.
+    index: of the step that it has not seen yet.
+  """
+  spec, depth = agent.spec, agent.config.stacked_frames
+  empty: Any = jax.tree.map(np.array, frame_stack.init(spec, 1, depth))
+  for slot, number in enumerate(range(index - depth, index)):
+    if number >= 0:
+      empty.frames[0, slot] = moments[number].row.observation[0]
+      if number:
+        empty.actions[0, slot] = moments[number].action
+  action: Any = np.array(frame_stack.no_action(spec, 1))
+  if index:
+    action[0] = moments[index].action
+  return AgentState(History(empty.frames, empty.actions), action)
 
 
 def _same_actions(some: Sequence[Any], others: Sequence[Any]) -> bool:

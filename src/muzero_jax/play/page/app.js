@@ -13,6 +13,8 @@ const state = {
   imaginedLine: '', hint: null, overlay: 'visits', speed: 1, tab: 'search',
   playing: false, takeOver: false, searching: true, depth: null,
   waiting: 0, moving: false, error: '',
+  // Whether the analysis is of the position shown, not of one before it.
+  fresh: false,
   // Number of the position shown: answers to calls of an earlier one are stale.
   place: 0,
   // Number of the latest start of `play`: an older loop ends by it.
@@ -21,7 +23,7 @@ const state = {
 
 /** Parts of the page: of what they depend, and how they are drawn. */
 const PARTS = [
-  [(x) => [x.view, x.analysis, x.overlay, x.hint], () => drawPicture(
+  [(x) => [x.view, x.fresh, x.overlay, x.hint], () => drawPicture(
     byId('picture'), state, move)],
   [(x) => [x.view, x.hint, x.takeOver], () => drawMoves(
     byId('moves'), state, move)],
@@ -30,10 +32,15 @@ const PARTS = [
     drawTree(byId('tree'), state, {toggle, more: showMore, key: treeKey});
     drawNode(byId('node'), state, showMore);
   }],
+  [(x) => [x.fresh, x.analysis, x.view], () => {
+    byId('search').classList.toggle(
+      'stale', Boolean(state.analysis) && !state.fresh);
+    byId('thought').hidden = !state.analysis;
+    byId('verdict').textContent = verdict(state);
+  }],
   [(x) => [x.analysis], () => {
     drawPolicy(byId('policy'), state);
     drawGumbel(byId('gumbel'), state);
-    byId('verdict').textContent = verdict(state.analysis, state.info);
   }],
   [(x) => [x.imagined, x.tab], () => drawFuture(byId('imagined'), state)],
   [(x) => [x.info], () => drawAgent(byId('agent'), state, diagnose)],
@@ -58,7 +65,8 @@ function set(changes) {
 }
 
 function drawStatus() {
-  const text = state.playing ? 'playing' : state.waiting ? 'thinking …' : '';
+  const text = !state.view && state.waiting ? 'starting …'
+    : state.playing ? 'playing' : state.waiting ? 'thinking …' : '';
   byId('status').textContent = text;
   document.body.setAttribute('aria-busy', String(state.waiting > 0));
   byId('error').textContent = state.error;
@@ -69,6 +77,7 @@ function drawControls() {
   const {view, info} = state;
   const watches = info.kind === 'single' || view.colour === null;
   drawStatus();
+  document.body.dataset.turn = view.turn;
   byId('turn').textContent = turnText(state);
   byId('at').textContent = `${view.index} / ${view.length}`;
   byId('index').max = view.length;
@@ -120,8 +129,11 @@ async function changeNow(verb, body) {
   }
   const isElsewhere = !state.view || view.session !== state.view.session
     || view.index !== state.view.index || view.length !== state.view.length;
+  // The old analysis stays in sight until the next one comes, if one will.
+  const gone = view.turn === 'over' || verb === 'new' || !state.searching
+    ? {analysis: null, tree: null} : {};
   const stale = isElsewhere ? {
-    analysis: null, tree: null, imagined: null, place: state.place + 1,
+    fresh: false, imagined: null, place: state.place + 1, ...gone,
   } : {};
   set({view, moving: false, hint: view.hint ?? null, ...stale});
   return true;
@@ -154,7 +166,7 @@ async function think() {
   value[view.index] = view.to_play === 1 && state.info.kind === 'board'
     ? -analysis.value : analysis.value;
   const told = {...state.view, curves: {...state.view.curves, value}};
-  set({analysis, tree: makeTree(analysis), view: told});
+  set({analysis, tree: makeTree(analysis), view: told, fresh: true});
   if (!state.playing) await openLine(place, analysis.line.slice(0, 2));
 }
 
@@ -209,7 +221,7 @@ async function play() {
   }
   if (state.run !== run) return;
   set({playing: false});
-  if (!state.analysis) await think();
+  if (!state.fresh) await think();
 }
 
 async function newGame(event) {
@@ -406,7 +418,7 @@ function listen() {
   on('overlay', 'change', (event) => set({overlay: event.target.value}));
   on('think', 'change', () => {
     set({searching: byId('think').checked});
-    if (state.searching && !state.analysis) think();
+    if (state.searching && !state.fresh) think();
   });
   on('search_again', 'submit', (event) => {
     event.preventDefault();
@@ -427,6 +439,7 @@ function listen() {
 function introduce(info) {
   document.title = `${info.name}: muzero_jax`;
   byId('title').textContent = info.name;
+  document.body.dataset.kind = info.kind;
   byId('about').textContent = `trained for ${plural(info.step, 'step')}`;
   for (const node of document.querySelectorAll('[data-for]')) {
     node.hidden = node.dataset.for !== info.kind;
@@ -441,14 +454,19 @@ function introduce(info) {
   byId('new').textContent = info.kind === 'board' ? 'New game' : 'New episode';
   byId('undo').textContent = info.kind === 'board' ? 'Undo' : 'One back';
   byId('undo').hidden = info.kind === 'single';
+  // Vectors cannot be chosen by a key or a button.
+  byId('take_over').parentNode.hidden = info.kind === 'board'
+    || info.continuous;
+  byId('save_sgf').hidden = !info.env_id.startsWith('go');
   mount(byId('tree_tools'),
     h('button', {type: 'button', id: 'open_level', onclick: openLevel},
       'Open one level more'),
     h('button', {type: 'button', id: 'close_all', onclick: closeAll},
       'Close all'),
-    h('span', {class: 'note'}, 'In a circle: the value for who moves there. '
-      + 'On a line: the move, its visits, prior and reward. Thick: the most '
-      + 'visited line.'));
+    h('span', {class: 'note'}, `In a circle: the value${
+      info.kind === 'board' ? ' for who moves there (double: the second player)'
+        : ''}. On a line: move, visits, prior, reward. `
+      + 'Orange: the most visited line.'));
 }
 
 async function begin() {

@@ -1,6 +1,8 @@
 // Curves along a game: value, reward and return of each position.
 
-const CHART = {width: 460, height: 84, left: 42, right: 8, top: 8, bottom: 16};
+const CHART = {width: 460, left: 42, right: 8, top: 8, bottom: 16};
+// A board has one curve, an episode three.
+const HEIGHTS = {board: 110, single: 72};
 
 /** Return the range of a curve, with zero and never empty. */
 function range(values, least = 0.1) {
@@ -11,9 +13,9 @@ function range(values, least = 0.1) {
 }
 
 /** Return the functions that place a position and a value in a chart. */
-function scales(length, [low, high]) {
+function scales(length, [low, high], height) {
   const across = CHART.width - CHART.left - CHART.right;
-  const down = CHART.height - CHART.top - CHART.bottom;
+  const down = height - CHART.top - CHART.bottom;
   return {
     x: (i) => CHART.left + across * i / Math.max(1, length),
     y: (v) => CHART.top + down * (high - v) / (high - low),
@@ -45,8 +47,9 @@ function lonely(values, at) {
 }
 
 /** Make one chart; a click on it calls onIndex. */
-function makeChart(name, values, view, limits, onIndex) {
-  const at = scales(view.length, limits);
+function makeChart(name, values, {view, info}, limits, onIndex) {
+  const height = HEIGHTS[info.kind];
+  const at = scales(view.length, limits, height);
   const place = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     onIndex(at.index((event.clientX - box.left) * CHART.width / box.width));
@@ -59,7 +62,7 @@ function makeChart(name, values, view, limits, onIndex) {
   return h('figure', {class: 'chart'},
     h('figcaption', {}, name, ' ', h('strong', {}, number(now))),
     s('svg', {
-      viewBox: `0 0 ${CHART.width} ${CHART.height}`, role: 'img',
+      viewBox: `0 0 ${CHART.width} ${height}`, role: 'img',
       'aria-label': `${name}: ${number(now)} at position ${view.index}`,
       onclick: place,
     },
@@ -70,12 +73,12 @@ function makeChart(name, values, view, limits, onIndex) {
     s('path', {d: curvePath(values, at), class: 'curve'}),
     lonely(values, at),
     s('line', {x1: at.x(view.index), x2: at.x(view.index), y1: CHART.top,
-      y2: CHART.height - CHART.bottom, class: 'now'}),
+      y2: height - CHART.bottom, class: 'now'}),
     isNumber(now)
       ? s('circle', {cx: at.x(view.index), cy: at.y(now), r: 4,
         class: 'now'}) : null,
-    s('text', {x: CHART.left, y: CHART.height - 2}, '0'),
-    s('text', {x: right, y: CHART.height - 2, 'text-anchor': 'end'},
+    s('text', {x: CHART.left, y: height - 2}, '0'),
+    s('text', {x: right, y: height - 2, 'text-anchor': 'end'},
       count(view.length))));
 }
 
@@ -87,11 +90,11 @@ function drawCurves(container, state, onIndex) {
     const [low, high] = range(value);
     const most = Math.max(1, -low, high);
     mount(container, makeChart(
-      'Value for the first player', value, view, [-most, most], onIndex));
+      'Value for the first player', value, state, [-most, most], onIndex));
     return;
   }
   mount(container,
-    makeChart('Value', value, view, range(value), onIndex),
-    makeChart('Reward', reward, view, range(reward), onIndex),
-    makeChart('Return', sums, view, range(sums), onIndex));
+    makeChart('Value', value, state, range(value), onIndex),
+    makeChart('Reward', reward, state, range(reward), onIndex),
+    makeChart('Return', sums, state, range(sums), onIndex));
 }

@@ -126,8 +126,8 @@ function walkCells(event, cells) {
 
 /** Return a button for each click area, with the agent's thoughts in it. */
 function makeCells(state, onMove) {
-  const {view, analysis, overlay, hint} = state;
-  const rows = analysis?.actions ?? [];
+  const {view, analysis, overlay, hint, fresh} = state;
+  const rows = fresh ? analysis.actions : [];
   const most = largest(rows);
   const told = new Set();
   return view.cells.map((cell, i) => {
@@ -138,7 +138,9 @@ function makeCells(state, onMove) {
     told.add(JSON.stringify(cell.action));
     const row = rows.find((x) => same(x.action, cell.action));
     const idea = isFirst ? thought(row, overlay, most) : null;
+    // In a column the thought stands above the pieces.
     const kinds = ['cell', isLegal ? 'legal' : '',
+      cell.h > 2 * cell.w ? 'column' : '',
       same(view.last_action, cell.action) ? 'last' : '',
       hint !== null && same(hint, cell.action) ? 'hint' : ''];
     return h('button', {
@@ -155,7 +157,8 @@ function makeCells(state, onMove) {
       },
       onclick: () => { if (isLegal) onMove(cell.action); },
     }, idea ? h('span', {
-      class: idea.negative ? 'idea negative' : 'idea',
+      class: ['idea', idea.negative ? 'negative' : '',
+        idea.share < 0.5 ? 'faint' : ''].filter(Boolean).join(' '),
       'data-share': idea.share,
     }, idea.text) : null);
   });
@@ -207,8 +210,17 @@ function keyName(key) {
   }[key] ?? key;
 }
 
-/** Say whose turn it is, or how the game ended. */
+/** Say whose turn it is, or how the game ended, and the hint. */
 function turnText(state) {
+  const {hint, analysis, info, view} = state;
+  if (hint === null) return turnOf(state);
+  // A vector has no number among the actions, but a name in the search.
+  const name = analysis?.actions.find((x) => same(x.action, hint))?.name
+    ?? actionName(hint, info, view);
+  return `${turnOf(state)} Hint: ${name}.`;
+}
+
+function turnOf(state) {
   const {view, info} = state;
   if (view.result && view.index === view.length) return view.result.text;
   const earlier = view.index < view.length

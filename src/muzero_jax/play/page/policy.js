@@ -26,8 +26,9 @@ function drawPolicy(container, state) {
   }
   const rows = importantActions(analysis.actions, analysis.action);
   const left = analysis.actions.length - rows.length;
-  const head = ['move', 'policy before and after the search', 'visits',
-    'q', 'reward'];
+  const policies = ['policy ', h('span', {class: 'key before'}, 'before'),
+    ' and ', h('span', {class: 'key after'}, 'after'), ' the search'];
+  const head = ['move', policies, 'visits', 'q', 'reward'];
   mount(container,
     h('table', {class: 'policy'},
       h('thead', {}, h('tr', {}, head.map((x) => h('th', {scope: 'col'}, x)))),
@@ -71,8 +72,12 @@ function drawGumbel(container, state) {
 }
 
 /** Say in one line what the search found. */
-function verdict(analysis, info) {
-  if (!analysis) return '';
+function verdict({analysis, view, info, searching}) {
+  if (view.turn === 'over') {
+    return 'It is over: there is nothing to search. Go back to an earlier '
+      + 'position to see what the agent thought.';
+  }
+  if (!analysis) return searching ? '' : 'Nothing was searched here.';
   const best = analysis.actions.find((x) => same(x.action, analysis.action));
   const whose = info.kind === 'board' ? ', for who moves' : '';
   const line = analysis.line.slice(0, 6).map((x) => x.name).join(', ');

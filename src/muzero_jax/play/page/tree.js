@@ -5,7 +5,9 @@
 // fetched (null if they were not); `open` holds the ids that show children;
 // `line` those of the most visited line.
 
-const TREE = {column: 196, row: 52, radius: 21, left: 30, top: 30};
+const TREE = {column: 190, row: 44, radius: 19, left: 28, top: 28};
+// Length of the straight end of a line, above and below which is its text.
+const LABEL = 116;
 // More circles than this are not opened at once: nobody could read them.
 const MOST_SHOWN = 400;
 
@@ -88,7 +90,7 @@ function valueClass(value, scale) {
 
 /** Draw the line to a node, with its action, prior, visits and reward. */
 function makeEdge(node, from, to, most, isBest) {
-  const start = to.x - TREE.radius - 118;
+  const start = to.x - TREE.radius - LABEL;
   const bend = (from.x + TREE.radius + start) / 2;
   const path = `M${from.x + TREE.radius} ${from.y}`
     + `C${bend} ${from.y} ${bend} ${to.y} ${start} ${to.y}`
@@ -102,7 +104,7 @@ function makeEdge(node, from, to, most, isBest) {
     s('text', {x: start, y: to.y - 6},
       s('tspan', {class: 'action'}, shorten(node.name, 10)),
       s('tspan', {dx: 6}, `${count(node.visits)}×`)),
-    s('text', {x: start, y: to.y + 16, class: 'facts'}, facts));
+    s('text', {x: start, y: to.y + 15, class: 'facts'}, facts));
 }
 
 /** Cut a long name; the whole one is told by the node that is selected. */
@@ -150,6 +152,7 @@ function valueScale(nodes) {
 function drawTree(container, state, actions) {
   const {tree} = state;
   if (!tree) {
+    container.places = null;
     mount(container);
     return;
   }
@@ -169,14 +172,20 @@ function drawTree(container, state, actions) {
   const circles = shownIds(tree).map((id) => makeNode(
     tree, tree.nodes.get(id), at.get(id), scale, actions));
   const rests = places.filter((x) => x.below !== null).map((x) => s('text', {
-    class: 'rest', x: x.x + TREE.column - TREE.radius - 118, y: x.below,
+    class: 'rest', x: x.x + TREE.column - TREE.radius - LABEL, y: x.below,
     'data-more': x.id, onclick: () => actions.more(x.id),
   }, `${count(tree.nodes.get(x.id).more)} more …`));
+  // What was looked at stays where it is while the tree grows around it.
+  const before = container.places?.get(tree.selected);
   const {scrollLeft, scrollTop} = container;
   mount(container, s('svg', {
     width, height, role: 'tree', 'aria-label': 'The tree of the search',
   }, edges, circles, rests));
-  Object.assign(container, {scrollLeft, scrollTop});
+  const here = at.get(tree.selected) ?? at.get(tree.root);
+  container.places = at;
+  container.scrollLeft = before ? scrollLeft : 0;
+  container.scrollTop = before
+    ? scrollTop + here.y - before.y : here.y - container.clientHeight / 2;
 }
 
 /** Return the id to which a key leads from a node, or null. */

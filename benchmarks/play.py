@@ -1,0 +1,193 @@
+"""The page of trained agents in a browser: pictures of it, and how fast it is.
+
+python -m benchmarks.play --board=runs/connect_four --screen=runs/breakout
+  [--images=docs/images]
+
+Needs chromium, and playwright of the extra `dev`. Prints medians in
+milliseconds: from a click to the agent's answer on the board, and from the
+search to its tree on the page; writes play_board.png, play_tree.png and
+play_minatar.png.
+"""
+
+import argparse
+import contextlib
+import pathlib
+import shutil
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import uvicorn
+
+from muzero_jax import agent as agent_lib
+from muzero_jax import paths
+from muzero_jax.agent import Agent
+from muzero_jax.play import api, server, serving
+
+_TOKEN = 'token'
+# The page is idle: no call is on its way.
+IDLE = 'body[aria-busy=false]'
+LEGAL = '.cell.legal:not([aria-disabled])'
+_TREE_SIMULATIONS = 800
+_MOST_BYTES = 200_000  # Of a picture among the documents.
+_SECONDS = 120  # Longest wait; the first search is compiled.
+
+
+@contextlib.contextmanager
+def served(agent: Agent, **options: Any) -> Iterator[str]:
+  """Serve an agent's page in a thread; gives its address.
+
+  Args:
+    agent: who plays.
+    **options: of `Api`.
+  """
+  with serving.listen(0) as listening:
+    made = server.Server(lambda: api.Api(agent, **options), _TOKEN)
+    runner = uvicorn.Server(uvicorn.Config(
+      made.app, log_level='warning', loop='asyncio', http='h11', ws='none',
+      lifespan='off'))
+    thread = threading.Thread(
+      target=runner.run, kwargs=dict(sockets=[listening]))
+    thread.start()
+    try:
+      port = listening.getsockname()[1]
+      yield f'http://127.0.0.1:{port}/?token={_TOKEN}'
+    finally:
+      runner.should_exit = True
+      thread.join()
+      made.close(5)
+
+
+def chromium() -> str | None:
+  """Return where chromium is installed, None if it is not."""
+  return shutil.which('chromium') or shutil.which('chromium-browser')
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Any]:
+  """Start headless chromium; gives playwright's browser."""
+  from playwright import sync_api
+
+  with sync_api.sync_playwright() as playwright:
+    found = playwright.chromium.launch(
+      executable_path=chromium(), args=['--no-sandbox'])
+    try:
+      yield found
+    finally:
+      found.close()
+
+
+def open_page(chrome: Any, url: str, **options: Any) -> Any:
+  """Open the page, and wait until its first position has been searched."""
+  options.setdefault('viewport', dict(width=1280, height=800))
+  page = chrome.new_page(**options)
+  page.set_default_timeout(1000 * _SECONDS)
+  page.goto(url)
+  page.wait_for_selector('#tree .node')
+  page.wait_for_selector(IDLE)
+  return page
+
+
+def choose(page: Any, number: int) -> None:
+  """Click on a legal cell, and wait for the answer and its search."""
+  page.locator(LEGAL).nth(number).click()
+  page.wait_for_selector(IDLE)
+
+
+def measure_move(page: Any) -> float:
+  """Return the milliseconds from a click to the opponent's answer."""
+  done = int(page.locator('#index').get_attribute('max')) + 2
+  start = time.perf_counter()
+  page.locator(LEGAL).nth(3).click()
+  page.wait_for_selector(f'#index[max="{done}"]', state='attached')
+  milliseconds = 1000 * (time.perf_counter() - start)
+  page.wait_for_selector(IDLE)
+  return milliseconds
+
+
+# Draws the tree anew, with all nodes that the page opens at once.
+_DRAW = '''() => {
+  const start = performance.now();
+  drawTree(byId('tree'), state, {toggle, more: showMore, key: treeKey});
+  document.body.getBoundingClientRect();
+  return [performance.now() - start, shownIds(state.tree).length];
+}'''
+
+
+def measure_tree(page: Any) -> tuple[float, float, int]:
+  """Return milliseconds to open a tree and to draw it, and its nodes."""
+  page.fill('#depth', str(_TREE_SIMULATIONS))
+  page.click('#search_again button')
+  page.wait_for_selector(IDLE)
+  start = time.perf_counter()
+  for _ in range(3):
+    page.click('#open_level')
+    page.wait_for_selector(IDLE)
+  opened = 1000 * (time.perf_counter() - start)
+  drawn, nodes = page.evaluate(_DRAW)
+  return opened, drawn, nodes
+
+
+def picture(page: Any, path: pathlib.Path) -> None:
+  """Write what is seen of a page; a larger one than allowed is an error."""
+  page.screenshot(path=path)
+  if path.stat().st_size > _MOST_BYTES:
+    raise SystemExit(f'{path} has {path.stat().st_size} bytes')
+
+
+def show_board(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
+  """Measure a board game, and take pictures of it and of its tree."""
+  with served(agent, simulations=64) as url:
+    page = open_page(chrome, url)
+    times = [measure_move(page) for _ in range(5)]
+    print(f'move shown: {statistics.median(times[1:]):.0f} ms '
+          f'({", ".join(f"{x:.0f}" for x in times)})')
+    picture(page, images / 'play_board.png')
+    opened, drawn, nodes = measure_tree(page)
+    print(f'tree of {_TREE_SIMULATIONS}: three levels opened in {opened:.0f} '
+          f'ms; {nodes} nodes drawn in {drawn:.0f} ms')
+    page.click('#close_all')
+    for _ in range(2):
+      page.click('[role=treeitem][aria-expanded=false] >> nth=0')
+      page.wait_for_selector(IDLE)
+    picture(page, images / 'play_tree.png')
+    page.close()
+
+
+def show_screen(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
+  """Watch an episode of one player for a while, and take a picture."""
+  with served(agent) as url:
+    page = open_page(chrome, url)
+    page.select_option('#speed', '3')
+    start = time.perf_counter()
+    page.click('#play')
+    page.wait_for_selector('#index[max="60"]', state='attached')
+    print(f'60 steps watched and searched in '
+          f'{time.perf_counter() - start:.1f} s')
+    page.locator('#play').dispatch_event('click')
+    page.wait_for_selector(IDLE)
+    picture(page, images / 'play_minatar.png')
+    page.close()
+
+
+def main() -> None:
+  """Measure the page of two agents, and take pictures."""
+  parser = argparse.ArgumentParser(description=__doc__)
+  parser.add_argument('--board', help='run directory of a board game')
+  parser.add_argument('--screen', help='run directory of a game of one player')
+  parser.add_argument('--images', help='folder of the pictures')
+  given = parser.parse_args()
+  with browser() as chrome, tempfile.TemporaryDirectory() as folder:
+    images = paths.expand(given.images or folder, 'images')
+    shows: list[tuple[str | None, Callable[..., None]]] = [
+      (given.board, show_board), (given.screen, show_screen)]
+    for workdir, show in shows:
+      if workdir:
+        show(chrome, agent_lib.load(workdir), pathlib.Path(images))
+
+
+if __name__ == '__main__':
+  main()
