@@ -1,4 +1,4 @@
-"""Let a trained agent play by the Go Text Protocol, on standard input.
+"""Play by the Go Text Protocol (GTP), for programs that speak it.
 
 muzero-jax gtp --workdir=runs/go [--simulations=N]
 """
