@@ -80,6 +80,7 @@ class Engine:
     """Begin to compile what the first `genmove` needs, in the background."""
     self._submit(
       self.game, self.game.legal_actions(), self.searcher.simulations)
+    self._pool.submit(self.game.seen_by(self.game.to_move).warm)
 
   def close(self) -> None:
     """Wait for the last search."""
@@ -230,7 +231,8 @@ class Engine:
     return ''
 
   def _warm_all(self) -> None:
-    """Compile and time all searches, while no clock runs."""
+    """Compile all, and time all searches, while no clock runs."""
+    self.game.warm()
     if not self.game.is_over:
       self._pool.submit(
         self.searcher.warm, self.game.position, self.game.legal_actions()

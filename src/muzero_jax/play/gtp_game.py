@@ -65,6 +65,13 @@ class Game:
     # Positions that there were before each move that was asked for.
     self._marks: list[int] = []
 
+  def warm(self) -> None:
+    """Compile what a move needs, and make none."""
+    if not self.is_over:
+      self._after(int(np.argmax(self.legal_actions())))
+    if self.board.is_go:
+      self._resume(self.position.state)
+
   @property
   def position(self) -> Position:
     """Return the position on the board."""
