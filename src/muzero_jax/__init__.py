@@ -31,6 +31,7 @@ __all__ = [
   'agent',
   'evaluation',
   'train',
+  'tuning',
   'play',
   'commands',
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import envs
-from muzero_jax.play import boards
+from muzero_jax.play.drawings import boards
 
 pytest.importorskip('PIL')
 BLACK, WHITE = (24, 24, 24), (246, 246, 246)

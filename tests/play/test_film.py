@@ -12,7 +12,8 @@ from decoding import decode
 from muzero_jax.commands import start
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import opponents
-from muzero_jax.play import film, panel, pictures, svg_files
+from muzero_jax.play import film, pictures, svg_files
+from muzero_jax.play.drawings import panel
 from muzero_jax.types import EnvSpec
 
 pytest.importorskip('PIL')

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from muzero_jax import errors
-from muzero_jax.play import gtp_boards
+from muzero_jax.play.gtp import boards as gtp_boards
 from muzero_jax.types import EnvSpec
 
 

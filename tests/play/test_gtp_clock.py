@@ -2,8 +2,8 @@
 
 import pytest
 
-from muzero_jax.play import gtp_clock
-from muzero_jax.play.gtp_clock import Settings
+from muzero_jax.play.gtp import clock as gtp_clock
+from muzero_jax.play.gtp.clock import Settings
 
 
 def clock(*settings):

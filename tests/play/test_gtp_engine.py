@@ -16,7 +16,8 @@ import tiny_run
 from muzero_jax import envs
 from muzero_jax.envs import pgx_games
 from muzero_jax.evaluation import gtp
-from muzero_jax.play import gtp_engine, gtp_session
+from muzero_jax.play.gtp import engine as gtp_engine
+from muzero_jax.play.gtp import session as gtp_session
 from muzero_jax.runs import run_dir
 
 pytest.importorskip('pgx')

@@ -10,7 +10,8 @@ from helpers import counting_env
 from muzero_jax import config as config_lib
 from muzero_jax import envs
 from muzero_jax.envs import base
-from muzero_jax.play import control, pictures, planes
+from muzero_jax.play import pictures
+from muzero_jax.play.drawings import control, planes
 from muzero_jax.types import EnvSpec, HostEnvironment
 
 image = pytest.importorskip('PIL.Image')

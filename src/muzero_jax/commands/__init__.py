@@ -17,7 +17,9 @@ _MODULES = (
   'ladder',
   'main',
   'play',
+  'report',
   'start',
   'train',
+  'tune',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

@@ -50,7 +50,8 @@ def run(
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()
   from muzero_jax import agent as agent_lib
-  from muzero_jax.play import gtp_engine, gtp_session
+  from muzero_jax.play.gtp import engine as gtp_engine
+  from muzero_jax.play.gtp import session as gtp_session
 
   agent = agent_lib.load(
     arguments.workdir, index=flag_values.index, snapshot=flag_values.snapshot,

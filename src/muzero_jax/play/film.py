@@ -20,7 +20,8 @@ from muzero_jax.config import Config
 from muzero_jax.errors import UserError
 from muzero_jax.evaluation import host_play
 from muzero_jax.evaluation.opponents import AnyOpponent, Program
-from muzero_jax.play import film_files, panel, pictures, svg_files
+from muzero_jax.play import film_files, pictures, svg_files
+from muzero_jax.play.drawings import panel
 from muzero_jax.types import Array, HostEnvironment, TimeStep
 
 # Frames per second by family, about as fast as a person would play or watch.

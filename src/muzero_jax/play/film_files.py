@@ -21,7 +21,7 @@ import numpy as np
 
 from muzero_jax import files, paths
 from muzero_jax.errors import MissingPackageError, RunError, UserError
-from muzero_jax.play import canvas
+from muzero_jax.play.drawings import canvas
 
 SUFFIXES = ('.gif', '.mp4', '.png', '.webp')
 

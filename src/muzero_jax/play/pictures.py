@@ -16,7 +16,7 @@ import numpy as np
 from muzero_jax import envs
 from muzero_jax.config import Config
 from muzero_jax.envs import base
-from muzero_jax.play import boards, canvas, control, planes
+from muzero_jax.play.drawings import boards, canvas, control, planes
 from muzero_jax.types import (
   AnyEnvironment,
   EnvSpec,

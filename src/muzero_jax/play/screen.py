@@ -8,7 +8,8 @@ from typing import Any
 import jax
 
 from muzero_jax.agent import Agent
-from muzero_jax.play import canvas, pictures
+from muzero_jax.play import pictures
+from muzero_jax.play.drawings import canvas
 from muzero_jax.types import AnyEnvironment, TimeStep
 
 

@@ -2,5 +2,5 @@
 
 from muzero_jax import _lazy
 
-_MODULES = ('results', 'space', 'study', 'trial')
+_MODULES = ('results', 'space', 'storage', 'study', 'trial')
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)

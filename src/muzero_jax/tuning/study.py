@@ -10,7 +10,6 @@ import math
 import pathlib
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -26,18 +25,16 @@ from muzero_jax.errors import (
 )
 from muzero_jax.runs import lock, run_dir
 from muzero_jax.tuning import space as space_lib
+from muzero_jax.tuning import storage
 from muzero_jax.tuning.space import Setting
+from muzero_jax.tuning.storage import DATABASE
 
-STUDY_FILE, DATABASE, TRIALS = 'study.json', 'study.db', 'trials'
+STUDY_FILE, TRIALS = 'study.json', 'trials'
 OBJECTIVES = ('evaluation', 'return')
-_NAME = 'muzero_jax'
-# Before a trial can be pruned: trials that came to their end, and tenths of it.
-_TRIALS_BEFORE, _RUNGS_BEFORE = 4, 2
 # Failures one after another after which it is no longer the settings' fault.
 _MOST_FAILURES = 5
 _MOST_ATTEMPTS = 3  # Of a trial in which the process was killed.
 _LONGEST_ERROR = 500
-_NEEDED = "tuning needs Optuna: pip install 'muzero_jax[tune]'"
 
 
 class Wanted(NamedTuple):
@@ -105,12 +102,12 @@ def run(
     RunError: the storage cannot be read or written, or one trial after another
       failed.
   """
-  optuna = _optuna()
+  optuna = storage.load()
   check(workdir, wanted)
-  with lock.hold(workdir), _storage_errors(optuna, workdir):
+  with lock.hold(workdir), storage.Errors(optuna, workdir):
     with files.writing(str(workdir / STUDY_FILE)):
       files.write_json(workdir / STUDY_FILE, _facts(wanted))
-    study = _open(optuna, workdir, prunes and wanted.prunes)
+    study = storage.open_study(optuna, workdir, prunes and wanted.prunes)
     _take_back(optuna, study)
     if not study.trials:
       _begin(study, wanted, say)
@@ -143,7 +140,7 @@ def check(workdir: pathlib.Path, wanted: Wanted) -> None:
   _check_place(workdir)
   _check_same(workdir, wanted)
   if importlib.util.find_spec('optuna') is None:
-    raise MissingPackageError(_NEEDED)
+    raise MissingPackageError(storage.NEEDED)
 
 
 def best(over: list[Trial]) -> Trial | None:
@@ -294,53 +291,6 @@ def _drop_checkpoints(workdir: pathlib.Path, over: list[Trial]) -> None:
       shutil.rmtree(
         workdir / TRIALS / one.name / checkpoint.CHECKPOINTS,
         ignore_errors=True)
-
-
-def _optuna() -> Any:
-  """Return Optuna.
-
-  Raises:
-    MissingPackageError: it is not installed.
-  """
-  try:
-    import optuna
-  except ImportError as error:
-    raise MissingPackageError(f'{_NEEDED} ({error})') from None
-  optuna.logging.set_verbosity(optuna.logging.ERROR)
-  warnings.filterwarnings('ignore', module=r'optuna\..*')
-  return optuna
-
-
-def _open(optuna: Any, workdir: pathlib.Path, prunes: bool) -> Any:
-  """Return the study of a directory, made if need be."""
-  pruner: Any = optuna.pruners.NopPruner()
-  if prunes:
-    pruner = optuna.pruners.MedianPruner(
-      n_startup_trials=_TRIALS_BEFORE, n_warmup_steps=_RUNGS_BEFORE + 1)
-  storage = optuna.storages.RDBStorage(
-    f'sqlite:///{(workdir / DATABASE).absolute()}')
-  return optuna.create_study(
-    storage=storage, study_name=_NAME, direction='maximize', pruner=pruner,
-    load_if_exists=True)
-
-
-class _storage_errors:  # noqa: N801 - used as a function.
-  """Turns what the storage raises into one line: a context."""
-
-  def __init__(self, optuna: Any, workdir: pathlib.Path) -> None:
-    from sqlalchemy import exc
-
-    self._path = workdir / DATABASE
-    self._kinds = (optuna.exceptions.OptunaError, exc.SQLAlchemyError)
-
-  def __enter__(self) -> None:
-    return None
-
-  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-    if isinstance(error, self._kinds):
-      why = str(error.__cause__ or error).strip().partition('\n')[0]
-      raise RunError(
-        f'{self._path} cannot be used as a study: {why}') from error
 
 
 def _check_place(workdir: pathlib.Path) -> None:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from muzero_jax.play.canvas import GREY, Canvas, Colour
+from muzero_jax.play.drawings.canvas import GREY, Canvas, Colour
 from muzero_jax.types import EnvSpec
 
 WIDTH, _LEAST_HEIGHT = 240, 240

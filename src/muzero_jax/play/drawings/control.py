@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from muzero_jax.play.canvas import BLACK, GREY, Canvas, Colour
+from muzero_jax.play.drawings.canvas import BLACK, GREY, Canvas, Colour
 
 Draw = Callable[[np.ndarray], np.ndarray]
 

@@ -9,8 +9,8 @@ import re
 import threading
 from typing import BinaryIO
 
-from muzero_jax.play import gtp_engine
-from muzero_jax.play.gtp_arguments import Refusal
+from muzero_jax.play.gtp import engine as gtp_engine
+from muzero_jax.play.gtp.arguments import Refusal
 
 # Bytes of a line; a longer one is answered with an error, and never kept.
 LONGEST_LINE = 1 << 14

@@ -14,7 +14,7 @@ import numpy as np
 
 from muzero_jax.agent import Agent
 from muzero_jax.play import analysis
-from muzero_jax.play.gtp_game import Position
+from muzero_jax.play.gtp.game import Position
 
 # The fewest simulations that an analysis shows.
 _FIRST_SHOWN = 16

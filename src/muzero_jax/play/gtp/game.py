@@ -12,7 +12,7 @@ import numpy as np
 from muzero_jax.agent import Agent, AgentState
 from muzero_jax.envs import pgx_games
 from muzero_jax.envs.base import BatchState
-from muzero_jax.play import gtp_boards
+from muzero_jax.play.gtp import boards as gtp_boards
 from muzero_jax.replay import frame_stack
 from muzero_jax.types import Array, TimeStep
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from muzero_jax.play import gtp_boards
-from muzero_jax.play.gtp_boards import Board
+from muzero_jax.play.gtp import boards as gtp_boards
+from muzero_jax.play.gtp.boards import Board
 
 SYNTAX = 'syntax error'
 ILLEGAL = 'illegal move'

@@ -7,7 +7,7 @@ import colorsys
 
 import numpy as np
 
-from muzero_jax.play.canvas import Colour
+from muzero_jax.play.drawings.canvas import Colour
 
 # Of MinAtar's planes, in the order in which MinAtar has them.
 _PLAYER: Colour = (255, 255, 255)

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from muzero_jax.play import canvas
-from muzero_jax.play.canvas import BLACK, WHITE, Canvas, Colour
+from muzero_jax.play.drawings import canvas
+from muzero_jax.play.drawings.canvas import BLACK, WHITE, Canvas, Colour
 
 Draw = Callable[[Any], np.ndarray]
 

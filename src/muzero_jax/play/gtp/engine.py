@@ -15,11 +15,14 @@ import numpy as np
 import muzero_jax
 from muzero_jax.agent import Agent
 from muzero_jax.envs import pgx_games
-from muzero_jax.play import gtp_arguments, gtp_boards, gtp_clock, gtp_search
-from muzero_jax.play.gtp_arguments import ILLEGAL, SYNTAX, Refusal
-from muzero_jax.play.gtp_clock import Settings
-from muzero_jax.play.gtp_game import Game
-from muzero_jax.play.gtp_search import Found, Move
+from muzero_jax.play.gtp import arguments as gtp_arguments
+from muzero_jax.play.gtp import boards as gtp_boards
+from muzero_jax.play.gtp import clock as gtp_clock
+from muzero_jax.play.gtp import search as gtp_search
+from muzero_jax.play.gtp.arguments import ILLEGAL, SYNTAX, Refusal
+from muzero_jax.play.gtp.clock import Settings
+from muzero_jax.play.gtp.game import Game
+from muzero_jax.play.gtp.search import Found, Move
 
 # By how much a search may take longer than any of the latest ones did.
 _MARGIN = 1.5
