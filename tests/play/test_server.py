@@ -214,8 +214,8 @@ def listening():
   with socket.socket() as sock:
     sock.bind(('127.0.0.1', 0))
     runner = uvicorn.Server(uvicorn.Config(
-      made.app, log_level='critical', access_log=False, http='h11', ws='none',
-      lifespan='off'))
+      made.app, log_config=None, log_level='critical', access_log=False,
+      http='h11', ws='none', lifespan='off'))
     thread = threading.Thread(target=runner.run, args=([sock],))
     thread.start()
     while not runner.started:

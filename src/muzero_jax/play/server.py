@@ -14,10 +14,13 @@ import importlib.resources
 import json
 import queue
 import re
+import sys
 import threading
+import traceback
 from collections.abc import Callable
 from typing import Any
 
+from muzero_jax import console
 from muzero_jax.errors import Error, MissingPackageError, UserError
 from muzero_jax.play.api import VERBS, Api, NoSessionError
 
@@ -134,7 +137,7 @@ class Server:
     self.worker = Worker()
     self._api: Api | None = None
     self._is_ready = False
-    self._problem: BaseException | None = None
+    self._problem = ''
     self.worker.submit(
       functools.partial(self._begin, make_api), lambda *_: None)
     self.app = Starlette(
@@ -165,8 +168,10 @@ class Server:
       api.warm_up()
       self._is_ready = True
     except BaseException as error:
-      self._problem = error
-      raise
+      self._problem = f'{type(error).__name__}: {" ".join(str(error).split())}'
+      console.say(f'error: {self._problem}', sys.stderr)
+      if not isinstance(error, Error):
+        traceback.print_exception(error)  # A defect.
 
   async def _get_page(self, request: Request) -> Response:
     self._check_token(request.query_params.get('token', ''))
@@ -188,7 +193,7 @@ class Server:
 
   async def _info(self) -> dict[str, Any]:
     while self._api is None:
-      if self._problem is not None:
+      if self._problem:
         raise Refusal(500, f'the agent cannot be shown: {self._problem}')
       await asyncio.sleep(0.05)
     return self._api.info() | dict(ready=self._is_ready)

@@ -41,6 +41,8 @@ def listen(port: int) -> Iterator[socket.socket]:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
       listening.bind((_HOST, port))
+      # From now on who comes waits; none is refused.
+      listening.listen()
     except OSError as error:
       raise UserError(
         f'port = {port} cannot be used ({error.strerror}): give another one, '
@@ -60,8 +62,9 @@ def serve(
     **options: of `Api`.
   """
   made = server.Server(lambda: api.Api(agent, **options), token)
+  # uvicorn's own set-up of logging would close the handlers of others.
   runner = _Runner(uvicorn.Config(
-    made.app, log_level='warning', access_log=False, loop='asyncio',
+    made.app, log_config=None, log_level='warning', access_log=False, loop='asyncio',
     http='h11', ws='none', lifespan='off', server_header=False,
     timeout_graceful_shutdown=_LONGEST_END))
   runner.run(sockets=[listening])
