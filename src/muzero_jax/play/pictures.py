@@ -6,6 +6,7 @@ that an environment of the host renders, or else the observation itself.
 """
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -86,6 +87,9 @@ def make_env(
     num_envs=num_envs, evaluation=True, seed=seed)
   if make_one is envs.make:
     settings['render'] = True
+    # Pictures are arrays; pygame would look for a screen and loudspeakers.
+    for name in ('SDL_VIDEODRIVER', 'SDL_AUDIODRIVER'):
+      os.environ.setdefault(name, 'dummy')
   return make_one(config, **settings)
 
 
