@@ -99,13 +99,22 @@ def choose(page: Any, number: int) -> None:
 
 def measure_move(page: Any) -> float:
   """Return the milliseconds from a click to the opponent's answer."""
-  done = int(page.locator('#index').get_attribute('max')) + 2
+  page.click('#new')
+  page.wait_for_selector('#index[max="0"]', state='attached')
+  page.wait_for_selector(IDLE)
   start = time.perf_counter()
   page.locator(LEGAL).nth(3).click()
-  page.wait_for_selector(f'#index[max="{done}"]', state='attached')
+  page.wait_for_selector('#index[max="2"]', state='attached')
   milliseconds = 1000 * (time.perf_counter() - start)
   page.wait_for_selector(IDLE)
   return milliseconds
+
+
+def follow_hint(page: Any) -> None:
+  """Take the move that the agent would take."""
+  page.click('#hint')
+  page.click('.cell.hint')
+  page.wait_for_selector(IDLE)
 
 
 # Draws the tree anew, with all nodes that the page opens at once.
@@ -142,17 +151,20 @@ def show_board(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
   """Measure a board game, and take pictures of it and of its tree."""
   with served(agent, simulations=64) as url:
     page = open_page(chrome, url)
-    times = [measure_move(page) for _ in range(5)]
+    times = [measure_move(page) for _ in range(6)]
     print(f'move shown: {statistics.median(times[1:]):.0f} ms '
           f'({", ".join(f"{x:.0f}" for x in times)})')
+    follow_hint(page)
     picture(page, images / 'play_board.png')
     opened, drawn, nodes = measure_tree(page)
     print(f'tree of {_TREE_SIMULATIONS}: three levels opened in {opened:.0f} '
           f'ms; {nodes} nodes drawn in {drawn:.0f} ms')
-    page.click('#close_all')
-    for _ in range(2):
-      page.click('[role=treeitem][aria-expanded=false] >> nth=0')
-      page.wait_for_selector(IDLE)
+    page.click('#new')
+    page.wait_for_selector('#index[max="0"]', state='attached')
+    page.wait_for_selector(IDLE)
+    choose(page, 1)
+    page.click('[role=treeitem][aria-expanded=false] >> nth=0')
+    page.wait_for_selector(IDLE)
     picture(page, images / 'play_tree.png')
     page.close()
 
@@ -164,10 +176,14 @@ def show_screen(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
     page.select_option('#speed', '3')
     start = time.perf_counter()
     page.click('#play')
-    page.wait_for_selector('#index[max="60"]', state='attached')
-    print(f'60 steps watched and searched in '
-          f'{time.perf_counter() - start:.1f} s')
-    page.locator('#play').dispatch_event('click')
+    page.wait_for_selector(
+      'body[data-turn=over], #index[max="60"]', state='attached')
+    seconds = time.perf_counter() - start
+    steps = int(page.locator('#index').get_attribute('max'))
+    print(f'{steps} steps watched and searched in {seconds:.1f} s')
+    # Some steps before: a last one has no search.
+    page.locator('#index').fill(str(max(0, steps - 5)))
+    page.wait_for_selector(f'#index[aria-valuetext^="{max(0, steps - 5)} of"]')
     page.wait_for_selector(IDLE)
     picture(page, images / 'play_minatar.png')
     page.close()

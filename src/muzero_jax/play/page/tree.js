@@ -51,8 +51,9 @@ function shownIds(tree, id = tree.root) {
   return [id, ...shownChildren(tree, id).flatMap((x) => shownIds(tree, x))];
 }
 
-/** Place the nodes that are shown: children below each other, parents halfway
- * between them. Returns [{id, x, y}] and the size of the whole. */
+/** Place the nodes that are shown: children below each other, a parent beside
+ * the first, so that the most visited line is straight and the root on top.
+ * Returns [{id, x, y}] and the size of the whole. */
 function layoutTree(tree) {
   const places = [];
   let row = 0;
@@ -62,8 +63,7 @@ function layoutTree(tree) {
     const rows = shownChildren(tree, id).map((x) => place(x, depth + 1));
     const left = tree.open.has(id) && tree.nodes.get(id).more > 0
       && rows.length ? 1 : 0;
-    const at = rows.length
-      ? (rows[0] + rows[rows.length - 1]) / 2 : row++;
+    const at = rows.length ? rows[0] : row++;
     // One line of text for the children that are left out.
     row += 0.5 * left;
     places.push({
@@ -142,10 +142,10 @@ function makeNode(tree, node, at, scale, actions) {
     ? s('text', {x: radius + 4, y: 5, class: 'sign'}, '+') : null);
 }
 
-/** Return the largest value of the nodes, for colours. */
+/** Return the largest value of the nodes, for colours; tiny ones get none. */
 function valueScale(nodes) {
   const values = [...nodes.values()].map((x) => Math.abs(x.value ?? 0));
-  return values.reduce((a, b) => Math.max(a, b), 1e-6);
+  return values.reduce((a, b) => Math.max(a, b), 0.1);
 }
 
 /** Draw the tree. `actions` has toggle(id), more(id) and key(event, id). */
