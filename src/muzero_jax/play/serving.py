@@ -64,8 +64,8 @@ def serve(
   made = server.Server(lambda: api.Api(agent, **options), token)
   # uvicorn's own set-up of logging would close the handlers of others.
   runner = _Runner(uvicorn.Config(
-    made.app, log_config=None, log_level='warning', access_log=False, loop='asyncio',
-    http='h11', ws='none', lifespan='off', server_header=False,
+    made.app, log_config=None, log_level='warning', access_log=False,
+    loop='asyncio', http='h11', ws='none', lifespan='off', server_header=False,
     timeout_graceful_shutdown=_LONGEST_END))
   runner.run(sockets=[listening])
   console.say('stopped')
