@@ -64,10 +64,11 @@ def run(
       arguments.workdir, index=index, allow_imports=arguments.allow_imports)
     for index in range(config.num_seeds)
   ]
-  if flag_values.num_episodes:
-    _score(agents, arguments, flag_values)
+  # First the film: what it refuses is told before a long evaluation.
   if wanted is not None:
     filming.record(wanted, agents[0], arguments, flag_values)
+  if flag_values.num_episodes:
+    _score(agents, arguments, flag_values)
   return 0
 
 
