@@ -32,6 +32,11 @@ KINDS = {
   'continuous': dict(
     search='gumbel', num_sampled_actions=4, policy_head='tanh_gaussian'),
 }
+# Each is compiled twice, which takes seconds.
+EVERY = [
+  pytest.param(kind, marks=pytest.mark.thorough)
+  if kind in ('chance, puct', 'sampled', 'continuous') else kind
+  for kind in KINDS]
 
 
 def spec_of(kind):
@@ -77,7 +82,7 @@ def looked(kind):
   return found
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', EVERY)
 def test_the_search_is_that_of_the_agent(kind):
   player = agent_of(kind)
   for row, key, state, searched in looked(kind):
@@ -224,7 +229,7 @@ def row_legal():
   return looked('gumbel')[1][0].legal_actions[0]
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', EVERY)
 def test_values_are_means_of_what_lies_below(kind):
   _, _, _, searched = looked(kind)[1]
   is_alone = kind == 'continuous'
@@ -244,7 +249,7 @@ def test_values_are_means_of_what_lies_below(kind):
       node['value'], total / node['visits'], rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize('kind', ['chance', 'chance, puct'])
+@pytest.mark.parametrize('kind', EVERY[2:4])
 def test_chance_has_nodes_of_its_own(kind):
   _, _, _, searched = looked(kind)[1]
   view = analysis.View(
@@ -262,6 +267,7 @@ def test_chance_has_nodes_of_its_own(kind):
   assert steps[0][1] in range(3)
 
 
+@pytest.mark.thorough
 def test_candidates_of_continuous_actions_have_names():
   _, _, _, searched = looked('continuous')[1]
   shown = analysis.View(

@@ -29,9 +29,9 @@ def test_names(game, action, mover, name):
   assert names.name(spec(game), action, mover) == name
 
 
-@pytest.mark.parametrize('game, size', [
-  ('chess', 8), ('gardner_chess', 5)])
-def test_moves_of_chess_are_those_of_pgx(game, size):
+@pytest.mark.parametrize('game', [
+  pytest.param('chess', marks=pytest.mark.thorough), 'gardner_chess'])
+def test_moves_of_chess_are_those_of_pgx(game):
   pgx = pytest.importorskip('pgx')
   import jax
 

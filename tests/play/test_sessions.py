@@ -30,8 +30,11 @@ TINY = dict(num_blocks=0, num_channels=8, head_hidden=8, num_simulations=4,
 class Client:
   """A browser's tab."""
 
-  def __init__(self, http):
-    self.http, self.session = http, None
+  def __init__(self, made, http):
+    self.made, self.http, self.session = made, http, None
+
+  def api(self):
+    return self.made._api
 
   def ask(self, verb, status=200, **fields):
     if self.session and verb not in ('new', 'info', 'diagnose'):
@@ -51,8 +54,8 @@ class Client:
 
 
 @functools.cache
-def agent_of(preset, **changes):
-  config = config_lib.from_preset(preset, **{**TINY, **changes})
+def agent_of(preset):
+  config = config_lib.from_preset(preset, **TINY)
   spec = envs.spec(config)
   system = build.make_system(config, spec)
   observation = build.example_observation(config, spec)
@@ -64,21 +67,19 @@ def agent_of(preset, **changes):
 @pytest.fixture(scope='module')
 def tab():
   """A function that opens a tab on an agent's page."""
-  with pytest.MonkeyPatch.context():
-    opened = {}
+  opened = {}
 
-    def open_tab(*key, **options):
-      if key not in opened:
-        made = server.Server(
-          lambda: api.Api(agent_of(*key), **options), 't')
-        opened[key] = made, TestClient(
-          made.app, base_url='http://127.0.0.1').__enter__()
-      return Client(opened[key][1])
+  def open_tab(preset):
+    if preset not in opened:
+      made = server.Server(lambda: api.Api(agent_of(preset)), 't')
+      opened[preset] = made, TestClient(
+        made.app, base_url='http://127.0.0.1').__enter__()
+    return Client(*opened[preset])
 
-    yield open_tab
-    for made, http in opened.values():
-      http.__exit__(None, None, None)
-      assert made.close(60)
+  yield open_tab
+  for made, http in opened.values():
+    http.__exit__(None, None, None)
+    assert made.close(60)
 
 
 def test_a_whole_game_of_tic_tac_toe(tab):
@@ -176,7 +177,7 @@ def test_what_is_watched_is_what_the_agent_plays(tab):
   view = one.ask('new', colour=None, seed=11)
   player.reset(seed=11)
   session = sessions_lib.Session(
-    _tools_of(tab, 'tic_tac_toe'), sessions_lib.Settings(None, 4, 'agent', 11))
+    one.api()._tools, sessions_lib.Settings(None, 4, 'agent', 11))
   while view['turn'] != 'over':
     shown = one.ask('analyse')
     row = session.row
@@ -190,11 +191,6 @@ def test_what_is_watched_is_what_the_agent_plays(tab):
       value if first else -value, shown['value'], rtol=1e-6)
     session.advance(1)
   assert session.is_over() and view['index'] == session.index
-
-
-def _tools_of(tab, *key):
-  tab(*key).ask('info')
-  return api.Api(agent_of(*key))._tools
 
 
 def test_the_tree_is_walked_and_the_future_imagined(tab):
@@ -312,7 +308,8 @@ def test_games_are_dropped_when_there_are_too_many(tab, monkeypatch):
   assert 'more than are kept' in tabs[2].mistake('move', action=0)
 
 
-def test_snapshots_play_too(tab, tmp_path):
+@pytest.mark.thorough
+def test_snapshots_play_too(tmp_path):
   config = tiny_game.config(num_simulations=4)
   tiny_game.store(tmp_path, config, snapshot_steps=(10, 20), step=30)
   made = api.Api(agent.load(tmp_path), workdir=tmp_path)
