@@ -1,4 +1,4 @@
-"""Write one HTML page about one or several runs, with nothing outside it.
+"""Write one HTML page about one or several runs, self-contained.
 
 muzero-jax report --workdir=runs/a [--workdir=runs/b] [--output=report.html]
 """

@@ -5,6 +5,7 @@ All that it knows is in its directory: `study.json` says what is searched,
 each trial. It can end at any moment; whoever opens it again goes on.
 """
 
+import contextlib
 import importlib.util
 import math
 import pathlib
@@ -324,23 +325,17 @@ def _open(optuna: Any, workdir: pathlib.Path, prunes: bool) -> Any:
     load_if_exists=True)
 
 
-class _storage_errors:  # noqa: N801 - used as a function.
-  """Turns what the storage raises into one line: a context."""
+@contextlib.contextmanager
+def _storage_errors(optuna: Any, workdir: pathlib.Path) -> Iterator[None]:
+  """Turn what the storage raises into one line."""
+  from sqlalchemy import exc
 
-  def __init__(self, optuna: Any, workdir: pathlib.Path) -> None:
-    from sqlalchemy import exc
-
-    self._path = workdir / DATABASE
-    self._kinds = (optuna.exceptions.OptunaError, exc.SQLAlchemyError)
-
-  def __enter__(self) -> None:
-    return None
-
-  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-    if isinstance(error, self._kinds):
-      why = str(error.__cause__ or error).strip().partition('\n')[0]
-      raise RunError(
-        f'{self._path} cannot be used as a study: {why}') from error
+  try:
+    yield
+  except (optuna.exceptions.OptunaError, exc.SQLAlchemyError) as error:
+    why = str(error.__cause__ or error).strip().partition('\n')[0]
+    raise RunError(
+      f'{workdir / DATABASE} cannot be used as a study: {why}') from error
 
 
 def _check_place(workdir: pathlib.Path) -> None:
