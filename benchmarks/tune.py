@@ -1,10 +1,11 @@
 """What a search for settings gains on a small environment, on other seeds.
 
-python -m benchmarks.tune --workdir=runs/tune_cartpole
+python -m benchmarks.tune --workdir=runs/tune_catch
 
-Searches with experiments.tune: CartPole for 6,000 steps, seeds 0 to 3. Then it
-trains the settings that the search started from and the best ones on seeds 100
-to 102, which chose nothing, and writes benchmarks/results/tune_cartpole.json.
+Searches with experiments.tune: gymnax's Catch for 8,192 steps, seeds 0 to 3,
+from CartPole's preset with a smaller network. Then it trains the settings that
+the search started from and the best ones on seeds 100 to 102, which chose
+nothing, and writes benchmarks/results/tune_catch.json.
 The same command goes on with a search that was interrupted.
 """
 
@@ -19,17 +20,16 @@ from typing import Any
 
 from benchmarks import common, learning
 
-TRIALS = 8
+TRIALS = 6
 SETTINGS = (
-  '--preset=cartpole', '--num_channels=32', '--num_simulations=4',
-  '--num_envs=32', '--min_replay=512', '--batch_size=64',
-  '--updates_per_iteration=32', '--num_steps=6000', '--num_devices=1',
-  '--checkpoint_period=3600', '--eval_episodes=16', '--eval_envs=16')
+  '--preset=cartpole', '--family=gymnax', '--env_id=Catch-bsuite',
+  '--num_channels=32', '--num_simulations=4', '--min_replay=1024',
+  '--batch_size=64', '--updates_per_iteration=32', '--num_steps=8192',
+  '--num_devices=1', '--checkpoint_period=3600', '--eval_episodes=32')
 TUNED_ON = ('--seed=0', '--num_seeds=4')
-REPORTED_ON = ('--seed=100', '--num_seeds=3', '--eval_episodes=32')
+REPORTED_ON = ('--seed=100', '--num_seeds=3', '--eval_episodes=64')
 SPACE = (
-  '--tune=learning_rate=3e-4:1e-2:log', '--tune=td_steps=5:50:log',
-  '--tune=gumbel_min_range=0.1:3:log',
+  '--tune=learning_rate=3e-4:1e-2:log', '--tune=gumbel_min_range=0.03:3:log',
   '--tune=updates_per_iteration=16:64:log')
 
 
@@ -39,7 +39,7 @@ def search(workdir: pathlib.Path) -> list[str]:
     '-m', 'experiments.tune', *SETTINGS, *TUNED_ON, *SPACE,
     f'--trials={TRIALS}', f'--workdir={workdir / "study"}']
   subprocess.run([sys.executable, *command], check=True)
-  return [word.replace(str(workdir), 'runs/tune_cartpole') for word in command]
+  return [word.replace(str(workdir), 'runs/tune_catch') for word in command]
 
 
 def train(workdir: pathlib.Path, flags: list[str]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def train(workdir: pathlib.Path, flags: list[str]) -> dict[str, Any]:
 def main() -> None:
   parser = argparse.ArgumentParser(
     description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-  parser.add_argument('--workdir', default='runs/tune_cartpole')
+  parser.add_argument('--workdir', default='runs/tune_catch')
   parser.add_argument('--note', default='', help='what else the machine did')
   args = parser.parse_args()
   workdir = pathlib.Path(args.workdir)
@@ -68,7 +68,7 @@ def main() -> None:
   tuned = train(workdir / 'best', [f'--flagfile={best}'])
   used = resource.getrusage(resource.RUSAGE_CHILDREN)
   result = dict(
-    environment='classic/cartpole',
+    environment='gymnax/Catch-bsuite',
     command=f'python {" ".join(command)}',
     note=args.note,
     **common.machine(),
@@ -79,10 +79,10 @@ def main() -> None:
     given=given, best=tuned,
     best_flags=best.read_text().splitlines(),
     study=json.loads((workdir / 'study' / 'tune.json').read_text()))
-  path = learning.RESULTS / 'tune_cartpole.json'
+  path = learning.RESULTS / 'tune_catch.json'
   path.write_text(json.dumps(result, indent=1) + '\n')
-  print(f'given {given["mean"]:.1f} +- {given["confidence"]:.1f}, best '
-        f'{tuned["mean"]:.1f} +- {tuned["confidence"]:.1f}; written: {path}')
+  print(f'given {given["mean"]:.2f} +- {given["confidence"]:.2f}, best '
+        f'{tuned["mean"]:.2f} +- {tuned["confidence"]:.2f}; written: {path}')
 
 
 if __name__ == '__main__':

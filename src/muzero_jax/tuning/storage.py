@@ -1,7 +1,9 @@
 """Optuna's storage of a study: one file of SQLite in the study's directory."""
 
+import contextlib
 import pathlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from muzero_jax.errors import MissingPackageError, RunError
@@ -47,20 +49,14 @@ def open_study(optuna: Any, workdir: pathlib.Path, prunes: bool) -> Any:
     load_if_exists=True)
 
 
-class Errors:
-  """A context in which what the storage raises becomes one line, a RunError."""
+@contextlib.contextmanager
+def errors(optuna: Any, workdir: pathlib.Path) -> Iterator[None]:
+  """Turn what the storage raises into one line, a RunError."""
+  from sqlalchemy import exc
 
-  def __init__(self, optuna: Any, workdir: pathlib.Path) -> None:
-    from sqlalchemy import exc
-
-    self._path = workdir / DATABASE
-    self._kinds = (optuna.exceptions.OptunaError, exc.SQLAlchemyError)
-
-  def __enter__(self) -> None:
-    return None
-
-  def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
-    if isinstance(error, self._kinds):
-      why = str(error.__cause__ or error).strip().partition('\n')[0]
-      raise RunError(
-        f'{self._path} cannot be used as a study: {why}') from error
+  try:
+    yield
+  except (optuna.exceptions.OptunaError, exc.SQLAlchemyError) as error:
+    why = str(error.__cause__ or error).strip().partition('\n')[0]
+    raise RunError(
+      f'{workdir / DATABASE} cannot be used as a study: {why}') from error

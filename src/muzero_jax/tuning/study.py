@@ -104,7 +104,7 @@ def run(
   """
   optuna = storage.load()
   check(workdir, wanted)
-  with lock.hold(workdir), storage.Errors(optuna, workdir):
+  with lock.hold(workdir), storage.errors(optuna, workdir):
     with files.writing(str(workdir / STUDY_FILE)):
       files.write_json(workdir / STUDY_FILE, _facts(wanted))
     study = storage.open_study(optuna, workdir, prunes and wanted.prunes)
