@@ -8,12 +8,20 @@ from absl import flags as absl_flags
 
 import muzero_jax
 from muzero_jax import config as config_lib
-from muzero_jax.commands import dataset, diagnose, evaluate, ladder, main, train
+from muzero_jax.commands import (
+  dataset,
+  diagnose,
+  evaluate,
+  ladder,
+  main,
+  play,
+  train,
+)
 from muzero_jax.config import command_line
 
 _MODULES = dict(
   train=train, evaluate=evaluate, ladder=ladder, diagnose=diagnose,
-  dataset=dataset)
+  dataset=dataset, play=play)
 
 # Exits with the command's status, or with 99 where it has loaded jax.
 _WITHOUT_JAX = '''
@@ -92,6 +100,7 @@ def test_help_of_a_command(capsys, name):
   (['ladder', '--num_games=0'], 'num_games'),
   (['diagnose', '--num_steps=2'], 'num_steps'),
   (['dataset'], '--output'),
+  (['play', '--port=70000'], 'port'),
 ])
 def test_a_mistake_is_told_before_jax_is_loaded(tmp_path, argv, named):
   workdir = tmp_path / 'run'

@@ -1,4 +1,4 @@
-"""Play against an agent in a browser, watch it, and look into its search.
+"""Play against an agent in a browser, and look into its search.
 
 muzero-jax play --workdir=runs/x [--port=8765] [--open]
 """
