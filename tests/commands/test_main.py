@@ -104,6 +104,7 @@ def test_help_of_a_command(capsys, name):
   (['ladder', '--num_games=0'], 'num_games'),
   (['diagnose', '--num_steps=2'], 'num_steps'),
   (['dataset'], '--output'),
+  (['play', '--port=70000'], 'port'),
   (['export'], '--output'),
   (['export', '--output=a.safetensors'], 'config.json'),
   (['export', '--dtype=float8'], 'bfloat16'),

@@ -5,8 +5,6 @@ import io
 import re
 from typing import Any
 
-import jax
-
 from muzero_jax.agent import Agent
 from muzero_jax.play import pictures
 from muzero_jax.play.drawings import canvas
@@ -32,8 +30,6 @@ class Screen:
         stands.
       row: [1] as NumPy arrays.
     """
-    # pgx looks at single numbers, which are slow to get from a device.
-    state = jax.device_get(state)
     drawn = self._pictures.svg(state, row, 0)
     if drawn is not None:
       return dict(svg=scalable(drawn))
