@@ -181,5 +181,7 @@ def test_wandb_writes_offline(tmp_path, monkeypatch):
   over.write(1, {'loss': 0.5})
   over.write(2, {'loss': 0.25})
   over.close()
-  written = list(workdir.glob('wandb/offline-run-*/run-*.wandb'))
-  assert len(written) == 1 and b'loss' in written[0].read_bytes()
+  # Its service writes in a process of its own.
+  _wait_for(lambda: [
+    b'loss' in path.read_bytes()
+    for path in workdir.glob('wandb/offline-run-*/run-*.wandb')] == [True])

@@ -39,7 +39,10 @@
       value.title = curve.label;
       told.append(mark, value);
     }
-    if (step !== null) told.append('at ' + step.toLocaleString('en'));
+    if (step !== null) {
+      told.append(x === Infinity ? 'at the end' :
+        'at ' + step.toLocaleString('en'));
+    }
     cursor.setAttribute('x1', at);
     cursor.setAttribute('x2', at);
   }

@@ -111,7 +111,7 @@ def _data(curves: Sequence[Curve], across: _Scale) -> str:
     dict(
       label=curve.label, run=curve.run,
       x=[round(_x(across, x), 1) for x, _ in curve.points],
-      step=[_rounded(x) for x, _ in curve.points],
+      step=[round(x) for x, _ in curve.points],
       y=[_rounded(y) for _, y in curve.points])
     for curve in curves if not curve.is_faint], separators=(',', ':'))
 
