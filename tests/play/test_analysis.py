@@ -35,7 +35,7 @@ KINDS = {
 # Each is compiled twice, which takes seconds.
 EVERY = [
   pytest.param(kind, marks=pytest.mark.thorough)
-  if kind in ('chance, puct', 'sampled', 'continuous') else kind
+  if kind in ('chance', 'chance, puct', 'sampled', 'continuous') else kind
   for kind in KINDS]
 
 

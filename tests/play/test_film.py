@@ -98,6 +98,7 @@ def test_an_opponent_moves_second():
     assert steps[-1].next_row.is_last[0]
 
 
+@pytest.mark.thorough
 def test_2048_is_cut_off(tmp_path):
   pytest.importorskip('pgx')
   player = tiny_player.make('stochastic', '2048')

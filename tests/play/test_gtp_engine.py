@@ -324,6 +324,7 @@ def _start(folder):
     '--simulations=2', '--analysis_simulations=2'])
 
 
+@pytest.mark.thorough
 def test_a_process_that_our_client_drives(tmp_path, small_agent):
   """Also reads a run directory, and ends with its input."""
   gtp_agents.store(tmp_path, small_agent)

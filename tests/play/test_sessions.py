@@ -140,6 +140,7 @@ def test_a_whole_game_of_tic_tac_toe(tab):
   assert one.ask('move', action=other)['length'] == 3
 
 
+@pytest.mark.thorough
 def test_a_whole_game_of_connect_four(tab):
   one = tab('connect_four')
   view = one.ask('new', colour=1, seed=5)

@@ -169,6 +169,7 @@ def test_without_a_network_wandb_is_offline(tmp_path, fake_wandb):
   assert [made['mode'] for made, _ in fake_wandb.runs] == ['offline']
 
 
+@pytest.mark.thorough
 def test_wandb_writes_offline(tmp_path, monkeypatch):
   pytest.importorskip('wandb')
   monkeypatch.setenv('WANDB_MODE', 'offline')

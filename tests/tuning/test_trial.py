@@ -25,6 +25,7 @@ def test_the_return_of_each_tenth_is_told_once():
   assert rungs.last == 2.0
 
 
+@pytest.mark.thorough
 def test_the_command_makes_a_trial_of_a_whole_run(
     tmp_path, capsys, monkeypatch):
   """What was given is the first trial: the tiny run that all tests share."""
