@@ -27,7 +27,7 @@ BAD = [
   ('optimiser', 'sdg'),
   ('optimiser', 3),
   ('env_id', ''),
-  ('temperature', 1.0),
+  ('temperature', -1.0),
   ('temperature', ()),
   ('temperature', (1.0, 'a', 0.2)),
   ('temperature', (1.0, -1.0, 0.2)),
