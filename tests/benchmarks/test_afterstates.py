@@ -86,6 +86,7 @@ def test_rewards_are_clipped_as_in_training():
   assert 0 < found.real.max() < 1 / (1 - GAMMA)
 
 
+@pytest.mark.thorough
 def test_what_is_stored(tmp_path, monkeypatch):
   path = tmp_path / 'afterstates.json'
   asked = []

@@ -178,6 +178,7 @@ def test_damaged_checkpoints(tmp_path):
   assert after['config.json'] == before['config.json']
 
 
+@pytest.mark.thorough
 def test_loss_that_is_not_finite(tmp_path):
   workdir = tmp_path / 'run'
   tiny_run.store(workdir, tiny_run.config(), steps=(200,), scale=jnp.nan)

@@ -58,8 +58,10 @@ def _run(command, folder, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize('command, workdir, network', [
   (_blocks('sh')[1], 'runs/key', 'mlp'),
-  (_blocks('sh')[2], 'runs/chase', 'mlp'),
-  (_blocks('sh')[3], 'runs/nim', 'mlp'),
+  pytest.param(
+    _blocks('sh')[2], 'runs/chase', 'mlp', marks=pytest.mark.thorough),
+  pytest.param(
+    _blocks('sh')[3], 'runs/nim', 'mlp', marks=pytest.mark.thorough),
 ])
 def test_the_commands_train(files, monkeypatch, command, workdir, network):
   _run(command, files, monkeypatch)

@@ -52,6 +52,7 @@ def test_the_environments_decide():
       host(None, num_envs=1))
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_stopped_and_resumed(tmp_path, monkeypatch, capsys):
   made, save, count = host_envs.Factory(), checkpoint.save, [0]
 

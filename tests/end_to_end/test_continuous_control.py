@@ -60,11 +60,10 @@ def test_rows_hold_what_was_played_and_what_was_searched():
   del config
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize('changes', [
   (('reanalyse_fraction', 0.5), ('reanalyse_form', 'stream')),
-  pytest.param(
-    (('num_seeds', 2), ('reanalyse_fraction', 1.0)),
-    marks=pytest.mark.thorough),
+  (('num_seeds', 2), ('reanalyse_fraction', 1.0)),
 ])
 def test_it_goes_together_with(changes):
   _, state, metrics = played(changes)

@@ -64,8 +64,13 @@ CASES = (
   Case('continuous', 'MountainCarContinuous-v0', 2, 20, False),
   Case('physics', 'inverted_pendulum', 2, 100, True),
 )
-cases = pytest.mark.parametrize(
-  'case', CASES, ids=lambda c: f'{c.family}-{c.env_id}')
+# What takes longest to compile, and is played by other tests too.
+_LONG = ('backgammon', 'inverted_pendulum')
+cases = pytest.mark.parametrize('case', [
+  pytest.param(
+    case, id=f'{case.family}-{case.env_id}',
+    marks=[pytest.mark.thorough] if case.env_id in _LONG else [])
+  for case in CASES])
 
 
 @functools.cache

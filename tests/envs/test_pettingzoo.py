@@ -55,6 +55,7 @@ def test_who_makes_three_in_a_row_is_paid():
 
 
 @pytest.mark.slow
+@pytest.mark.thorough
 def test_a_run_is_matched_against_random(tmp_path):
   run = tiny_game.config(
     family='pettingzoo', env_id='tictactoe_v3', num_steps=120, num_envs=4,

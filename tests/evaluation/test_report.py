@@ -154,6 +154,7 @@ def test_two_players_meet_every_opponent_with_both_colours():
       _like_atari('pong'), num_episodes=3, opponent_names=['random', 'one_ply'])
 
 
+@pytest.mark.thorough
 def test_the_script_plays_the_opponents_that_are_named(tmp_path):
   config, spec, params = _tic_tac_toe()
   learner = build.make_learner(

@@ -101,6 +101,7 @@ def test_full_metrics_end_the_run_after_a_save(tmp_path, monkeypatch):
   assert len(metrics.read_metrics(tmp_path)) == 3
 
 
+@pytest.mark.thorough
 def test_evaluation_json_is_whole_or_absent(tmp_path, monkeypatch):
   config = tiny_run.config(
     num_steps=64, checkpoint_period=1e6, eval_episodes=2)

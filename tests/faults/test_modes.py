@@ -171,7 +171,9 @@ KINDS = ('muzero', 'gumbel', 'stochastic')
 MASK = np.array([[0, 1, 0], [0, 0, 0]])
 
 
-@pytest.mark.parametrize('kind', KINDS)
+@pytest.mark.parametrize('kind', [
+  'gumbel', *(pytest.param(kind, marks=pytest.mark.thorough)
+              for kind in ('muzero', 'stochastic'))])
 def test_a_loop_of_pythons_own_makes_mctxs_trees(kind):
   game = Game(jnp.float32)
   ours, theirs = (
@@ -180,9 +182,8 @@ def test_a_loop_of_pythons_own_makes_mctxs_trees(kind):
   _check_alike(ours, theirs)
 
 
-@pytest.mark.parametrize('kind', [
-  'gumbel', *(pytest.param(kind, marks=pytest.mark.thorough)
-              for kind in ('muzero', 'stochastic'))])
+@pytest.mark.thorough
+@pytest.mark.parametrize('kind', KINDS)
 def test_without_jit_trees_are_mctxs(kind):
   game = Game(jnp.float32)
   with jax.disable_jit():

@@ -98,6 +98,7 @@ def test_evaluation_ends_between_chunks(live, tmp_path):
   assert not (tmp_path / 'run' / 'evaluation.json').exists()
 
 
+@pytest.mark.thorough
 def test_a_group_with_environments_in_processes(live, tmp_path):
   """What Ctrl-C in a terminal does."""
   life = live(

@@ -17,6 +17,7 @@ def _run(workdir, stdout, **environ):
     stderr=subprocess.PIPE, env=lives.environ(cache, **environ))
 
 
+@pytest.mark.thorough
 def test_a_run_goes_on_without_a_reader(tmp_path):
   reading, writing = os.pipe()
   os.close(reading)

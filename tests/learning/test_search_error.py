@@ -138,13 +138,11 @@ def test_a_run_measures_stores_and_plays_with_it(tmp_path):
   assert train.run(dataclasses.replace(config, num_steps=500), tmp_path) == 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize('changes', [
   dict(num_devices=2),
-  pytest.param(
-    dict(num_seeds=2, reanalyse_fraction=0.5), marks=pytest.mark.thorough),
-  pytest.param(
-    dict(reanalyse_fraction=0.5, reanalyse_form='stream'),
-    marks=pytest.mark.thorough),
+  dict(num_seeds=2, reanalyse_fraction=0.5),
+  dict(reanalyse_fraction=0.5, reanalyse_form='stream'),
 ])
 def test_it_goes_with_devices_agents_and_reanalyse(changes):
   config = dataclasses.replace(CONFIG, **changes)

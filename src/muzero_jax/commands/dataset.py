@@ -15,11 +15,9 @@ from muzero_jax.runs import run_dir
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(flag_values=flag_values)
   flags.DEFINE_string(
     'output', None, 'Directory of the dataset; must not be there yet.',
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
     flag_values=flag_values)
 
 

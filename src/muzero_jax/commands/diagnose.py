@@ -17,14 +17,12 @@ from muzero_jax.runs import agent_source
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(flag_values=flag_values)
   flags.DEFINE_integer(
     'num_steps', 512, 'Rows played in each environment.', lower_bound=8,
     flag_values=flag_values)
   flags.DEFINE_integer(
     'num_envs', 32, 'Environments.', lower_bound=1, flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
-    flag_values=flag_values)
 
 
 def run(

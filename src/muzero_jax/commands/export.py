@@ -19,15 +19,10 @@ from muzero_jax.runs import agent_file, run_dir
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(snapshot=True, flag_values=flag_values)
   flags.DEFINE_string(
     'output', None, 'The file, which ends in .safetensors; its card is written '
     'beside it as .md.', flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'snapshot', None, 'The step of one of the run\'s snapshots, instead of the '
-    'newest checkpoint.', lower_bound=0, flag_values=flag_values)
   flags.DEFINE_enum(
     'dtype', 'float32', agent_file.DTYPES, 'What parameters are rounded to. '
     'The others than float32 halve the file; how much they change parameters '

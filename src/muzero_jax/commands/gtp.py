@@ -19,6 +19,7 @@ from muzero_jax.runs import agent_source
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(snapshot=True, flag_values=flag_values)
   flags.DEFINE_integer(
     'simulations', None, 'Simulations of a move; by default those of the '
     'run\'s evaluation.', lower_bound=1, upper_bound=10_000,
@@ -26,13 +27,6 @@ def define(flag_values: flags.FlagValues) -> None:
   flags.DEFINE_integer(
     'analysis_simulations', 256, 'Simulations of the largest search that '
     'lz-analyze shows.', lower_bound=1, upper_bound=10_000,
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'snapshot', None, 'The step of one of the run\'s snapshots, to play with '
-    'that instead of the newest checkpoint.', lower_bound=0,
     flag_values=flag_values)
 
 

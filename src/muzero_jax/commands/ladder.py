@@ -14,6 +14,7 @@ from muzero_jax.runs import run_dir
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(flag_values=flag_values)
   flags.DEFINE_list(
     'opponent', ['random'], 'Whom all snapshots play, as in the command '
     'evaluate; several separated by commas. random, or else the first, is '
@@ -27,9 +28,6 @@ def define(flag_values: flags.FlagValues) -> None:
     'play one game again and again.', lower_bound=0, flag_values=flag_values)
   flags.DEFINE_integer(
     'seed', 0, 'Of openings, searches and opponents.', lower_bound=0,
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
     flag_values=flag_values)
 
 

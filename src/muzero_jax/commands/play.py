@@ -19,6 +19,7 @@ from muzero_jax.runs import agent_source
 def define(flag_values: flags.FlagValues) -> None:
   """Define the flags."""
   command_line.define_workdir(flag_values=flag_values)
+  command_line.define_agent(snapshot=True, flag_values=flag_values)
   flags.DEFINE_integer(
     'port', 8765, 'Port of the page on this machine; 0 for any that is free.',
     lower_bound=0, upper_bound=65_535, flag_values=flag_values)
@@ -26,12 +27,6 @@ def define(flag_values: flags.FlagValues) -> None:
     'simulations', 0, 'Simulations of a search, until the page says otherwise; '
     '0 for those of the agent.', lower_bound=0, upper_bound=800,
     flag_values=flag_values)
-  flags.DEFINE_integer(
-    'index', 0, 'Which agent of a run of several.', lower_bound=0,
-    flag_values=flag_values)
-  flags.DEFINE_integer(
-    'snapshot', None, 'The step of a snapshot to show instead of the newest '
-    'parameters.', lower_bound=0, flag_values=flag_values)
   flags.DEFINE_bool(
     'open', False, 'Open the page in a browser.', flag_values=flag_values)
 

@@ -90,6 +90,20 @@ def define_workdir(
     flag_values=flag_values)
 
 
+def define_agent(
+  *, snapshot: bool = False, flag_values: flags.FlagValues = flags.FLAGS
+) -> None:
+  """Define --index and, if asked for, --snapshot: which agent of a run."""
+  flags.DEFINE_integer(
+    'index', 0, 'Which agent of a run of several.', lower_bound=0,
+    flag_values=flag_values)
+  if snapshot:
+    flags.DEFINE_integer(
+      'snapshot', None, 'The step of one of the run\'s snapshots, to read that '
+      'instead of the newest checkpoint.', lower_bound=0,
+      flag_values=flag_values)
+
+
 def define_workdirs(
   *, flag_values: flags.FlagValues = flags.FLAGS
 ) -> None:
