@@ -5,6 +5,7 @@ from muzero_jax import _lazy
 _MODULES = (
   'augment',
   'consistency',
+  'end_prediction',
   'fresh_targets',
   'learner',
   'learner_state',

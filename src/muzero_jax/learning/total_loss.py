@@ -16,6 +16,7 @@ from muzero_jax.config import settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import (
   consistency,
+  end_prediction,
   sampled_policy,
   stochastic,
   turn_prediction,
@@ -65,6 +66,7 @@ class Metrics(NamedTuple):
   # Where players do not alternate only.
   turn_loss: Array | None = None  # [] of whether the turn passes.
   turn_accuracy: Array | None = None  # [] share of turns told right.
+  end_loss: Array | None = None  # [] where ends are predicted.
   # With a consistency loss only: 0 agrees, 1 is unrelated.
   consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
   # [] updates since the reanalysed samples were searched; None unless they are
@@ -164,6 +166,8 @@ def make_total_loss(
       reward=value_prefix.sums(target.reward, steps=model.prefix_steps)
     )
     unrolled = unroll(params, sequence, target)
+    if model.end is not None:
+      target = end_prediction.until_the_end(target)
     loss = jax.vmap(sequence_loss)(
       model_lib.without_state(unrolled.output), target)
     metrics = _metrics(
@@ -214,6 +218,10 @@ def _check_weights(
     raise UserError(
       f'consistency_weight={weights.consistency_weight}: needs a model with a '
       'projection; allowed is 0')
+  if bool(weights.end_weight) != (model.end is not None):
+    raise UserError(
+      f'end_weight={weights.end_weight}: needs to be above 0 with a model that '
+      'predicts ends, and 0 with any other')
   if weights.entropy_weight and distribution is None:
     raise UserError(
       f'entropy_weight={weights.entropy_weight}: needs a distribution; allowed '
@@ -262,6 +270,12 @@ def _variant_terms(
     terms.append(Term(lambda x: turn_prediction.batch_loss(
       x.chance.turn_logits, x.sequence.to_play, x.target,
       weight=weights.turn_weight)))
+  if model.end is not None:
+    terms.append(Term(
+      lambda x: end_prediction.batch_loss(
+        _end_logits(model, x), x.target, weight=weights.end_weight),
+      needs_states=True,
+    ))
   if weights.consistency_weight:
     terms.append(Term(
       lambda x: consistency.batch_loss(
@@ -271,6 +285,17 @@ def _variant_terms(
       needs_all_observations=True,
     ))
   return terms
+
+
+def _end_logits(model: Model, unrolled: Unrolled) -> Array:
+  """Return the logits [B, K] that transitions end the episode."""
+  assert model.end is not None
+  # Every state but the root's.
+  states = jax.tree.map(
+    lambda x: x[:, 1:], model_lib.hidden_of(unrolled.output.state))
+  return jax.vmap(
+    functools.partial(model.end, unrolled.params), in_axes=1, out_axes=1
+  )(states)
 
 
 def _unroll(
