@@ -9,12 +9,14 @@ import pytest
 
 from muzero_jax import config, transforms
 from muzero_jax.config import settings
+from muzero_jax.drivers import build
 from muzero_jax.errors import UserError
+from muzero_jax.evaluation import diagnose
 from muzero_jax.learning import end_prediction, total_loss
 from muzero_jax.networks import AtariResNet, KInARowNetwork, MLPNetwork
 from muzero_jax.networks import model as model_lib
 from muzero_jax.search import make_search
-from muzero_jax.types import Sequence, Target
+from muzero_jax.types import EnvSpec, Sequence, Target
 
 K, A, D = 3, 2, 11
 TRANSFORM = transforms.categorical(D, 5.0)
@@ -154,3 +156,30 @@ def test_the_search_takes_ends_into_account():
   # Without ends both are alike.
   found = search(fatal._replace(end=None))(*given)
   np.testing.assert_allclose(found.policy[0], [0.5, 0.5], atol=1e-4)
+
+
+def test_a_diagnosis_counts_values_as_a_search_does():
+  """Value 1 everywhere; the model knows that action 1 ends the episode."""
+  spec = EnvSpec('test/ends', (4,), np.float32, A)
+  settings_of_run = config.from_fields(dict(
+    network='mlp', num_channels=8, head_hidden=8, support_bins=D,
+    support_max=5.0, end_weight=1.0, unroll_steps=2))
+  system = build.make_system(settings_of_run, spec)
+  plain = system.model
+  assert plain.end is not None
+  params = plain.init(jax.random.key(0), jnp.zeros((1, 4)))
+
+  def step(params, state, action):
+    output = plain.step(params, state, action)
+    one = system.value_transform.apply(jnp.ones(len(action))) * 100
+    return output._replace(
+      state=jnp.broadcast_to(action[:, None], state.shape).astype(jnp.float32),
+      value_logits=one)
+
+  system = system._replace(model=plain._replace(
+    step=step,
+    end=lambda params, state: jnp.where(state[:, 0] > 0, 50.0, -50.0)))
+  value, _, _ = diagnose._unroll(
+    system, params, jnp.zeros((1, 4)), jnp.array([[0, 1]]),
+    jnp.ones((1, A), bool), None)
+  np.testing.assert_allclose(value[0, 1:], [1, 0], atol=1e-3)
