@@ -22,6 +22,10 @@ K, A, D = 3, 2, 11
 TRANSFORM = transforms.categorical(D, 5.0)
 
 
+def _logits_of_one(transform, size):
+  return jnp.log(transform.apply(jnp.ones(size)) + 1e-30)
+
+
 def _target(policy_mask, value_mask):
   rows = len(policy_mask)
   mask = lambda x: jnp.array([x], jnp.float32)
@@ -142,7 +146,7 @@ def test_the_search_takes_ends_into_account():
     output = model.step(params, state, action)
     return output._replace(
       state=jnp.broadcast_to(action[:, None].astype(jnp.float32), state.shape),
-      value_logits=TRANSFORM.apply(jnp.ones(len(action))) * 100)
+      value_logits=_logits_of_one(TRANSFORM, len(action)))
 
   fatal = model._replace(
     step=step,
@@ -171,7 +175,7 @@ def test_a_diagnosis_counts_values_as_a_search_does():
 
   def step(params, state, action):
     output = plain.step(params, state, action)
-    one = system.value_transform.apply(jnp.ones(len(action))) * 100
+    one = _logits_of_one(system.value_transform, len(action))
     return output._replace(
       state=jnp.broadcast_to(action[:, None], state.shape).astype(jnp.float32),
       value_logits=one)
