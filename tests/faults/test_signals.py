@@ -142,7 +142,7 @@ def test_an_environment_that_fails_leaves_a_checkpoint(
     live, tmp_path, mode, fault, words):
   life = live(
     lambda process: None, 'error: ', 'gymnasium', vectorisation=mode,
-    worker_timeout=3.0, environ=dict(FAULT=fault, FAULT_AT='400'))
+    worker_timeout=10.0, environ=dict(FAULT=fault, FAULT_AT='400'))
   _check(life, tmp_path / 'run', 1)
   last = life.errors.strip().splitlines()[-1]
   assert last.startswith('error: actor 0: ') and words in last
