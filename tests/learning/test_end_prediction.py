@@ -187,3 +187,17 @@ def test_a_diagnosis_counts_values_as_a_search_does():
     system, params, jnp.zeros((1, 4)), jnp.array([[0, 1]]),
     jnp.ones((1, A), bool), None)
   np.testing.assert_allclose(value[0, 1:], [1, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize('prefix_steps', [0, 2])
+def test_a_search_over_sampled_actions_knows_of_ends_too(prefix_steps):
+  spec = EnvSpec('test/sampled', (4,), np.float32, 3)
+  sampled = config.from_fields(dict(
+    network='mlp', num_channels=8, head_hidden=8, support_bins=D,
+    support_max=5.0, end_weight=1.0, num_sampled_actions=2, num_simulations=2,
+    prefix_steps=prefix_steps))
+  system = build.make_system(sampled, spec)
+  params = system.model.init(jax.random.key(0), jnp.zeros((1, 4)))
+  found = build.make_search(sampled, spec, system, 'acting')(
+    params, jax.random.key(1), jnp.zeros((2, 4)), jnp.ones((2, 3), bool))
+  assert found.action.shape == (2,) and np.isfinite(found.value).all()
