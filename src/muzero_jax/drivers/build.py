@@ -184,8 +184,10 @@ def make_reanalyser(
     lambda params, observation: value_fn(network_params(params), observation))
 
 
-def make_total_loss(config: Config, system: System) -> total_loss.TotalLoss:
-  """Make what the learner minimises."""
+def make_total_loss(
+  config: Config, system: System, axis_name: str | None = None
+) -> total_loss.TotalLoss:
+  """Make what the learner minimises, on one device or along an axis."""
   make_terms = system.extensions.make_terms
   return total_loss.make_total_loss(
     system.model,
@@ -194,6 +196,7 @@ def make_total_loss(config: Config, system: System) -> total_loss.TotalLoss:
     config.part(settings.LossWeights),
     distribution=system.distribution,
     extra_terms=make_terms(config, system) if make_terms else (),
+    axis_name=axis_name,
   )
 
 
@@ -219,7 +222,7 @@ def make_learner(
   if config.reanalyse_fraction and config.reanalyse_form == 'batch':
     reanalyser = make_reanalyser(config, spec, system)
   return learner.make_learner(
-    make_total_loss(config, system),
+    make_total_loss(config, system, axis_name),
     optimiser.make(config.part(settings.Optimiser), num_updates=last),
     dataclasses.replace(
       config.part(settings.Learning),

@@ -10,6 +10,7 @@ _MODULES = (
   'learner',
   'learner_state',
   'optimiser',
+  'policy_gradient',
   'sampled_policy',
   'search_error',
   'stochastic',

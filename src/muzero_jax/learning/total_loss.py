@@ -17,6 +17,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.learning import (
   consistency,
   end_prediction,
+  policy_gradient,
   sampled_policy,
   stochastic,
   turn_prediction,
@@ -67,6 +68,7 @@ class Metrics(NamedTuple):
   turn_loss: Array | None = None  # [] of whether the turn passes.
   turn_accuracy: Array | None = None  # [] share of turns told right.
   end_loss: Array | None = None  # [] where ends are predicted.
+  advantage_loss: Array | None = None  # [] with a policy gradient only.
   # With a consistency loss only: 0 agrees, 1 is unrelated.
   consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
   # [] updates since the reanalysed samples were searched; None unless they are
@@ -131,6 +133,7 @@ def make_total_loss(
   *,
   distribution: Distribution | None = None,
   extra_terms: tuple[Term, ...] = (),
+  axis_name: str | None = None,
 ) -> TotalLoss:
   """Make the loss of a batch.
 
@@ -144,6 +147,7 @@ def make_total_loss(
     weights: of the parts.
     distribution: that policy logits are of, in Sampled MuZero; else None.
     extra_terms: losses of one's own; their metrics are recorded by name.
+    axis_name: device axis over which the batch is divided, or None.
 
   Raises:
     UserError: a weight is of something that there is none of.
@@ -155,6 +159,9 @@ def make_total_loss(
   sequence_loss = _sequence_loss(
     value_transform, reward_transform, weights, distribution)
   variants = _variant_terms(model, value_transform, weights)
+  if weights.policy_gradient_weight:
+    variants.append(_policy_gradient_term(
+      value_transform, weights, distribution, axis_name))
   terms = (*variants, *extra_terms)
   unroll = functools.partial(
     _unroll, model, any(term.needs_states for term in terms))
@@ -285,6 +292,19 @@ def _variant_terms(
       needs_all_observations=True,
     ))
   return terms
+
+
+def _policy_gradient_term(
+  value_transform: Transform,
+  weights: settings.LossWeights,
+  distribution: Distribution | None,
+  axis_name: str | None,
+) -> Term:
+  """Make the term that learns from what was played."""
+  return Term(lambda x: policy_gradient.batch_loss(
+    x.output, x.target, value_transform,
+    weight=weights.policy_gradient_weight, distribution=distribution,
+    axis_name=axis_name))
 
 
 def _end_logits(model: Model, unrolled: Unrolled) -> Array:

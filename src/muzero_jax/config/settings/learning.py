@@ -49,6 +49,10 @@ class LossWeights(Record):
   """Weights of the parts of the total loss."""
 
   policy_weight: float = field(1.0, 'Weight of the policy loss.', low=0)
+  policy_gradient_weight: float = field(
+    0.0, 'Weight of the policy gradient: actions that turned out better than '
+    'expected become likelier, whatever the model knows of them; 0 for none.',
+    low=0)
   entropy_weight: float = field(
     0.0, 'num_sampled_actions: weight of the policy\'s entropy in its loss.',
     low=0)
