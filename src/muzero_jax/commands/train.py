@@ -17,7 +17,7 @@ from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import Config, command_line
 from muzero_jax.errors import MissingPackageError, StoppedError, UserError
-from muzero_jax.runs import run_dir, signals
+from muzero_jax.runs import joining, run_dir, signals
 from muzero_jax.runs.writers import NAMED
 
 
@@ -53,6 +53,26 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
     'restart', False, 'Start anew in a directory that holds a run: its record '
     'is renamed to before-restart, and nothing is deleted.',
     flag_values=flag_values)
+  _define_processes(flag_values)
+
+
+def _define_processes(flag_values: flags.FlagValues) -> None:
+  """Define the flags of a run of several processes."""
+  flags.DEFINE_integer(
+    'num_processes', 1, 'Processes of the run, each started by the same '
+    'command with its own process_id.', lower_bound=1, upper_bound=100_000,
+    flag_values=flag_values)
+  flags.DEFINE_integer(
+    'process_id', 0, 'Which of num_processes this one is, from 0.',
+    lower_bound=0, upper_bound=100_000, flag_values=flag_values)
+  flags.DEFINE_string(
+    'coordinator_address', '', 'host:port of process 0, which the others '
+    'reach; auto where the cluster says all three (Slurm, Open MPI, '
+    'Kubernetes, TPU pods); empty for a run of one process.',
+    flag_values=flag_values)
+  flags.DEFINE_float(
+    'collective_timeout', 600.0, 'Seconds that a process of several waits for '
+    'the others before it ends.', lower_bound=1.0, flag_values=flag_values)
 
 
 def run(
@@ -84,9 +104,14 @@ def run(
     )
   restart = bool(flag_values['restart'].value)
   writers = _writers(flag_values['log_to'].value or ())
+  wanted = joining.Wanted(
+    flag_values.num_processes, flag_values.process_id,
+    flag_values.coordinator_address, flag_values.collective_timeout)
+  joining.check(wanted)
   with signals.as_a_command() as stop:
     try:
-      return _train(config, arguments.workdir, writers, restart, stop)
+      return _train(
+        config, arguments.workdir, writers, restart, stop, wanted)
     except StoppedError:
       return stop.end(restart=restart)
 
@@ -111,7 +136,7 @@ def _writers(names: Sequence[str]) -> tuple[str, ...] | None:
 
 def _train(
   config: Config, workdir: str, writers: tuple[str, ...] | None,
-  restart: bool, stop: signals.Stop,
+  restart: bool, stop: signals.Stop, wanted: joining.Wanted,
 ) -> int:
   """Load what training needs, train, and return the exit status."""
   # The first word comes at once: what follows is silent for seconds.
@@ -119,7 +144,8 @@ def _train(
     f'muzero_jax: training on {config.family}/{config.env_id} in {workdir}; '
     'loading jax and the environment ...')
   # Before environments, of which some start jax's devices when imported.
-  divide_cpu(config.num_devices)
+  if not wanted.coordinator_address:
+    divide_cpu(config.num_devices)
   start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
@@ -129,9 +155,10 @@ def _train(
   stop.check()
   from muzero_jax import train as train_lib
 
-  stop.check()
-  # Not said where it is as ever: scripts of users may stand in for it.
-  return train_lib.run(config, workdir, writers=writers, restart=restart)
+  with joining.joined(wanted, workdir):
+    stop.check()
+    # Not said where it is as ever: scripts of users may stand in for it.
+    return train_lib.run(config, workdir, writers=writers, restart=restart)
 
 
 def divide_cpu(num_devices: int) -> None:

@@ -155,6 +155,15 @@ def _restart_actors(parts: _Parts, rng_key: Array, step: int) -> ActorState:
 
 
 def _init(parts: _Parts, rng_key: Array) -> TrainState:
+  """Make the state before the first iteration, on its devices."""
+  if jax.process_count() > 1:
+    return placement_lib.make_global(
+      parts.placement, functools.partial(_make_state, parts), rng_key)
+  return placement_lib.place(
+    parts.placement.shardings, _make_state(parts, rng_key))
+
+
+def _make_state(parts: _Parts, rng_key: Array) -> TrainState:
   """Make the state before the first iteration."""
   placement = parts.placement
   keys = _split(parts, rng_key)
@@ -163,7 +172,7 @@ def _init(parts: _Parts, rng_key: Array) -> TrainState:
     in_specs=PartitionSpec(), out_specs=placement.specs.replay)
   init_learners = placement.over_agents(
     functools.partial(_init_learner, parts))
-  return placement_lib.place(placement.shardings, TrainState(
+  return TrainState(
     learner=jax.jit(init_learners)(keys.learner),
     actor=_init_actors(parts, keys.actors),
     replay=jax.jit(init_replays)(rng_key),
@@ -172,7 +181,7 @@ def _init(parts: _Parts, rng_key: Array) -> TrainState:
     num_steps=wide_counts.zero(rng_key.shape),
     num_iterations=wide_counts.zero(rng_key.shape),
     stream=iteration.init_stream(parts.streamer, placement, rng_key),
-  ))
+  )
 
 
 def _init_learner(parts: _Parts, rng_key: Array) -> LearnerState:
@@ -209,7 +218,7 @@ def _init_actors(parts: _Parts, rng_key: Array) -> ActorState:
 def _abstract(parts: _Parts) -> TrainState:
   """Return shapes, types and shardings of a state."""
   rng_key = iteration.run_key(parts.config)
-  shapes = jax.eval_shape(functools.partial(_init, parts), rng_key)
+  shapes = jax.eval_shape(functools.partial(_make_state, parts), rng_key)
   return placement_lib.abstract_like(parts.placement.shardings, shapes)
 
 

@@ -91,13 +91,17 @@ def _stream_bytes(config: Config, spec: EnvSpec, **size: int) -> int:
 
 
 def free_bytes() -> int | None:
-  """Returns the free bytes of the devices, or of the host for a CPU."""
-  devices = jax.devices()
+  """Returns the free bytes of the devices, or of the hosts for CPUs.
+
+  Of several processes each is taken to have as much as this one.
+  """
+  devices = jax.local_devices()
   if devices[0].platform != 'cpu':
     stats = [device.memory_stats() or {} for device in devices]
     limits = [s.get('bytes_limit', 0) - s.get('bytes_in_use', 0) for s in stats]
-    return sum(limits) or None
-  return free_host_bytes()
+    return sum(limits) * jax.process_count() or None
+  found = free_host_bytes()
+  return None if found is None else found * jax.process_count()
 
 
 def free_host_bytes() -> int | None:

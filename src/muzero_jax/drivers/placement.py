@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from muzero_jax.config import Config
@@ -93,6 +94,9 @@ def choose_num_devices(
   num_envs = num_envs or config.num_envs
   available = len(jax.devices())
   wanted = config.num_devices
+  if jax.process_count() > 1:
+    # Each process has to take part in every collective.
+    wanted = _of_all_processes(config, available, restorable)
   if not restorable and wanted > 1:
     raise UserError(
       f'num_devices={wanted}: family {config.family!r} runs on 1 device'
@@ -117,6 +121,25 @@ def choose_num_devices(
   return max(n for n in range(1, available + 1) if fits(n))
 
 
+def _of_all_processes(
+  config: Config, available: int, restorable: bool
+) -> int:
+  """Return the number of devices of several processes: all.
+
+  Raises:
+    UserError: fewer are wanted, or the environments run in one process.
+  """
+  if not restorable:
+    raise UserError(
+      f'num_processes={jax.process_count()}: family {config.family!r} runs in '
+      'one process')
+  if config.num_devices not in (0, available):
+    raise UserError(
+      f'num_devices={config.num_devices}: {jax.process_count()} processes have '
+      f'{available} devices, and use all; allowed are 0 and {available}')
+  return available
+
+
 def _partition_specs(many: bool, streamed: bool) -> TrainState:
   """Return how the parts of a state are sharded."""
   agents = (None,) if many else ()
@@ -138,6 +161,24 @@ def _partition_specs(many: bool, streamed: bool) -> TrainState:
 def place(shardings: TrainState, state: TrainState) -> TrainState:
   """Returns the state on its devices."""
   return _map_prefix(jax.device_put, shardings, state)
+
+
+def make_global(
+  placement: Placement, make: Callable[[Array], TrainState], rng_key: Array
+) -> TrainState:
+  """Returns make(rng_key), each process with its own devices' share.
+
+  Args:
+    placement: over devices of several processes.
+    make: key -> state; traced.
+    rng_key: the same in all processes.
+  """
+  # As NumPy: what lies on a device of one process is nowhere else.
+  data = np.asarray(jax.random.key_data(rng_key))
+  impl = jax.random.key_impl(rng_key)
+  return jax.jit(
+    lambda data: make(jax.random.wrap_key_data(data, impl=impl)),
+    out_shardings=placement.shardings)(data)
 
 
 def abstract_like(shardings: TrainState, state: TrainState) -> TrainState:

@@ -70,6 +70,31 @@ def write(directory: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
           directory / folder / _OFFSETS, json.dumps(offsets).encode())
 
 
+def write_shared(
+  directory: pathlib.Path, arrays: Mapping[str, jax.Array]
+) -> None:
+  """Writes the shards of this process; all processes call it together.
+
+  Args:
+    directory: is there, and empty; its path has no characters of patterns.
+    arrays: global ones, by name.
+
+  Raises:
+    OSError: they cannot be written.
+  """
+  import orbax.checkpoint as ocp
+
+  filled = {name: array for name, array in arrays.items() if array.size}
+  with _checkpointer() as checkpointer:
+    for folder, names in _by_folder(filled).items():
+      items = {name: arrays[name] for name in names}
+      try:
+        checkpointer.save(
+          directory.absolute() / folder, args=ocp.args.PyTreeSave(items))
+      except Exception as error:  # noqa: B902 - TensorStore's own are many.
+        raise files.as_os_error(error) or OSError(_line(error)) from error
+
+
 def check_written(
   directory: pathlib.Path, arrays: Mapping[str, np.ndarray]
 ) -> None:
@@ -259,6 +284,11 @@ def _line(error: BaseException) -> str:
 @contextlib.contextmanager
 def _plain(directory: pathlib.Path) -> Iterator[pathlib.Path]:
   """Yields a path of letters, digits and slashes that leads to a directory."""
+  if jax.process_count() > 1:
+    # Orbax's barriers are called after the path: it has to be the same in all
+    # processes. `shared_checkpoint` has refused what is not plain.
+    yield directory.absolute()
+    return
   descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
   try:
     plain = pathlib.Path(f'/proc/self/fd/{descriptor}')

@@ -8,7 +8,7 @@ renamed, so that a step directory is complete or absent whenever the process
 dies. Orbax alone notices neither flipped bytes nor, at once, that a save has
 not finished.
 
-One process per run; arrays may be sharded over its devices.
+What several processes do in place of `save` is in `shared_checkpoint`.
 """
 
 import contextlib
@@ -75,8 +75,6 @@ def save(
       checkpoints are untouched.
     TypeError: a leaf is no array of numbers.
   """
-  if jax.process_count() > 1:
-    raise NotImplementedError('checkpoints of several processes')
   host = state if isinstance(state, HostState) else leaves_lib.to_host(state)
   root = pathlib.Path(workdir) / folder
   folders.make(root)
@@ -93,6 +91,29 @@ def save(
     # What is left of it must not keep a full disk full.
     shutil.rmtree(saving, ignore_errors=True)
     raise
+  finish(root, saving, step, max_to_keep=max_to_keep)
+  return final
+
+
+def finish(
+  root: pathlib.Path,
+  saving: pathlib.Path,
+  step: int,
+  *,
+  max_to_keep: int | None,
+) -> None:
+  """Give a checkpoint that is written and verified its name.
+
+  Args:
+    root: the folder of the checkpoints.
+    saving: in it, where the checkpoint lies.
+    step: its number; one of that number is replaced.
+    max_to_keep: the newest checkpoints kept; older ones are removed.
+
+  Raises:
+    OSError: it cannot be renamed.
+  """
+  final = folders.of_step(root, step)
   if final.is_dir():
     final.rename(root / f'{folders.REPLACED}{final.name}')
   elif final.exists() or files.is_link(final):
@@ -101,13 +122,12 @@ def save(
   files.flush_directory(root)
   # The step is safe: whatever cannot be removed now is left for later.
   with contextlib.suppress(OSError):
-    there = steps(workdir, folder=folder)
+    there = folders.steps(root)
     for old in there[:-max_to_keep] if max_to_keep else []:
       if old != step:
         directory = folders.of_step(root, old)
         directory.rename(root / f'{folders.REMOVING}{directory.name}')
     folders.tidy(root)
-  return final
 
 
 def restore(
@@ -145,6 +165,38 @@ def restore(
              f'{aside.name}')
   _refuse_if_all_damaged(root)
   return None
+
+
+def newest_intact(
+  workdir: str | os.PathLike,
+  *,
+  report: Callable[[str], None] = _warn,
+  checks: Checks = NO_CHECKS,
+) -> int:
+  """Returns the newest step whose every byte is as it was; -1 for none.
+
+  A damaged checkpoint is reported and renamed, as by `restore`.
+
+  Args:
+    workdir: the run directory.
+    report: called with one line for each damaged checkpoint.
+    checks: what the facts of the checkpoint must fulfil.
+
+  Raises:
+    UserError, RunError: as `restore`.
+  """
+  root = pathlib.Path(workdir) / CHECKPOINTS
+  for step in reversed(_tidied(root)):
+    directory = folders.of_step(root, step)
+    try:
+      _manifest(directory, checks)
+      return step
+    except DamageError as damage:
+      aside = _set_aside(directory)
+      report(f'checkpoint {directory} is damaged ({damage}): set aside as '
+             f'{aside.name}')
+  _refuse_if_all_damaged(root)
+  return -1
 
 
 def restore_subtree(
@@ -248,6 +300,19 @@ def _verified(
     UserError: it holds other leaves, or does not pass the checks.
     RunError: the machine cannot read it.
   """
+  manifest = _manifest(directory, checks, prefix)
+  abstract = checks.adapt(abstract, manifest['leaves'])
+  return _read(directory, manifest['leaves'], abstract, prefix)
+
+
+def _manifest(
+  directory: pathlib.Path, checks: Checks, prefix: str = ''
+) -> dict[str, Any]:
+  """Returns the manifest of a checkpoint that is intact and fits.
+
+  Raises:
+    DamageError, UserError, RunError: as `_verified`.
+  """
   within = f'state/{array_files.folder_of(prefix)}' if prefix else ''
   try:
     manifest = manifest_lib.verify(directory, within)
@@ -257,8 +322,7 @@ def _verified(
                      ) from error
     raise DamageError(str(error)) from error
   checks.facts(manifest)
-  abstract = checks.adapt(abstract, manifest['leaves'])
-  return _read(directory, manifest['leaves'], abstract, prefix)
+  return manifest
 
 
 def _read(

@@ -65,14 +65,14 @@ def adopt(
     split = lambda key: jax.random.split(key, here)
     keys = jax.vmap(split)(first) if first.ndim else split(first)
     state = state._replace(
-      rng_key=jax.device_put(keys, abstract.rng_key.sharding))
+      rng_key=leaves.place(keys, abstract.rng_key.sharding))
     lines.append(
       f'saved with {_devices(there)}, resumed with {here}: the random numbers '
       'differ from here on')
   shapes = lambda tree: [leaf.shape for leaf in jax.tree.leaves(tree)]
   if shapes(state.stream) != shapes(abstract.stream):
     state = state._replace(stream=jax.tree.map(
-      lambda leaf: jax.device_put(
+      lambda leaf: leaves.place(
         jnp.zeros(leaf.shape, leaf.dtype), leaf.sharding),
       abstract.stream))
     lines.append('the stream of reanalysed rows starts anew')

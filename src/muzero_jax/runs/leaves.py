@@ -96,17 +96,39 @@ def finish(array: Any, leaf: Any, saved: dict[str, Any]) -> Any:
   """Returns a restored array as the kind of thing that `leaf` is."""
   sharding = sharding_of(leaf)
   if is_key(leaf):
-    array = jax.random.wrap_key_data(
+    keys = jax.random.wrap_key_data(
       jnp.asarray(array), impl=saved['key_impl'])
-    return array if sharding is None else jax.device_put(array, sharding)
+    return keys if sharding is None else place(keys, sharding)
   if isinstance(leaf, (jax.Array, jax.ShapeDtypeStruct)):
     if not isinstance(array, jax.Array):
       # A copy: jax would not donate memory that NumPy owns.
       array = jnp.array(array)
-    return array if sharding is None else jax.device_put(array, sharding)
+    return array if sharding is None else place(array, sharding)
   if isinstance(leaf, np.ndarray):
     return np.asarray(array)
   return type(leaf)(np.asarray(array)[()])
+
+
+def place(array: Any, sharding: Any) -> jax.Array:
+  """Returns an array, or keys, where it has to be.
+
+  Args:
+    array: where it is already, or one that every process has whole.
+    sharding: over devices of this process, or of several.
+  """
+  if sharding.is_fully_addressable or not array.is_fully_addressable:
+    return jax.device_put(array, sharding)
+  if is_key(array):
+    data = np.asarray(jax.random.key_data(array))
+    return jax.random.wrap_key_data(
+      _spread(data, sharding), impl=jax.random.key_impl(array))
+  return _spread(np.asarray(array), sharding)
+
+
+def _spread(array: np.ndarray, sharding: Any) -> jax.Array:
+  """Returns a global array of what every process has whole."""
+  return jax.make_array_from_callback(
+    array.shape, sharding, lambda index: jnp.array(array[index]))
 
 
 def refuse_others(

@@ -10,8 +10,15 @@ from muzero_jax.drivers import iteration
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.replay import ring
-from muzero_jax.runs import checkpoint, devices, record, run_dir
+from muzero_jax.runs import (
+  checkpoint,
+  devices,
+  record,
+  run_dir,
+  shared_checkpoint,
+)
 from muzero_jax.runs.checkpoint import Checks
+from muzero_jax.runs.peers import ALONE, Peers
 
 # What a checkpoint holds of actors that cannot be restored.
 _NO_ACTORS: Any = None
@@ -21,6 +28,7 @@ def start(
   config: Config,
   workdir: str | os.PathLike,
   driver: Driver,
+  peers: Peers = ALONE,
 ) -> tuple[TrainState, list[str]]:
   """Return the state to go on from, and lines that say which that is.
 
@@ -28,6 +36,7 @@ def start(
     config: of the run.
     workdir: the run directory, which this process has locked.
     driver: of the run.
+    peers: the processes of the run, which all call this.
 
   Raises:
     UserError: no checkpoint is intact, a part of the run is missing, or it
@@ -39,12 +48,19 @@ def start(
   abstract = driver.abstract()
   if not driver.restorable:
     abstract = abstract._replace(actor=_NO_ACTORS)
-  found = checkpoint.restore(
-    workdir, abstract, report=lines.append, checks=Checks(
-      run_dir.check_trained_with(workdir, config, driver.spec.name),
-      devices.as_saved))
+  checks = Checks(
+    run_dir.check_trained_with(workdir, config, driver.spec.name),
+    devices.as_saved)
+  if peers.count > 1:
+    found = shared_checkpoint.restore(
+      workdir, abstract, peers, report=lines.append, checks=checks)
+  else:
+    found = checkpoint.restore(
+      workdir, abstract, report=lines.append, checks=checks)
   if found is None:
-    record.refuse_missing(workdir)
+    if peers.is_first:
+      record.refuse_missing(workdir)
+    peers.meet()
     return driver.init(rng_key), lines
   step, state = found
   lines.append(f'resumed from the checkpoint at step {step:,}')

@@ -32,6 +32,8 @@ class Stop:
   """Whether the run was asked to stop, by which signal."""
 
   signum: int = 0
+  # Whether all processes of a run have taken the decision to stop.
+  is_agreed: bool = False
 
   def __init__(self, longest_wait: float | None = None) -> None:
     """Take how long a phase without anything to save may go on.

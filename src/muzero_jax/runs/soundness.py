@@ -1,12 +1,13 @@
 """Whether what a run has is finite: losses, and the rows of environments."""
 
 import jax
-import numpy as np
+import jax.numpy as jnp
 
 from muzero_jax.drivers.iteration import IterationMetrics
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import NotFiniteError
 from muzero_jax.learning import learner_state
+from muzero_jax.types import Array
 
 
 def check_metrics(metrics: IterationMetrics, step: int) -> None:
@@ -27,8 +28,8 @@ def check_rows(state: TrainState, step: int) -> None:
   """
   if state.actor is None:
     return
-  row = jax.device_get(state.actor.timestep)
-  if num_bad := _num_bad(row.observation, row.reward):
+  row = state.actor.timestep
+  if num_bad := int(_num_bad(row.observation, row.reward)):
     _refuse_rows(step, num_bad)
 
 
@@ -39,10 +40,12 @@ def _refuse_rows(step: int, num_bad: int) -> None:
   )
 
 
-def _num_bad(observation: np.ndarray, reward: np.ndarray) -> int:
-  """Return how many of [..., B] rows hold a number that is not finite."""
-  finite = np.isfinite(reward)
-  if np.issubdtype(observation.dtype, np.floating):
+# Compiled, since rows may lie on devices of several processes.
+@jax.jit
+def _num_bad(observation: Array, reward: Array) -> Array:
+  """Returns how many of [..., B] rows hold a number that is not finite."""
+  finite = jnp.isfinite(reward)
+  if jnp.issubdtype(observation.dtype, jnp.floating):
     rows = observation.reshape(*reward.shape, -1)
-    finite &= np.isfinite(rows).all(axis=-1)
-  return int((~finite).sum())
+    finite &= jnp.isfinite(rows).all(axis=-1)
+  return jnp.sum(~finite)
