@@ -225,6 +225,8 @@ class Trajectory(NamedTuple):
   # Sampled MuZero: the actions that `policy` [T, B, C] is of. The action taken
   # need not be one of them, once Reanalyse has drawn them anew.
   candidates: Array | None = None  # [T, B, C], or [T, B, C, A] f32.
+  # [T, B] f32, the searched q-value of the action; not stored by a replay.
+  action_value: Array | None = None
 
 
 class Sequence(NamedTuple):

@@ -201,6 +201,7 @@ def record(
   """
   row = state.timestep
   stored = stored_row(row, found, found.action, reward_clip=reward_clip)
+  stored = stored._replace(action_value=found.action_value)
   live = ~row.is_last
   entropy = jnp.sum(jax.scipy.special.entr(found.policy), axis=-1)
   gap = jnp.abs(found.value - found.network_value)

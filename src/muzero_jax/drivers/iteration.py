@@ -37,8 +37,10 @@ class IterationMetrics(NamedTuple):
   num_updates: Count  # [] so far.
   num_skipped: Array  # [] i32, so far.
   skips_in_a_row: Array  # [] i32
-  # [] f32, of searched values; None where it is not measured.
+  # [] f32, the least range of q-values, and the trust of searches from 0 to 1;
+  # None where they are not measured.
   search_error: Array | None = None
+  search_trust: Array | None = None
 
 
 # state -> state, metrics; donates its argument.
@@ -125,7 +127,7 @@ def learn_from(
     learn_key: consumed.
   """
   config = parts.config
-  buffer = ring.add(state.replay, chunk)
+  buffer = ring.add(state.replay, chunk._replace(action_value=None))
   if parts.axis_name is not None:
     stats = jax.lax.psum(stats, parts.axis_name)
   num_steps = wide_counts.add(state.num_steps, stats.num_steps)
@@ -162,15 +164,17 @@ def _measure_error(
 
   Before the first update the values mean nothing, and nothing is measured.
   """
-  if state.search_error is None:
+  if state.search_sums is None:
     return state
   measured = search_error.measure(chunk, parts.config.discount)
   if parts.axis_name is not None:
     measured = jax.lax.psum(measured, parts.axis_name)
-  error = search_error.update(state.search_error, *measured)
   has_learnt = wide_counts.as_float(state.num_updates) > 0
+  sums = jax.tree.map(
+    lambda new, old: jnp.where(has_learnt, new, old),
+    search_error.update(state.search_sums, measured), state.search_sums)
   return state._replace(
-    search_error=jnp.where(has_learnt, error, state.search_error))
+    search_sums=sums, search_error=search_error.least_range(sums))
 
 
 def counters(state: LearnerState) -> dict[str, Any]:
@@ -180,6 +184,9 @@ def counters(state: LearnerState) -> dict[str, Any]:
     num_skipped=state.num_skipped,
     skips_in_a_row=state.skips_in_a_row,
     search_error=state.search_error,
+    search_trust=(
+      None if state.search_sums is None
+      else search_error.trust(state.search_sums)),
   )
 
 

@@ -21,6 +21,7 @@ _GROUPS: dict[str, tuple[str, ...]] = {
   'Losses': ('loss', 'policy_loss', 'value_loss', 'reward_loss'),
   'Values': ('search_value', 'search_value_gap', 'search_error', 'value_error',
              'value_target', 'value_target_max'),
+  'Search trust': ('search_trust',),
   'Entropy': ('search_entropy', 'policy_entropy', 'target_entropy', 'entropy',
               'policy_divergence'),
   'Speed': ('steps_per_second', 'simulations_per_second',

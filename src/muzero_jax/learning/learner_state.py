@@ -9,6 +9,7 @@ import optax
 
 from muzero_jax import wide_counts
 from muzero_jax.learning import search_error
+from muzero_jax.learning.search_error import Sums
 from muzero_jax.learning.total_loss import LossFn, Metrics
 from muzero_jax.types import Array, Params, ScaledParams, Sequence, Target
 from muzero_jax.wide_counts import Count
@@ -29,8 +30,10 @@ class LearnerState(NamedTuple):
   num_updates: Count  # [] updates tried, skipped ones included.
   num_skipped: Array  # [] i32, updates skipped as not finite.
   skips_in_a_row: Array  # [] i32, stays at MAX_SKIPS once reached.
-  # [] f32, as `learning.search_error` measures it; None where it is not.
+  # [] f32, the least range of q-values that `learning.search_error` measures;
+  # None where it is not measured.
   search_error: Array | None = None
+  search_sums: Sums | None = None  # What it is measured from.
 
 
 def init(
@@ -48,6 +51,7 @@ def init(
     params: of the model.
   """
   zero = jnp.zeros((), jnp.int32)
+  sums = search_error.init() if measures else None
   return LearnerState(
     params=params,
     target_params=jax.tree.map(jnp.copy, params),
@@ -56,7 +60,8 @@ def init(
     num_updates=wide_counts.zero(),
     num_skipped=zero,
     skips_in_a_row=zero,
-    search_error=search_error.init() if measures else None,
+    search_error=search_error.least_range(sums) if sums else None,
+    search_sums=sums,
   )
 
 

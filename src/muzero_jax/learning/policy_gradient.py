@@ -27,13 +27,15 @@ def advantages(
 ) -> Array:
   """Compute by how much returns exceed values, in units of their spread.
 
-  A_k = clip((z_k - v_k) / sigma, -5, 5), with sigma the root mean square of
-  z - v over the batch, so that no unit of reward is left in it.
+  A_k = clip((z_k - v_k - mu) / sigma, -5, 5), with mu and sigma the mean and
+  the standard deviation of z - v over the batch. So no unit of reward is left
+  in it; and values that are all too high, as they are while those of long
+  episodes are still being learnt, push no action down because it was played.
 
   Args:
     value: [B, K+1] the network's, for the player to move.
     target: [B, ...] its values are the returns z.
-    axis_name: device axis over which sigma is averaged.
+    axis_name: device axis over which mu and sigma are taken.
 
   Returns:
     [B, K] of the action that each row took; 0 from an episode's end on.
@@ -42,12 +44,16 @@ def advantages(
   num_steps = mask.shape[-1]
   difference = jnp.where(
     mask > 0, target.value[:, :num_steps] - value[:, :num_steps], 0.0)
-  total, count = jnp.sum(difference**2), jnp.sum(mask)
+  sums = (
+    jnp.sum(mask), jnp.sum(difference), jnp.sum(difference**2))
   if axis_name is not None:
-    total, count = jax.lax.psum((total, count), axis_name)
-  scale = jnp.sqrt(total / jnp.maximum(count, 1.0))
-  return jnp.clip(
-    difference / jnp.maximum(scale, _LEAST_SCALE), -_LARGEST, _LARGEST)
+    sums = jax.lax.psum(sums, axis_name)
+  count, total, squares = sums
+  count = jnp.maximum(count, 1.0)
+  mean = total / count
+  scale = jnp.sqrt(jnp.maximum(squares / count - mean**2, 0.0))
+  standard = (difference - mean) / jnp.maximum(scale, _LEAST_SCALE)
+  return mask * jnp.clip(standard, -_LARGEST, _LARGEST)
 
 
 def batch_loss(

@@ -1,8 +1,19 @@
-"""The mean error of searched values: q-values that differ by less are noise.
+"""By how much searched q-values err: what differs by less must not decide.
 
 A fixed least range of q-values is in units of reward, and has to be found for
-each environment. This one is measured while the agent plays.
+each environment. This one is measured while the agent plays, of two things:
+
+- the mean error of the searched values along one step, in units of reward;
+- the *trust* that a search deserves, from 0 to 1: by how much what came of an
+  action was better, where the search had said that it is better by 1. A model
+  that knows what actions do has a trust of 1; where its q-values differ by
+  noise alone, it is 0, however small their errors are.
+
+The least range is the error divided by the trust.
 """
+
+import functools
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,55 +21,125 @@ import jax.numpy as jnp
 from muzero_jax import targets
 from muzero_jax.types import Array, Trajectory
 
-# Of each iteration's measurement in the running mean.
-_SHARE = 0.1
+# Of each sum, that is kept from one iteration to the next.
+_KEPT = 0.9
 _LEAST = 1e-8
+_SPAN = 8  # Steps of a return, half of a rollout's at most.
+_LEAST_TRUST = 0.02
 
 
-def init() -> Array:
-  """Return the error before anything was measured: infinity, float32 [].
+class Sums(NamedTuple):
+  """Over steps; each [] f32. Of each step three numbers are known:
 
-  With it q-values have no influence, and the network's policy decides.
+  a = q(a_t) - v_t, the advantage that the search gave to the action played;
+  v = v_t, the searched value;
+  d = z_t - v_t, what came of it, less that value: z_t is the return over up to
+  8 steps. Over one step a wrong value would confirm itself: the model leads to
+  it, and there it is found again.
   """
-  return jnp.full((), jnp.inf, jnp.float32)
+
+  count: Array
+  error: Array  # |r_{t+1} + d_t v_{t+1} - v_t|
+  a: Array
+  v: Array
+  d: Array
+  aa: Array
+  av: Array
+  vv: Array
+  ad: Array
+  vd: Array
+  dd: Array
 
 
-def measure(rows: Trajectory, discount: float) -> tuple[Array, Array]:
-  """Return the sum of one-step errors along what was played, and their number.
+def init() -> Sums:
+  """Return the sums before anything was measured."""
+  return Sums(*[jnp.zeros((), jnp.float32)] * len(Sums._fields))
 
-  |r + d v' - v| of the searched values v of a row and v' of the next, with d
-  the signed discount between them (Sutton and Barto 2018, section 6.1, the TD
-  error).
+
+def measure(rows: Trajectory, discount: float) -> Sums:
+  """Return the sums of what was played.
 
   Args:
-    rows: [T, B] that follow each other.
+    rows: [T, B] that follow each other, with `action_value`.
     discount: gamma.
-
-  Returns:
-    Two float32 scalars.
   """
-  signed = jax.vmap(
-    lambda discounts, to_play: targets.signed_discounts(
-      discounts, to_play, discount_factor=discount),
-    in_axes=1, out_axes=1)(rows.discount, rows.to_play)
-  # The value of an episode's last row counts only where time cut it off.
-  after = jnp.where(signed == 0, 0.0, signed * rows.value[1:])
-  error = jnp.abs(rows.reward[1:] + after - rows.value[:-1])
-  is_step = ~rows.is_last[:-1] & jnp.isfinite(error)
-  total = jnp.sum(jnp.where(is_step, error, 0.0))
-  return total, jnp.sum(is_step, dtype=jnp.float32)
+  assert rows.action_value is not None, 'of a search'
+  span = max(min(_SPAN, rows.reward.shape[0] // 2), 1)
+  returns = lambda steps: jax.vmap(
+    functools.partial(_returns, discount, steps), in_axes=1, out_axes=1)(rows)
+  v = rows.value[:-1]
+  counts = ~rows.is_last[:-1] & jnp.isfinite(v)
+  error = jnp.abs(returns(1) - v)
+  d = returns(span)
+  num = d.shape[0]
+  v, counts = v[:num], counts[:num]
+  d, a = d - v, rows.action_value[:num] - v
+  counts &= jnp.isfinite(d) & jnp.isfinite(a)
+  total = lambda x: jnp.sum(jnp.where(counts, x, 0.0), dtype=jnp.float32)
+  return Sums(
+    count=total(jnp.ones_like(d)), error=total(error[:num]),
+    a=total(a), v=total(v), d=total(d), aa=total(a * a), av=total(a * v),
+    vv=total(v * v), ad=total(a * d), vd=total(v * d), dd=total(d * d))
 
 
-def update(error: Array, total: Array, number: Array) -> Array:
-  """Return the running mean after another iteration.
+def _returns(discount: float, steps: int, rows: Trajectory) -> Array:
+  """Return the returns over so many steps of the rows [T] that have them."""
+  first = jnp.arange(rows.reward.shape[0] - steps)
+  index = first[:, None] + jnp.arange(steps + 1)
+
+  def of_window(
+    reward: Array, ends: Array, to_play: Array, is_last: Array, value: Array
+  ) -> Array:
+    signed = targets.signed_discounts(ends, to_play, discount_factor=discount)
+    return targets.n_step_returns(
+      reward, signed, is_last, value, td_steps=steps, num_targets=1)[0]
+
+  return jax.vmap(of_window)(*(x[index] for x in (
+    rows.reward, rows.discount, rows.to_play, rows.is_last, rows.value)))
+
+
+def update(sums: Sums, new: Sums) -> Sums:
+  """Return running sums, in which older iterations count for less.
 
   Args:
-    error: [] as it was, or of `init`.
-    total, number: [] as `measure` returns them, over all devices.
+    sums: so far.
+    new: as `measure` returns them, over all devices.
   """
-  mean = total / jnp.maximum(number, 1)
-  share = jnp.where(jnp.isfinite(error), _SHARE, 1.0)
-  before = jnp.where(jnp.isfinite(error), error, 0.0)
-  error = jnp.where(number > 0, before + share * (mean - before), error)
+  is_new = new.count > 0
+  return jax.tree.map(
+    lambda old, x: jnp.where(is_new, _KEPT * old + x, old), sums, new)
+
+
+def trust(sums: Sums) -> Array:
+  """Return the trust that the searches deserve, [] f32 from 0.02 to 1.
+
+  The slope of d along a, in a linear regression on both a and v: v is part of
+  a and of d, and its noise would make them alike. It is drawn towards 1 where
+  there is little to tell from, by a normal prior of mean and deviation 1 on the
+  slope (Bayesian linear regression).
+  """
+  n = jnp.maximum(sums.count, 1.0)
+  centred = lambda xy, x, y: xy - x * y / n
+  aa = centred(sums.aa, sums.a, sums.a)
+  av = centred(sums.av, sums.a, sums.v)
+  vv = jnp.maximum(centred(sums.vv, sums.v, sums.v), _LEAST)
+  ad = centred(sums.ad, sums.a, sums.d)
+  vd = centred(sums.vd, sums.v, sums.d)
+  dd = centred(sums.dd, sums.d, sums.d)
+  # What of each v does not explain.
+  aa = jnp.maximum(aa - av * av / vv, 0.0)
+  ad = ad - av * vd / vv
+  variance = jnp.maximum(dd - vd * vd / vv, 0.0) / n
+  slope = (ad + variance) / jnp.maximum(aa + variance, _LEAST**2)
+  return jnp.clip(slope, _LEAST_TRUST, 1.0)
+
+
+def least_range(sums: Sums) -> Array:
+  """Return the least range of q-values, [] f32 in units of reward.
+
+  Infinity before anything was measured: q-values have no influence then, and
+  the network's policy decides.
+  """
+  error = sums.error / jnp.maximum(sums.count, 1.0) / trust(sums)
   # The search divides by it, so it must not be 0.
-  return jnp.maximum(error, _LEAST)
+  return jnp.where(sums.count > 0, jnp.maximum(error, _LEAST), jnp.inf)

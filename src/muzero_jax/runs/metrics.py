@@ -56,9 +56,10 @@ class MetricAverager:
       extreme = name in total_loss.EXTREMES
       row |= _as_numbers(name, value if extreme else value / self._num_learnt)
     row['skipped_updates'] = float(last.num_skipped.sum())
-    error = last.search_error
-    if error is not None and np.isfinite(error).all():
-      row['search_error'] = float(np.mean(error))
+    for name in ('search_error', 'search_trust'):
+      found = getattr(last, name)
+      if found is not None and np.isfinite(last.search_error).all():
+        row[name] = float(np.mean(found))
     if self._played is not None:
       row |= _of_rollouts(self._played)
     self._num_learnt, self._learnt, self._played = 0, {}, None
