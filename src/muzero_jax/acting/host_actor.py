@@ -139,6 +139,7 @@ def _empty(
   """Returns a rollout without rows."""
   whole, real = jnp.zeros((), jnp.int32), jnp.zeros((), jnp.float32)
   rows = ring.init(spec, num_envs, length, num_sampled).rows
+  rows = rows._replace(action_value=jnp.zeros_like(rows.value))
   return rows, RolloutStats(
     num_steps=whole,
     num_episodes=whole,
