@@ -40,9 +40,8 @@ def _output(value, logits):
 
 def test_advantages_are_returns_above_values_over_their_spread():
   value = jnp.array([[1.0, 1.0, 1.0, 9.0]])
-  target = _target([2.0, 0.0, 3.0, 7.0])
-  scale = np.sqrt((1 + 1 + 4) / 3)
-  by_hand = np.array([[1, -1, 2]]) / scale
+  target = _target([2.0, 0.0, 4.0, 7.0])
+  by_hand = (np.array([[1, -1, 3]]) - 1) / np.sqrt(8 / 3)
   np.testing.assert_allclose(
     policy_gradient.advantages(value, target), by_hand, rtol=1e-6)
   # In any unit of reward.
@@ -59,9 +58,18 @@ def test_advantages_are_returns_above_values_over_their_spread():
 ])
 def test_nothing_counts_from_the_end_on(policy_mask, value_mask, counts):
   target = _target(
-    [1.0, 1.0, 1.0, 1.0], policy_mask=policy_mask, value_mask=value_mask)
+    [1.0, 4.0, 9.0, 1.0], policy_mask=policy_mask, value_mask=value_mask)
   found = policy_gradient.advantages(jnp.zeros((1, K + 1)), target)
-  np.testing.assert_array_equal(found[0], counts)
+  np.testing.assert_array_equal(found[0] != 0, counts)
+  np.testing.assert_allclose(found.sum(), 0, atol=1e-6)
+
+
+def test_values_that_are_all_too_high_push_no_action():
+  target = _target([1.0, 2.0, 5.0, 9.0])
+  exact, high = (
+    policy_gradient.advantages(jnp.full((1, K + 1), x), target)
+    for x in (2.0, 40.0))
+  np.testing.assert_allclose(high, exact, rtol=1e-5)
 
 
 def test_equal_returns_and_values_give_no_gradient():
@@ -76,21 +84,21 @@ def test_rare_rewards_are_clipped():
     lambda x: jnp.tile(x, (60, *[1] * (x.ndim - 1))), _target([0.0] * 4))
   target = target._replace(value=target.value.at[0, 0].set(1.0))
   found = policy_gradient.advantages(value, target)
-  assert found[0, 0] == 5  # sqrt(180) = 13.4 without a limit.
+  assert found[0, 0] == 5  # 13.3 without a limit.
 
 
 def test_loss_by_hand():
   logits = np.array([0.3, -0.2])
   output = _output([1.0, 1.0, 1.0, 1.0], logits)
   # The search played 0 with 0.9: of its action 0 only 0.62 / 0.9 counts.
-  target = _target([2.0, 0.0, 3.0, 7.0], policy=(0.9, 0.1))
+  target = _target([2.0, 0.0, 4.0, 7.0], policy=(0.9, 0.1))
   loss, metrics = policy_gradient.batch_loss(
     output, target, SCALAR, weight=6.0)
   probs = np.exp(logits) / np.exp(logits).sum()
   actions = np.array([0, 1, 0])
   ratio = np.minimum(1, probs[actions] / np.array([0.9, 0.1])[actions])
   assert 0 < ratio[0] < 1 and ratio[1] == 1
-  advantage = np.array([1, -1, 2]) / np.sqrt(2)
+  advantage = (np.array([1, -1, 3]) - 1) / np.sqrt(8 / 3)
   each = -ratio * advantage * np.log(probs[actions])
   np.testing.assert_allclose(
     loss[0], 6 * (each * [1, 1 / K, 1 / K]).sum(), rtol=1e-5)

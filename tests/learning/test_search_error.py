@@ -27,6 +27,7 @@ CONFIG = tiny_run.config(
 def _rows(**columns):
   """One environment's rows; columns that are not given are zero."""
   length = len(columns['value'])
+  columns.setdefault('action_value', columns['value'])
   make = lambda name, dtype: np.asarray(
     columns.get(name, [0] * length), dtype)[:, None]
   return Trajectory(
@@ -34,43 +35,94 @@ def _rows(**columns):
     discount=make('discount', 'f4'), is_first=make('is_first', bool),
     is_last=make('is_last', bool), legal_actions=make('legal', bool),
     to_play=make('to_play', 'i4'), action=make('action', 'i4'),
-    policy=make('policy', 'f4'), value=make('value', 'f4'))
+    policy=make('policy', 'f4'), value=make('value', 'f4'),
+    action_value=make('action_value', 'f4'))
 
 
 def test_errors_are_those_of_one_step():
-  total, number = search_error.measure(_rows(
-    value=[1, 4, 8, 100, 3, 5], reward=[9, 2, 1, 7, 9, 0],
+  found = search_error.measure(_rows(
+    value=[1, 4, 8, 100, 3, 5, 0, 0], reward=[9, 2, 1, 7, 9, 0, 0, 0],
     # The fourth row ends an episode for good: its value is nothing.
-    discount=[1, 1, 1, 0, 1, 1], is_last=[0, 0, 0, 1, 0, 0]), GAMMA)
-  # 2 + 4/2 - 1, 1 + 8/2 - 4, 7 + 0 - 8, none from the end, 0 + 5/2 - 3.
-  assert (total, number) == (3 + 1 + 1 + 0.5, 4)
+    discount=[1, 1, 1, 0, 1, 1, 1, 1], is_last=[0, 0, 0, 1, 0, 0, 0, 0],
+    action_value=[2, 4, 8, 0, 3, 5, 0, 0]), GAMMA)
+  # 2 + 4/2 - 1, 1 + 8/2 - 4, 7 + 0 - 8, none from the end; the last four rows
+  # have no four steps behind them.
+  assert (found.error, found.count) == (3 + 1 + 1, 3)
+  assert (found.a, found.aa, found.v, found.vv) == (1, 1, 13, 1 + 16 + 64)
+  # Up to the end: 2 + 1/2 + 7/4 - 1, 1 + 7/2 - 4, 7 - 8.
+  assert (found.d, found.ad) == (3.25 + 0.5 - 1, 3.25)
+  assert found.vd == 3.25 + 4 * 0.5 - 8 and found.dd == 3.25**2 + 0.25 + 1
 
 
 def test_time_limits_bootstrap_and_turns_change_the_sign():
   cut = dict(value=[1, 4], reward=[0, 2], discount=[1, 1], is_last=[0, 1])
-  assert search_error.measure(_rows(**cut), GAMMA) == (3, 1)
-  assert search_error.measure(_rows(**cut, to_play=[0, 1]), GAMMA) == (1, 1)
+  found = search_error.measure(_rows(**cut), GAMMA)
+  assert (found.error, found.count) == (3, 1)
+  found = search_error.measure(_rows(**cut, to_play=[0, 1]), GAMMA)
+  assert (found.error, found.d) == (1, -1)
 
 
-def test_it_is_in_the_units_of_the_rewards():
-  rng = np.random.default_rng(0)
-  columns = dict(
-    value=rng.normal(size=9), reward=rng.normal(size=9), discount=[1] * 9)
-  times = {**columns, 'value': 100 * columns['value'],
-           'reward': 100 * columns['reward']}
+def _played(knows, unit=1.0, noise=0.0, seed=0):
+  """Steps that end episodes at once, with actions worth -1 to 1 more.
+
+  Args:
+    knows: whether the search knows them; else it has noise of that size.
+    unit: of the rewards.
+    noise: of the values, which the search's q-values share.
+    seed: of all.
+  """
+  rng = np.random.default_rng(seed)
+  level, better, other, error, luck = rng.normal(size=(5, 4000))
+  level, better = 50 * level, np.sign(better)
+  value = level + noise * error
+  rows = {
+    'value': value, 'action_value': value + (better if knows else other),
+    'reward': level + better + 3 * luck}
+  # A row that is acted from, then the end of its episode.
+  pairs = {
+    name: unit * np.stack(
+      [np.zeros(4000), x] if name == 'reward' else [x, np.zeros(4000)], 1
+    ).ravel() for name, x in rows.items()}
+  ends = np.tile([0, 1], 4000)
+  return search_error.measure(
+    _rows(**pairs, is_last=ends, discount=1 - ends), GAMMA)
+
+
+@pytest.mark.parametrize('unit', [1.0, 1000.0])
+@pytest.mark.parametrize('noise', [0.0, 2.0])
+def test_a_search_that_knows_better_is_trusted(unit, noise):
+  trusts = [
+    float(search_error.trust(_played(knows, unit, noise)))
+    for knows in (True, False)]
+  assert trusts[0] > 0.85 and trusts[1] < 0.15
+
+
+def test_the_least_range_is_in_units_of_reward():
   one, other = (
-    float(search_error.measure(_rows(**x), GAMMA)[0])
-    for x in (columns, times))
-  assert other == pytest.approx(100 * one, rel=1e-5)
+    float(search_error.least_range(_played(True, unit))) for unit in (1, 100))
+  assert other == pytest.approx(100 * one, rel=1e-2)
 
 
-def test_the_mean_starts_with_the_first_measurement():
-  error = search_error.update(search_error.init(), jnp.float32(6), 2.0)
-  assert error == 3
-  assert search_error.update(error, 0.0, 0.0) == 3  # Nothing was played.
-  assert search_error.update(error, 26.0, 2.0) == pytest.approx(4)
+def test_where_little_can_be_told_a_search_is_trusted():
+  rows = _rows(value=[1, 1, 1], reward=[0, 1, 1], discount=[1, 1, 1])
+  assert search_error.trust(search_error.measure(rows, GAMMA)) == 1
+  assert search_error.trust(search_error.init()) == 1
+
+
+def test_older_iterations_count_for_less():
+  empty = search_error.init()
+  assert np.isinf(search_error.least_range(empty))
+  one = empty._replace(count=jnp.float32(2), error=jnp.float32(6))
+  sums = search_error.update(empty, one)
+  assert search_error.least_range(sums) == 3
+  kept = search_error.update(sums, empty)  # Nothing was played.
+  assert search_error.least_range(kept) == 3
+  sums = search_error.update(sums, one._replace(error=jnp.float32(26)))
+  assert search_error.least_range(sums) == pytest.approx(
+    (0.9 * 6 + 26) / (0.9 * 2 + 2))
   # A search divides by it.
-  assert search_error.update(search_error.init(), 0.0, 5.0) > 0
+  none = search_error.update(empty, one._replace(error=jnp.float32(0)))
+  assert search_error.least_range(none) > 0
 
 
 def _search(config):
@@ -96,7 +148,7 @@ def test_a_search_takes_it_as_the_least_range():
       search(ScaledParams(params, jnp.float32(error)), *GIVEN),
       given(params, *GIVEN))
   # Before anything is known, nothing but the network decides.
-  found = search(ScaledParams(params, search_error.init()), *GIVEN)
+  found = search(ScaledParams(params, jnp.float32(np.inf)), *GIVEN)
   even, _ = _search(dataclasses.replace(config, gumbel_min_range=1e9))
   np.testing.assert_allclose(
     found.policy, even(params, *GIVEN).policy, rtol=1e-5)
@@ -125,6 +177,9 @@ def test_a_run_measures_stores_and_plays_with_it(tmp_path):
   told = [row['search_error'] for row in tiny_run.rows(tmp_path)
           if 'search_error' in row]
   assert told and all(x > 0 for x in told)
+  trusts = [row['search_trust'] for row in tiny_run.rows(tmp_path)
+            if 'search_trust' in row]
+  assert len(trusts) == len(told) and all(0.02 <= x <= 1 for x in trusts)
   player = agent.load(tmp_path)
   assert isinstance(player.params, ScaledParams)
   # Metrics are of the beginning of an iteration, or of its end.

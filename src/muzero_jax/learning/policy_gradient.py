@@ -44,16 +44,13 @@ def advantages(
   num_steps = mask.shape[-1]
   difference = jnp.where(
     mask > 0, target.value[:, :num_steps] - value[:, :num_steps], 0.0)
-  sums = (
-    jnp.sum(mask), jnp.sum(difference), jnp.sum(difference**2))
-  if axis_name is not None:
-    sums = jax.lax.psum(sums, axis_name)
-  count, total, squares = sums
-  count = jnp.maximum(count, 1.0)
-  mean = total / count
-  scale = jnp.sqrt(jnp.maximum(squares / count - mean**2, 0.0))
-  standard = (difference - mean) / jnp.maximum(scale, _LEAST_SCALE)
-  return mask * jnp.clip(standard, -_LARGEST, _LARGEST)
+  total = lambda x: (
+    jnp.sum(x) if axis_name is None else jax.lax.psum(jnp.sum(x), axis_name))
+  count = jnp.maximum(total(mask), 1.0)
+  centred = mask * (difference - total(difference) / count)
+  scale = jnp.sqrt(total(centred**2) / count)
+  return jnp.clip(
+    centred / jnp.maximum(scale, _LEAST_SCALE), -_LARGEST, _LARGEST)
 
 
 def batch_loss(

@@ -23,7 +23,7 @@ from muzero_jax.types import Array, Trajectory
 
 # Of each sum, that is kept from one iteration to the next.
 _KEPT = 0.9
-_LEAST = 1e-8
+_LEAST = 1e-8  # More than rounding makes of 0.
 _SPAN = 8  # Steps of a return, half of a rollout's at most.
 _LEAST_TRUST = 0.02
 
@@ -129,8 +129,8 @@ def trust(sums: Sums) -> Array:
   # What of each v does not explain.
   aa = jnp.maximum(aa - av * av / vv, 0.0)
   ad = ad - av * vd / vv
-  variance = jnp.maximum(dd - vd * vd / vv, 0.0) / n
-  slope = (ad + variance) / jnp.maximum(aa + variance, _LEAST**2)
+  variance = jnp.maximum(dd - vd * vd / vv, 0.0) / n + _LEAST
+  slope = (ad + variance) / (aa + variance)
   return jnp.clip(slope, _LEAST_TRUST, 1.0)
 
 
