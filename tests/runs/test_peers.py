@@ -92,7 +92,8 @@ def test_a_meeting_waits_for_the_last(two):
 
 
 def test_what_differs_is_named(two):
-  texts = ('{\n "seed": 1,\n "env_id": "x"\n}', '{\n "seed": 2,\n "env_id": "x"\n}')
+  texts = [
+    '{\n "seed": %d,\n "env_id": "x"\n}' % seed for seed in (1, 2)]
   for found in _both(
       two, lambda one: one.check_same('configuration', texts[one.index])):
     assert isinstance(found, UserError)
