@@ -2,7 +2,7 @@
 
 python -m benchmarks.tune --workdir=runs/tune_catch
 
-Searches with experiments.tune: gymnax's Catch for 8,192 steps, seeds 0 to 3,
+Searches with experiments.tune: gymnax's Catch for 20,480 steps, seeds 0 to 3,
 from CartPole's preset with a smaller network. Then it trains the settings that
 the search started from and the best ones on seeds 100 to 102, which chose
 nothing, and writes benchmarks/results/tune_catch.json.
@@ -24,7 +24,8 @@ TRIALS = 6
 SETTINGS = (
   '--preset=cartpole', '--family=gymnax', '--env_id=Catch-bsuite',
   '--num_channels=32', '--num_simulations=4', '--min_replay=1024',
-  '--batch_size=64', '--updates_per_iteration=32', '--num_steps=8192',
+  '--batch_size=64', '--updates_per_iteration=32', '--num_steps=20480',
+  '--ema_decay=0.99',
   '--num_devices=1', '--checkpoint_period=3600', '--eval_episodes=32')
 TUNED_ON = ('--seed=0', '--num_seeds=4')
 REPORTED_ON = ('--seed=100', '--num_seeds=3', '--eval_episodes=64')

@@ -93,7 +93,7 @@ def test_a_meeting_waits_for_the_last(two):
 
 def test_what_differs_is_named(two):
   texts = [
-    '{\n "seed": %d,\n "env_id": "x"\n}' % seed for seed in (1, 2)]
+    json.dumps(dict(seed=seed, env_id='x'), indent=1) for seed in (1, 2)]
   for found in _both(
       two, lambda one: one.check_same('configuration', texts[one.index])):
     assert isinstance(found, UserError)
