@@ -89,19 +89,20 @@ PRESETS: dict[str, dict[str, Any]] = {
     discount=0.99, batch_size=64, updates_per_iteration=64,
     learning_rate=3e-3, num_steps=200_000),
   # Own choice: MinAtar's ten by ten planes through one convolution, then
-  # small vectors, so that two cores play and learn fast. The prior's weight of
-  # 0.5 keeps the policy open between actions of nearly equal value, so that
-  # play goes many ways: at 1, Breakout stood still at 11 bricks. Uniform
-  # replay: with importance weights, few rows made all of the gradient.
+  # small vectors, so that two cores play and learn fast. What the model knows
+  # too late (what kills, what a shot hits) the policy learns from returns
+  # (docs/recipe.md). Uniform replay: with importance weights, few rows made all
+  # of the gradient.
   'minatar': dict(
     family='minatar', env_id='breakout', repeat_action_probability=0.1,
     network='mlp', stem_channels=16, num_blocks=1, num_channels=128,
     head_hidden=64, support_bins=51, support_max=5.0, search='gumbel',
-    num_simulations=16, gumbel_min_range=1.0, gumbel_prior_weight=0.5,
+    num_simulations=16, gumbel_min_range=0.0, gumbel_prior_weight=0.8,
     discount=0.99, temperature=(1.0, 0.5), temperature_at=(0.0, 0.9),
-    num_envs=128, rollout_length=16, replay_capacity=51_200,
-    min_replay=4_096, priority_alpha=0.0, unroll_steps=5, td_steps=10,
-    value_weight=1.0, batch_size=256, updates_per_iteration=32,
+    noise_steps=(1, 2, 4, 8), num_envs=128, rollout_length=16,
+    replay_capacity=51_200, min_replay=4_096, priority_alpha=0.0,
+    unroll_steps=5, td_steps=10, fresh_values=True, value_weight=1.0,
+    policy_gradient_weight=4.0, batch_size=64, updates_per_iteration=128,
     learning_rate=1e-3, learning_rate_schedule='cosine',
     ema_decay=0.9997, num_steps=5_000_000),
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, here two for
