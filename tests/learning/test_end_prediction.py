@@ -9,21 +9,15 @@ import pytest
 
 from muzero_jax import config, transforms
 from muzero_jax.config import settings
-from muzero_jax.drivers import build
 from muzero_jax.errors import UserError
-from muzero_jax.evaluation import diagnose
 from muzero_jax.learning import end_prediction, total_loss
 from muzero_jax.networks import AtariResNet, KInARowNetwork, MLPNetwork
 from muzero_jax.networks import model as model_lib
 from muzero_jax.search import make_search
-from muzero_jax.types import EnvSpec, Sequence, Target
+from muzero_jax.types import Sequence, Target
 
 K, A, D = 3, 2, 11
 TRANSFORM = transforms.categorical(D, 5.0)
-
-
-def _logits_of_one(transform, size):
-  return jnp.log(transform.apply(jnp.ones(size)) + 1e-30)
 
 
 def _target(policy_mask, value_mask):
@@ -146,7 +140,7 @@ def test_the_search_takes_ends_into_account():
     output = model.step(params, state, action)
     return output._replace(
       state=jnp.broadcast_to(action[:, None].astype(jnp.float32), state.shape),
-      value_logits=_logits_of_one(TRANSFORM, len(action)))
+      value_logits=TRANSFORM.apply(jnp.ones(len(action))) * 100)
 
   fatal = model._replace(
     step=step,
@@ -160,44 +154,3 @@ def test_the_search_takes_ends_into_account():
   # Without ends both are alike.
   found = search(fatal._replace(end=None))(*given)
   np.testing.assert_allclose(found.policy[0], [0.5, 0.5], atol=1e-4)
-
-
-def test_a_diagnosis_counts_values_as_a_search_does():
-  """Value 1 everywhere; the model knows that action 1 ends the episode."""
-  spec = EnvSpec('test/ends', (4,), np.float32, A)
-  settings_of_run = config.from_fields(dict(
-    network='mlp', num_channels=8, head_hidden=8, support_bins=D,
-    support_max=5.0, end_weight=1.0, unroll_steps=2))
-  system = build.make_system(settings_of_run, spec)
-  plain = system.model
-  assert plain.end is not None
-  params = plain.init(jax.random.key(0), jnp.zeros((1, 4)))
-
-  def step(params, state, action):
-    output = plain.step(params, state, action)
-    one = _logits_of_one(system.value_transform, len(action))
-    return output._replace(
-      state=jnp.broadcast_to(action[:, None], state.shape).astype(jnp.float32),
-      value_logits=one)
-
-  system = system._replace(model=plain._replace(
-    step=step,
-    end=lambda params, state: jnp.where(state[:, 0] > 0, 50.0, -50.0)))
-  value, _, _ = diagnose._unroll(
-    system, params, jnp.zeros((1, 4)), jnp.array([[0, 1]]),
-    jnp.ones((1, A), bool), None)
-  np.testing.assert_allclose(value[0, 1:], [1, 0], atol=1e-3)
-
-
-@pytest.mark.parametrize('prefix_steps', [0, 2])
-def test_a_search_over_sampled_actions_knows_of_ends_too(prefix_steps):
-  spec = EnvSpec('test/sampled', (4,), np.float32, 3)
-  sampled = config.from_fields(dict(
-    network='mlp', num_channels=8, head_hidden=8, support_bins=D,
-    support_max=5.0, end_weight=1.0, num_sampled_actions=2, num_simulations=2,
-    prefix_steps=prefix_steps))
-  system = build.make_system(sampled, spec)
-  params = system.model.init(jax.random.key(0), jnp.zeros((1, 4)))
-  found = build.make_search(sampled, spec, system, 'acting')(
-    params, jax.random.key(1), jnp.zeros((2, 4)), jnp.ones((2, 3), bool))
-  assert found.action.shape == (2,) and np.isfinite(found.value).all()

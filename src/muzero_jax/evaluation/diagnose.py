@@ -23,7 +23,6 @@ from muzero_jax.evaluation import device_play, host_play
 from muzero_jax.learning import value_prefix
 from muzero_jax.networks import model
 from muzero_jax.replay import ring
-from muzero_jax.search import model_functions
 from muzero_jax.types import (
   AnyEnvironment,
   Array,
@@ -198,9 +197,7 @@ def _unroll(
   candidates: Array | None,
 ) -> tuple[Array, Array, Array]:
   """Return values and rewards [N, K+1] and the root's policy, on the device."""
-  output = model.unroll(
-    system.model, params, observation, action,
-    keep_states=system.model.end is not None)
+  output = model.unroll(system.model, params, observation, action)
   reward = system.reward_transform.invert(output.reward_logits)
   into = value_prefix.differences(
     reward[:, 1:], steps=system.model.prefix_steps)
@@ -209,15 +206,8 @@ def _unroll(
     logits = jnp.where(legal_actions, logits, -jnp.inf)
   else:
     logits = system.distribution.log_prob(logits[:, None], candidates)
-  value = system.value_transform.invert(output.value_logits)
-  if system.model.end is not None:
-    # As a search takes them: behind the end they need not be 0.
-    goes_on = jax.vmap(
-      functools.partial(model_functions.chance_to_go_on, system.model, params),
-      in_axes=1, out_axes=1)(jax.tree.map(lambda x: x[:, 1:], output.state))
-    value = value.at[:, 1:].multiply(goes_on)
   return (
-    value,
+    system.value_transform.invert(output.value_logits),
     reward.at[:, 1:].set(into),
     jax.nn.softmax(logits),
   )

@@ -73,7 +73,7 @@ class Imagination:
       if self._agent.system.model.afterstate is None:
         output, hidden = self._step('recurrent_fn', given, hidden)
         found.append(self._prediction(
-          output.reward, self._worth(output), output.prior_logits))
+          output.reward, output.value, output.prior_logits))
         continue
       after, hidden = self._step('decision_recurrent_fn', given, hidden)
       if outcome is None:
@@ -83,7 +83,7 @@ class Imagination:
       output, hidden = self._step(
         'chance_recurrent_fn', jnp.asarray([outcome]), hidden)
       found.append(self._prediction(
-        output.reward, self._worth(output), output.action_logits))
+        output.reward, output.value, output.action_logits))
     return found
 
   def outcome(
@@ -116,13 +116,6 @@ class Imagination:
   def _step(self, name: str, action: Array, hidden: Any) -> tuple[Any, Any]:
     return self._steps[name](
       self._params, jax.random.key(0), action, hidden)
-
-  def _worth(self, output: Any) -> Array:
-    """Return the value of a state, times the chance that there is one."""
-    if self._agent.system.model.end is None:
-      return output.value
-    return output.value * abs(output.discount) / (
-      self._agent.config.discount or 1)
 
   def _prediction(
     self, reward: Array | None, value: Array, logits: Array

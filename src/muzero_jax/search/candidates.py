@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.config.settings import PUCT, Gumbel
-from muzero_jax.networks import model as model_lib
 from muzero_jax.networks.distributions import Distribution
 from muzero_jax.search import keys, make
 from muzero_jax.search.make import Search
@@ -135,13 +134,8 @@ def over_candidates(model: Model, proposal: Proposal) -> Model:
       output.state, candidates, jax.random.key_data(keys))
     return output._replace(state=state, policy_logits=prior)
 
-  def end(params: Params, state: SampledState) -> Array:
-    assert model.end is not None
-    return model.end(params, model_lib.hidden_of(state.hidden))
-
   return model._replace(
-    root=root, step=step, candidates=lambda state: state.candidates,
-    end=end if model.end is not None else None)
+    root=root, step=step, candidates=lambda state: state.candidates)
 
 
 def take(candidates: Array, index: Array) -> Array:

@@ -55,19 +55,6 @@ def recurrent_fns(
   }
 
 
-def chance_to_go_on(model: Model, params: Params, state: Any) -> Array | float:
-  """Return the chance [B] that the transition into a state was not the last.
-
-  Args:
-    model: 1 of one that predicts no ends.
-    params: of the model.
-    state: [B, ...] that `model.step` or `model.chance` led to.
-  """
-  if model.end is None:
-    return 1.0
-  return jax.nn.sigmoid(-model.end(params, model_lib.hidden_of(state)))
-
-
 def _recurrent_fn(
   model: Model,
   value_transform: Transform,
@@ -93,8 +80,8 @@ def _recurrent_fn(
     reward = reward - jnp.where(starts, 0.0, before.prefix)
   return mctx.RecurrentFnOutput(
     reward=reward,
-    discount=jnp.full_like(value, discount) * chance_to_go_on(
-      model, params, output.state),
+    discount=_go_on(
+      model, params, output.state, jnp.full_like(value, discount)),
     prior_logits=output.policy_logits,
     value=value,
   ), embedding
@@ -140,12 +127,30 @@ def _chance_fn(
     action_logits=output.policy_logits,
     value=value,
     reward=reward_transform.invert(output.reward_logits),
-    discount=chance_to_go_on(model, params, output.state) * (
+    discount=_go_on(
+      model, params, output.state,
       jnp.full_like(value, discount)
       if model.turn is None
       else _signed_discounts(model.turn(params, afterstate), discount)
     ),
   ), output.state
+
+
+def _go_on(
+  model: Model, params: Params, state: Any, discount: Array
+) -> Array:
+  """Return discounts [B] times the chance that the episode goes on.
+
+  Args:
+    model: that may predict ends.
+    params: of the model.
+    state: [B, ...] after the transition.
+    discount: [B] signed.
+  """
+  if model.end is None:
+    return discount
+  logits = model.end(params, model_lib.hidden_of(state))
+  return discount * jax.nn.sigmoid(-logits)
 
 
 def _signed_discounts(logits: Array, discount: float) -> Array:
