@@ -153,9 +153,6 @@ class Model(NamedTuple):
   # Where players do not alternate. params, afterstate -> logits [B] that the
   # turn passes with the transition.
   turn: Callable[..., Array] | None = None
-  # Where ends are predicted. params, hidden state [B, ...] -> logits [B] that
-  # the transition into it ended the episode.
-  end: Callable[..., Array] | None = None
   # EfficientZero. params, states [B, ...] -> projections [B, P], and what the
   # predictor makes of them.
   project: Callable[..., Array] | None = None

@@ -32,10 +32,6 @@ def check(config: 'Config') -> None:
   _check_driver(config)
   _check_actions(config)
   _check_sampled(config)
-  if config.end_weight and config.network == 'rotation_equivariant':
-    raise UserError(
-      f"end_weight = {config.end_weight!r}: network = 'rotation_equivariant' "
-      'cannot tell ends; allowed is 0')
 
 
 def _check_sizes(config: 'Config') -> None:

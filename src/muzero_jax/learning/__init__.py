@@ -5,7 +5,6 @@ from muzero_jax import _lazy
 _MODULES = (
   'augment',
   'consistency',
-  'end_prediction',
   'fresh_targets',
   'learner',
   'learner_state',

@@ -16,7 +16,6 @@ from muzero_jax.config import settings
 from muzero_jax.errors import UserError
 from muzero_jax.learning import (
   consistency,
-  end_prediction,
   policy_gradient,
   sampled_policy,
   stochastic,
@@ -67,7 +66,6 @@ class Metrics(NamedTuple):
   # Where players do not alternate only.
   turn_loss: Array | None = None  # [] of whether the turn passes.
   turn_accuracy: Array | None = None  # [] share of turns told right.
-  end_loss: Array | None = None  # [] where ends are predicted.
   advantage_loss: Array | None = None  # [] with a policy gradient only.
   # With a consistency loss only: 0 agrees, 1 is unrelated.
   consistency_loss: Array | None = None  # [] 1 - cosine, imagined to observed.
@@ -173,8 +171,6 @@ def make_total_loss(
       reward=value_prefix.sums(target.reward, steps=model.prefix_steps)
     )
     unrolled = unroll(params, sequence, target)
-    if model.end is not None:
-      target = end_prediction.until_the_end(target)
     loss = jax.vmap(sequence_loss)(
       model_lib.without_state(unrolled.output), target)
     metrics = _metrics(
@@ -225,10 +221,6 @@ def _check_weights(
     raise UserError(
       f'consistency_weight={weights.consistency_weight}: needs a model with a '
       'projection; allowed is 0')
-  if bool(weights.end_weight) != (model.end is not None):
-    raise UserError(
-      f'end_weight={weights.end_weight}: needs to be above 0 with a model that '
-      'predicts ends, and 0 with any other')
   if weights.entropy_weight and distribution is None:
     raise UserError(
       f'entropy_weight={weights.entropy_weight}: needs a distribution; allowed '
@@ -277,12 +269,6 @@ def _variant_terms(
     terms.append(Term(lambda x: turn_prediction.batch_loss(
       x.chance.turn_logits, x.sequence.to_play, x.target,
       weight=weights.turn_weight)))
-  if model.end is not None:
-    terms.append(Term(
-      lambda x: end_prediction.batch_loss(
-        _end_logits(model, x), x.target, weight=weights.end_weight),
-      needs_states=True,
-    ))
   if weights.consistency_weight:
     terms.append(Term(
       lambda x: consistency.batch_loss(
@@ -305,17 +291,6 @@ def _policy_gradient_term(
     x.output, x.target, value_transform,
     weight=weights.policy_gradient_weight, distribution=distribution,
     axis_name=axis_name))
-
-
-def _end_logits(model: Model, unrolled: Unrolled) -> Array:
-  """Return the logits [B, K] that transitions end the episode."""
-  assert model.end is not None
-  # Every state but the root's.
-  states = jax.tree.map(
-    lambda x: x[:, 1:], model_lib.hidden_of(unrolled.output.state))
-  return jax.vmap(
-    functools.partial(model.end, unrolled.params), in_axes=1, out_axes=1
-  )(states)
 
 
 def _unroll(

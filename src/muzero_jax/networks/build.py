@@ -42,7 +42,6 @@ def make_network(
     num_outputs=sizes.values,
     num_blocks=config.num_blocks,
     head_hidden=config.head_hidden,
-    predicts_end=bool(config.end_weight),
     projection=config.projection_size if config.consistency_weight else 0,
     dtype=dtype,
   )
@@ -53,7 +52,6 @@ def make_network(
     )
   _check_images(config, spec)
   if config.network == 'rotation_equivariant':
-    del common['predicts_end']
     return _make_line_network(config, spec, common)
   if config.network == 'k_in_a_row':
     return _make_window_network(config, spec, common)

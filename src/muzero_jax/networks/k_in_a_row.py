@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from muzero_jax.errors import UserError
-from muzero_jax.networks import ending, heads, projection, resnet
+from muzero_jax.networks import heads, projection, resnet
 from muzero_jax.types import Array, ModelOutput
 
 # Rows and columns by which a window goes on: along rows, columns, diagonals.
@@ -136,7 +136,7 @@ def _place(units: int, num_summed: int, dtype: Any) -> nn.Dense:
       1 / num_summed, 'fan_in', 'truncated_normal'))
 
 
-class KInARowNetwork(projection.Projecting, ending.Ending, nn.Module):
+class KInARowNetwork(projection.Projecting, nn.Module):
   """h, g and f of a board on which `length` in a row count.
 
   A layer sees all squares of a window at once, and what it learns of one
@@ -152,8 +152,6 @@ class KInARowNetwork(projection.Projecting, ending.Ending, nn.Module):
     num_blocks: blocks of h and of g each; f has one of its own.
     head_channels: planes of each head's 1x1 convolution.
     head_hidden: units of each head's hidden layer.
-    predicts_end: whether `end` tells if a transition was the last, see
-      `learning.end_prediction`.
     projection: P of the consistency loss; 0 for none.
     dtype: of the arithmetic; parameters stay float32.
   """
@@ -166,7 +164,6 @@ class KInARowNetwork(projection.Projecting, ending.Ending, nn.Module):
   num_blocks: int = 1
   head_channels: int = 8
   head_hidden: int = 64
-  predicts_end: bool = False
   projection: int = 0
   dtype: Any = jnp.float32
 
@@ -188,8 +185,6 @@ class KInARowNetwork(projection.Projecting, ending.Ending, nn.Module):
     self.prediction_block = block()
     self.value_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
-    if self.predicts_end:
-      self.end_head = head(1)
 
   def root(self, observation: Array) -> ModelOutput:
     """Returns f(h(o)) for observations [B, H, W, X]."""

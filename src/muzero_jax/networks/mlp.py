@@ -10,7 +10,6 @@ from muzero_jax.errors import UserError
 from muzero_jax.networks import (
   attention_pooling,
   conv,
-  ending,
   heads,
   prefix,
   projection,
@@ -29,7 +28,7 @@ class Block(nn.Module):
     return x + nn.Dense(x.shape[-1], dtype=self.dtype)(y)
 
 
-class MLPNetwork(projection.Projecting, ending.Ending, nn.Module):
+class MLPNetwork(projection.Projecting, nn.Module):
   """h, g and f as residual MLPs; observations of any shape are flattened.
 
   Attributes:
@@ -43,8 +42,6 @@ class MLPNetwork(projection.Projecting, ending.Ending, nn.Module):
       pays for no convolution but the root's.
     attention_heads: of an `AttentionPool` of twice these planes, beside
       them; 0 for none.
-    predicts_end: whether `end` tells if a transition was the last, see
-      `learning.end_prediction`.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
@@ -62,7 +59,6 @@ class MLPNetwork(projection.Projecting, ending.Ending, nn.Module):
   head_hidden: int = 64
   stem_channels: int = 0
   attention_heads: int = 0
-  predicts_end: bool = False
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
@@ -84,8 +80,6 @@ class MLPNetwork(projection.Projecting, ending.Ending, nn.Module):
     else:
       self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.policy_outputs or self.num_actions)
-    if self.predicts_end:
-      self.end_head = head(1)
     if self.stem_channels:
       self.stem = conv.Conv(self.stem_channels, dtype=self.dtype)
     if self.attention_heads:

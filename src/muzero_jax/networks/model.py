@@ -28,8 +28,7 @@ def make_model(network: nn.Module) -> Model:
       `action_low`; both return a `ModelOutput`. With an attribute `num_codes`
       above 0 it has Stochastic MuZero's methods too (see
       `networks.StochasticMLPNetwork`), with `predicts_turn` its `turn`, with
-      `predicts_end` its `end`, with `projection` above 0 those of
-      `networks.projection.Projecting`.
+      `projection` above 0 those of `networks.projection.Projecting`.
   """
 
   def init(rng_key: Array, observation: Array) -> Params:
@@ -48,8 +47,6 @@ def make_model(network: nn.Module) -> Model:
     )
   if getattr(network, 'predicts_turn', False):
     functions = functions._replace(turn=_method(network, 'turn'))
-  if getattr(network, 'predicts_end', False):
-    functions = functions._replace(end=_method(network, 'end'))
   if getattr(network, 'projection', 0):
     functions = functions._replace(
       project=_method(network, 'project'),
@@ -81,8 +78,6 @@ def _touch_all(network: nn.Module, observation: Array) -> ModelOutput:
       observation, jnp.zeros(observation.shape[0], jnp.int32), observation)
   if getattr(network, 'predicts_turn', False):
     made.turn(hidden_of(state))
-  if getattr(network, 'predicts_end', False):
-    made.end(hidden_of(state))
   if getattr(network, 'projection', 0):
     made.predict(hidden_of(state))
   size = observation.shape[0]

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from muzero_jax.networks import conv, ending, heads, prefix, projection
+from muzero_jax.networks import conv, heads, prefix, projection
 from muzero_jax.types import Array, ModelOutput
 
 # Atari frames are halved until the hidden state is at most this wide (MuZero
@@ -105,7 +105,7 @@ def action_planes(
   return jnp.concatenate([board, rest], axis=-1)
 
 
-class _ResNet(projection.Projecting, ending.Ending, nn.Module):
+class _ResNet(projection.Projecting, nn.Module):
   """g and f, common to boards and Atari; subclasses define `encode`.
 
   Attributes:
@@ -115,8 +115,6 @@ class _ResNet(projection.Projecting, ending.Ending, nn.Module):
     num_blocks: residual blocks of h and of g.
     head_channels: planes of each head's 1x1 convolution.
     head_hidden: units of each head's hidden layer.
-    predicts_end: whether `end` tells if a transition was the last, see
-      `learning.end_prediction`.
     projection: P of the consistency loss; 0 for none.
     prefix_steps: transitions after which value prefixes start anew; 0 for
       single rewards.
@@ -130,7 +128,6 @@ class _ResNet(projection.Projecting, ending.Ending, nn.Module):
   num_blocks: int = 1
   head_channels: int = 16
   head_hidden: int = 32
-  predicts_end: bool = False
   projection: int = 0
   prefix_steps: int = 0
   prefix_units: int = 64
@@ -153,8 +150,6 @@ class _ResNet(projection.Projecting, ending.Ending, nn.Module):
     else:
       self.reward_head = head(self.num_outputs)
     self.policy_head = head(self.num_actions)
-    if self.predicts_end:
-      self.end_head = head(1)
     self.encoder = self.make_encoder()
     self.transition = conv.Conv(self.channels, dtype=self.dtype)
     self.transition_blocks = [

@@ -8,7 +8,6 @@ import jax
 import jax.numpy as jnp
 import mctx
 
-from muzero_jax.networks import model as model_lib
 from muzero_jax.transforms import Transform
 from muzero_jax.types import Array, Model, Params, PrefixState
 
@@ -80,8 +79,7 @@ def _recurrent_fn(
     reward = reward - jnp.where(starts, 0.0, before.prefix)
   return mctx.RecurrentFnOutput(
     reward=reward,
-    discount=_go_on(
-      model, params, output.state, jnp.full_like(value, discount)),
+    discount=jnp.full_like(value, discount),
     prior_logits=output.policy_logits,
     value=value,
   ), embedding
@@ -127,30 +125,12 @@ def _chance_fn(
     action_logits=output.policy_logits,
     value=value,
     reward=reward_transform.invert(output.reward_logits),
-    discount=_go_on(
-      model, params, output.state,
+    discount=(
       jnp.full_like(value, discount)
       if model.turn is None
       else _signed_discounts(model.turn(params, afterstate), discount)
     ),
   ), output.state
-
-
-def _go_on(
-  model: Model, params: Params, state: Any, discount: Array
-) -> Array:
-  """Return discounts [B] times the chance that the episode goes on.
-
-  Args:
-    model: that may predict ends.
-    params: of the model.
-    state: [B, ...] after the transition.
-    discount: [B] signed.
-  """
-  if model.end is None:
-    return discount
-  logits = model.end(params, model_lib.hidden_of(state))
-  return discount * jax.nn.sigmoid(-logits)
 
 
 def _signed_discounts(logits: Array, discount: float) -> Array:

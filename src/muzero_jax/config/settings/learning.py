@@ -66,10 +66,6 @@ class LossWeights(Record):
   turn_weight: float = field(
     1.0, 'Where players do not alternate: weight of the loss of whether the '
     'turn passes.', low=0)
-  end_weight: float = field(
-    0.0, 'Weight of the loss of a head that tells whether a transition ends '
-    'the episode, which the search then takes into account; 0 for no head.',
-    low=0)
   consistency_weight: float = field(
     0.0, 'Weight of EfficientZero\'s consistency loss (2 there); 0 for none.',
     low=0)
