@@ -47,7 +47,7 @@ def test_errors_are_those_of_one_step():
     action_value=[2, 4, 8, 0, 3, 5, 0, 0]), GAMMA)
   # 2 + 4/2 - 1, 1 + 8/2 - 4, 7 + 0 - 8, none from the end; the last four rows
   # have no four steps behind them.
-  assert (found.error, found.count) == (3 + 1 + 1, 3)
+  assert (found.error, found.steps) == (3 + 1 + 1, 3)
   assert (found.a, found.aa, found.v, found.vv) == (1, 1, 13, 1 + 16 + 64)
   # Up to the end: 2 + 1/2 + 7/4 - 1, 1 + 7/2 - 4, 7 - 8.
   assert (found.d, found.ad) == (3.25 + 0.5 - 1, 3.25)
@@ -57,7 +57,7 @@ def test_errors_are_those_of_one_step():
 def test_time_limits_bootstrap_and_turns_change_the_sign():
   cut = dict(value=[1, 4], reward=[0, 2], discount=[1, 1], is_last=[0, 1])
   found = search_error.measure(_rows(**cut), GAMMA)
-  assert (found.error, found.count) == (3, 1)
+  assert (found.error, found.steps) == (3, 1)
   found = search_error.measure(_rows(**cut, to_play=[0, 1]), GAMMA)
   assert (found.error, found.d) == (1, -1)
 
@@ -112,7 +112,7 @@ def test_where_little_can_be_told_a_search_is_trusted():
 def test_older_iterations_count_for_less():
   empty = search_error.init()
   assert np.isinf(search_error.least_range(empty))
-  one = empty._replace(count=jnp.float32(2), error=jnp.float32(6))
+  one = empty._replace(steps=jnp.float32(2), error=jnp.float32(6))
   sums = search_error.update(empty, one)
   assert search_error.least_range(sums) == 3
   kept = search_error.update(sums, empty)  # Nothing was played.

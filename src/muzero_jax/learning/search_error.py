@@ -38,7 +38,7 @@ class Sums(NamedTuple):
   it, and there it is found again.
   """
 
-  count: Array
+  steps: Array
   error: Array  # |r_{t+1} + d_t v_{t+1} - v_t|
   a: Array
   v: Array
@@ -77,7 +77,7 @@ def measure(rows: Trajectory, discount: float) -> Sums:
   counts &= jnp.isfinite(d) & jnp.isfinite(a)
   total = lambda x: jnp.sum(jnp.where(counts, x, 0.0), dtype=jnp.float32)
   return Sums(
-    count=total(jnp.ones_like(d)), error=total(error[:num]),
+    steps=total(jnp.ones_like(d)), error=total(error[:num]),
     a=total(a), v=total(v), d=total(d), aa=total(a * a), av=total(a * v),
     vv=total(v * v), ad=total(a * d), vd=total(v * d), dd=total(d * d))
 
@@ -105,7 +105,7 @@ def update(sums: Sums, new: Sums) -> Sums:
     sums: so far.
     new: as `measure` returns them, over all devices.
   """
-  is_new = new.count > 0
+  is_new = new.steps > 0
   return jax.tree.map(
     lambda old, x: jnp.where(is_new, _KEPT * old + x, old), sums, new)
 
@@ -118,7 +118,7 @@ def trust(sums: Sums) -> Array:
   there is little to tell from, by a normal prior of mean and deviation 1 on the
   slope (Bayesian linear regression).
   """
-  n = jnp.maximum(sums.count, 1.0)
+  n = jnp.maximum(sums.steps, 1.0)
   centred = lambda xy, x, y: xy - x * y / n
   aa = centred(sums.aa, sums.a, sums.a)
   av = centred(sums.av, sums.a, sums.v)
@@ -140,6 +140,6 @@ def least_range(sums: Sums) -> Array:
   Infinity before anything was measured: q-values have no influence then, and
   the network's policy decides.
   """
-  error = sums.error / jnp.maximum(sums.count, 1.0) / trust(sums)
+  error = sums.error / jnp.maximum(sums.steps, 1.0) / trust(sums)
   # The search divides by it, so it must not be 0.
-  return jnp.where(sums.count > 0, jnp.maximum(error, _LEAST), jnp.inf)
+  return jnp.where(sums.steps > 0, jnp.maximum(error, _LEAST), jnp.inf)

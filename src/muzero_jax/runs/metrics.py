@@ -58,7 +58,8 @@ class MetricAverager:
     row['skipped_updates'] = float(last.num_skipped.sum())
     for name in ('search_error', 'search_trust'):
       found = getattr(last, name)
-      if found is not None and np.isfinite(last.search_error).all():
+      # Infinite before anything was measured.
+      if found is not None and np.isfinite(np.asarray(last.search_error)).all():
         row[name] = float(np.mean(found))
     if self._played is not None:
       row |= _of_rollouts(self._played)
