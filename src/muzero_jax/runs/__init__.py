@@ -11,6 +11,7 @@ _MODULES = (
   'dataset_export',
   'devices',
   'folders',
+  'iterate',
   'joining',
   'leaves',
   'lock',
