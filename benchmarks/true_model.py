@@ -154,7 +154,6 @@ def choose_by_search(
     qtransform=functools.partial(
       qtransforms.qtransform_above_noise,
       value_scale=config.gumbel_value_scale,
-      maxvisit_init=config.gumbel_maxvisit_init,
       epsilon=_least_range(parts.agent)),
     max_num_considered_actions=config.max_considered_actions,
     gumbel_scale=0.0,

@@ -617,13 +617,12 @@ def test_muzero_search_is_that_of_the_paper(num_players):
 
 def test_gumbel_policy_is_the_improved_one():
   """softmax(logits + sigma(completed q)); the unvisited take v_mix."""
-  num_simulations, scale = 2, 0.5
+  num_simulations, scale = 2, 0.1
   rewards, values = [1.0, 2.0, 0.0, 0.0], [0.5, 0.0, 0.0, 0.0]
   logits = np.array([1.0, 0.5, -1.0, -2.0])
   run = make(
     bandit_model(), policy='gumbel', num_simulations=num_simulations,
     max_depth=1, max_considered_actions=2, gumbel_value_scale=scale,
-    gumbel_maxvisit_init=10.0,
   )
   result = run(
     bandit(rewards, values, logits, 0.25), jax.random.key(0), jnp.zeros(1),
@@ -635,7 +634,7 @@ def test_gumbel_policy_is_the_improved_one():
   mixed = (0.25 + 2 * weighted) / 3
   completed = np.array([*q, mixed, mixed])
   completed = (completed - completed.min()) / np.ptp(completed)
-  improved = np.exp(logits + (10 + 1) * scale * completed)
+  improved = np.exp(logits + (50 + 1) * scale * completed)
   np.testing.assert_allclose(
     result.policy[0], improved / improved.sum(), rtol=1e-4
   )
@@ -703,7 +702,7 @@ def test_small_differences_are_not_stretched_below_the_floor(floor, gap):
   found = helpers.make_search(
     bandit_model(), IDENTITY, IDENTITY, policy='gumbel', noise=False,
     num_simulations=2, discount=0.5, max_considered_actions=2, max_depth=1,
-    gumbel_value_scale=0.1, gumbel_maxvisit_init=50.0, gumbel_min_range=floor,
+    gumbel_value_scale=0.1, gumbel_min_range=floor,
   )(
     bandit([0.0, 0.01], [0.0, 0.0]), jax.random.key(0), jnp.zeros(1),
     legal(1, 2), 0.0,

@@ -19,6 +19,8 @@ REMOVED: dict[str, tuple[Any, ...]] = {
   'gumbel_min_share': (0,),
   'gumbel_keep_prior': (False,),
   'proposal_share': (1,),
+  'gumbel_maxvisit_init': (50,),
+  'end_weight': (0,),
   'action_bins': (7,),  # Of a policy head that is gone, and so refused.
 }
 

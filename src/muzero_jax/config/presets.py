@@ -196,7 +196,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     head_hidden=32, support_bins=601, support_max=300.0, prefix_steps=5,
     prefix_units=512, projection_size=1_024, search='gumbel',
     num_simulations=16, max_considered_actions=4, gumbel_value_scale=0.1,
-    gumbel_maxvisit_init=50.0, gumbel_min_range=0.01,
+    gumbel_min_range=0.01,
     temperature=(1.0, 0.5, 0.25), temperature_at=(0.0, 0.5, 0.75),
     discount=0.997**4, unroll_steps=5, td_steps=5, td_correction=0,
     mixed_value_age=5_000, mixed_value_start=30_000, policy_weight=1.0,

@@ -146,7 +146,6 @@ def _make_gumbel(
   return functools.partial(_above_noise, run, functools.partial(
     qtransforms.qtransform_above_noise,
     value_scale=settings.gumbel_value_scale,
-    maxvisit_init=settings.gumbel_maxvisit_init,
     # 0 stands for what `ScaledParams` say; without them for mctx's own.
     epsilon=settings.gumbel_min_range or 1e-8))
 

@@ -33,8 +33,6 @@ class Gumbel(Simulations):
     1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
     '1 the policy stays open between actions of nearly equal value.',
     low=0, high=1)
-  gumbel_maxvisit_init: float = field(
-    50.0, 'Gumbel: c_visit of sigma(q).', low=0)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
