@@ -17,7 +17,7 @@ from muzero_jax.drivers import (
 )
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.errors import StoppedError
+from muzero_jax.errors import StoppedError, UserError
 from muzero_jax.evaluation import after_training
 from muzero_jax.runs import (
   iterate,
@@ -110,6 +110,10 @@ def run(
 def _run(wanted: _Wanted, stop: Stop) -> None:
   """Do what `run` does, until it is done or StoppedError ends it."""
   workdir, peers = wanted.workdir, joining.current()
+  if jax.process_count() != peers.count:
+    raise UserError(
+      f'this is one of {jax.process_count()} processes of jax.distributed: '
+      'call train.run within runs.joining.joined, or start it by the command')
   driver, config, data, lines = choose.prepare(
     wanted.config, wanted.make_env, wanted.extensions)
   stop.check()
