@@ -9,6 +9,7 @@ another number of processes.
 import os
 import pathlib
 import re
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -82,9 +83,12 @@ class SharedSaver:
       RunError: it cannot be written.
     """
     del wait
+    start = time.monotonic()
     with files.writing(f'step {step}: the checkpoint'):
       self._save(step, state)
-    self._note(f'saved the checkpoint of step {step:,}')
+    self._note(
+      f'saved the checkpoint of step {step:,} in '
+      f'{time.monotonic() - start:.1f} s')
 
   def _save(self, step: int, state: Any) -> None:
     """Write, read back, compare and rename."""
