@@ -74,9 +74,12 @@ def test_all_take_the_largest_number(two):
   assert found == [(15, 1, 2**40)] * 2
 
 
+def _start(two):
+  assert _both(two, lambda one: one.start()) == [None, None]
+
+
 def test_a_meeting_waits_for_the_last(two):
-  for one in two:
-    one.start()
+  _start(two)
   came = []
 
   def come(one):
@@ -116,16 +119,16 @@ def test_a_directory_that_is_not_shared_is_told(tmp_path, monkeypatch):
   two = [Several(tmp_path / str(i), 2, i, 60.0) for i in range(2)]
   for i, one in enumerate(two):
     one._gather = lambda row, i=i: together.gather(i, row)
-    one._folder.mkdir(parents=True)
-  first, second = _both(two, lambda one: one.check_shared())
-  assert first is None
-  assert isinstance(second, UserError)
-  assert 'process 1 does not see' in str(second)
+  _start(two)
+  for index, found in enumerate(_both(two, lambda one: one.check_shared())):
+    assert isinstance(found, UserError)
+    assert f'process {index} does not see' in str(found)
+  for one in two:
+    one.end()
 
 
 def test_one_directory_is_seen_by_both(two):
-  for one in two:
-    one.start()
+  _start(two)
   assert _both(two, lambda one: one.check_shared()) == [None, None]
 
 
@@ -134,7 +137,8 @@ def test_a_process_without_beats_is_dead(two, monkeypatch):
   monkeypatch.setattr(peers, '_BEAT', 0.1)
   left = []
   monkeypatch.setattr(peers, 'leave', lambda *x: left.append(x))
-  two[0].start()
+  monkeypatch.setattr(two[1], '_thread', threading.Thread())  # No more beats.
+  _start(two)
   time.sleep(0.2)
   assert two[0].find_dead() is None
   deadline = time.monotonic() + 10
@@ -145,8 +149,7 @@ def test_a_process_without_beats_is_dead(two, monkeypatch):
 
 
 def test_a_process_that_ends_says_why(two):
-  for one in two:
-    one.start()
+  _start(two)
   two[1].end('error: seed = x')
   two[0]._listen()
   assert two[0].find_dead() == 'process 1 has ended: error: seed = x'
@@ -155,8 +158,7 @@ def test_a_process_that_ends_says_why(two):
 
 def test_a_process_that_is_done_is_not_dead(two, monkeypatch):
   monkeypatch.setattr(peers, '_DEAD', 0.1)
-  for one in two:
-    one.start()
+  _start(two)
   two[1].end()
   two[0]._listen()
   time.sleep(0.3)
@@ -169,8 +171,7 @@ def test_a_collective_that_does_not_return_ends_the_process(
   left = []
   monkeypatch.setattr(peers, 'leave', lambda *x: left.append(x))
   two[0]._timeout = 0.3
-  for one in two:
-    one.start()
+  _start(two)
   with two[0].waiting():
     deadline = time.monotonic() + 10
     while not left and time.monotonic() < deadline:
@@ -179,13 +180,31 @@ def test_a_collective_that_does_not_return_ends_the_process(
 
 
 @pytest.mark.parametrize('text', [
-  '', '[', '[1]', '{"a": 1}', '["x", 0, "running"]', '[1, 2, null, 4]'])
+  '', '[', '[1]', '{"a": 1}', '["life", "x", 0, "running"]',
+  '["life", 2, null, 4]', '["another life", 7, 2, "running"]'])
 def test_a_beat_that_is_none_counts_for_nothing(two, text):
-  two[0].start()
-  (two[0]._folder / '1.json').write_text(text)
-  assert two[0]._read(1) == peers._NO_BEAT
-  (two[0]._folder / '1.json').write_text(json.dumps([7, 2, 'running']))
-  assert two[0]._read(1) == (7, 2, 'running')
+  one = two[0]
+  one._life = 'life'
+  one._folder.mkdir()
+  (one._folder / '1.json').write_text(text)
+  assert one._read(1) == peers._NO_BEAT
+  (one._folder / '1.json').write_text('["life", 7, 2, "running"]')
+  assert one._read(1) == (7, 2, 'running')
+
+
+def test_what_an_earlier_life_has_left_counts_for_nothing(two):
+  """It ended with an error, after many meetings."""
+  two[0]._folder.mkdir()
+  for index in range(2):
+    (two[0]._folder / f'{index}.json').write_text(
+      json.dumps(['earlier', 99, 99, 'error: x']))
+  _start(two)
+  for one in two:
+    one._listen()
+    assert one.find_dead() is None
+  came = _both(two, lambda one: (
+    time.sleep(0.3 * one.index), one.meet(), time.monotonic())[-1])
+  assert abs(came[0] - came[1]) < 0.2
 
 
 def test_a_single_process_joins_nobody(tmp_path):

@@ -104,6 +104,7 @@ class Several(Peers):
     self.count, self.index = count, index
     self._folder, self._timeout = workdir / FOLDER, timeout
     self._beats, self._met, self._state = 0, 0, _RUNNING
+    self._life = ''  # What all processes of this life have in their beats.
     self._lock = threading.Lock()
     self._ended = threading.Event()
     self._since: float | None = None  # When this process began to wait.
@@ -114,7 +115,15 @@ class Several(Peers):
       target=self._run, name='peers', daemon=True)
 
   def start(self) -> None:
-    """Begin to beat, and to listen."""
+    """Begin to beat, and to listen.
+
+    Raises:
+      UserError: the run directory cannot be written.
+    """
+    # What an earlier life has left there counts for nothing.
+    token = np.frombuffer(secrets.token_bytes(16), np.uint8)
+    with self.waiting():
+      self._life = self._gather(token)[0].tobytes().hex()
     try:
       self._folder.mkdir(parents=True, exist_ok=True)
       self._beat()
@@ -167,20 +176,14 @@ class Several(Peers):
     """Check that all processes see one directory.
 
     Raises:
-      UserError: this one sees another than process 0.
+      UserError: this one sees nothing of the others.
     """
-    token = np.frombuffer(secrets.token_bytes(16), np.uint8)
-    path = self._folder / 'token'
-    if self.is_first:
-      files.write_whole(path, token.tobytes().hex().encode())
-    with self.waiting():
-      wanted = self._gather(token)[0].tobytes().hex().encode()
     deadline = time.monotonic() + _DEAD
-    while not (path.is_file() and path.read_bytes() == wanted):
+    while any(self._read(index) == _NO_BEAT for index in self._heard):
       if time.monotonic() > deadline:
         raise UserError(
           f'workdir {self._folder.parent}: process {self.index} does not see '
-          'what process 0 writes there: it has to be a directory that all '
+          'what the others write there: it has to be a directory that all '
           'processes share')
       time.sleep(_POLL)
 
@@ -239,7 +242,8 @@ class Several(Peers):
   def _beat(self) -> None:
     with self._lock:
       self._beats += 1
-      data = json.dumps([self._beats, self._met, self._state]).encode()
+      data = json.dumps(
+        [self._life, self._beats, self._met, self._state]).encode()
       files.write_whole(self._folder / f'{self.index}.json', data)
 
   def _listen(self) -> None:
@@ -252,8 +256,10 @@ class Several(Peers):
     """Return the newest beat of another process."""
     try:
       found = files.read_json(self._folder / f'{index}.json')
-      count, met, state = found
-      return _Beat(int(count), int(met), str(state)[:500])
+      life, number, met, state = found
+      if life != self._life:
+        return _NO_BEAT
+      return _Beat(int(number), int(met), str(state)[:500])
     except (OSError, ValueError, TypeError):
       return _NO_BEAT
 
