@@ -319,7 +319,10 @@ def _score(record: Mapping[str, Any]) -> str:
 def _score_columns(agents: list[dict[str, Any]]) -> dict[str, str]:
   """Returns columns of scores: of each seed, their mean, and beside others."""
   columns = {}
-  matches = [name for name, x in agents[0].items() if isinstance(x, dict)]
+  # What random play scored stands beside a score too, and is no match.
+  matches = [
+    name for name, x in agents[0].items()
+    if isinstance(x, dict) and 'wins' in x]
   for name in matches:
     games = [
       ', '.join(str(row[name][k]) for k in ('wins', 'draws', 'losses'))
