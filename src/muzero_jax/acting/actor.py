@@ -201,7 +201,9 @@ def record(
   """
   row = state.timestep
   stored = stored_row(row, found, found.action, reward_clip=reward_clip)
-  stored = stored._replace(action_value=found.action_value)
+  # A search of one's own need not tell it.
+  told = found.value if found.action_value is None else found.action_value
+  stored = stored._replace(action_value=told)
   live = ~row.is_last
   entropy = jnp.sum(jax.scipy.special.entr(found.policy), axis=-1)
   gap = jnp.abs(found.value - found.network_value)
