@@ -19,7 +19,8 @@ _AGREED = (
   'name', 'observation_shape', 'observation_dtype', 'num_actions',
   'num_players', 'alternates')
 # What a dataset holds; of sampled and of continuous actions there are none.
-COLUMNS = tuple(x for x in Trajectory._fields if x != 'candidates')
+COLUMNS = tuple(
+  x for x in Trajectory._fields if x not in ('candidates', 'action_value'))
 SPEC_FIELDS = tuple(
   x for x in EnvSpec._fields if x not in ('action_low', 'action_high'))
 _POLICY_ERROR = 1e-3  # What rounding may add to a policy's sum.
