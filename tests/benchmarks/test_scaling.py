@@ -42,7 +42,7 @@ def failing(monkeypatch):
 def test_too_little_memory_is_a_result(failing):
   failing('RESOURCE_EXHAUSTED: 9 GiB')
   row = scaling._try(from_preset('minatar'))
-  assert row == dict(num_envs=128, batch_size=256, out_of_memory=True)
+  assert row == dict(num_envs=128, batch_size=64, out_of_memory=True)
   assert scaling.line(row) == '      128 environments: out of memory'
 
 
@@ -75,7 +75,7 @@ def test_each_size_is_a_record_of_its_device_and_flags(
   assert [row['num_envs'] for row in found.values()] == [128, 512, 128, 512]
   assert [row['xla_flags'] for row in found.values()] == (
     ['--a=1'] * 2 + ['--a=2'] * 2)
-  assert '512 environments, batch     1,024:' in capsys.readouterr().out
+  assert '512 environments, batch       256:' in capsys.readouterr().out
 
 
 def test_environments_of_the_host_are_refused():

@@ -18,13 +18,16 @@ import secrets
 import sys
 import threading
 import time
+import typing
 from collections.abc import Iterator
 from typing import NamedTuple, NoReturn
 
-import numpy as np
-
 from muzero_jax import console, files
 from muzero_jax.errors import UserError
+
+# Imported late, since commands import this before a mistake is told.
+if typing.TYPE_CHECKING:
+  import numpy as np
 
 FOLDER = '.processes'
 # Seconds between beats, and without one until a process counts as dead. A file
@@ -120,6 +123,8 @@ class Several(Peers):
     Raises:
       UserError: the run directory cannot be written.
     """
+    import numpy as np
+
     # What an earlier life has left there counts for nothing.
     token = np.frombuffer(secrets.token_bytes(16), np.uint8)
     with self.waiting():
@@ -134,6 +139,8 @@ class Several(Peers):
     self._thread.start()
 
   def check_same(self, what: str, text: str) -> None:
+    import numpy as np
+
     data = text.encode()
     # Of a longer one the beginning is shown, and its length and hash compared.
     digest = len(data).to_bytes(4, 'little') + hashlib.sha256(data).digest()
@@ -148,6 +155,8 @@ class Several(Peers):
           'and process 0 has not: start all processes with the same')
 
   def agree(self, *numbers: int) -> tuple[int, ...]:
+    import numpy as np
+
     # As bytes: jax would make 32-bit integers of larger ones.
     row = np.array(numbers, np.int64).view(np.uint8)
     with self.waiting():
@@ -215,8 +224,9 @@ class Several(Peers):
       time.sleep(_BEAT / 4)
     return f'a collective failed: {str(error).splitlines()[0][:200]}'
 
-  def _gather(self, row: np.ndarray) -> np.ndarray:
+  def _gather(self, row: 'np.ndarray') -> 'np.ndarray':
     """Return the rows [processes, ...] of all."""
+    import numpy as np
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(row))
@@ -274,13 +284,13 @@ def leave(line: str, status: int) -> NoReturn:
   os._exit(status)
 
 
-def _difference(row: np.ndarray, other: np.ndarray) -> str:
+def _difference(row: 'np.ndarray', other: 'np.ndarray') -> str:
   """Return the first line of a text that another one has not."""
   lines, others = _lines(row), set(_lines(other))
   return next((line for line in lines if line not in others), 'fewer lines')
 
 
-def _lines(row: np.ndarray) -> list[str]:
+def _lines(row: 'np.ndarray') -> list[str]:
   size = int.from_bytes(row[:4].tobytes(), 'little')
   text = row[_HEADER:_HEADER + size].tobytes().decode('utf-8', 'replace')
   return [line.strip(' ,') for line in text.splitlines()]
