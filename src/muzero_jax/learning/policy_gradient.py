@@ -28,9 +28,9 @@ def advantages(
   """Compute by how much returns exceed values, in units of their spread.
 
   A_k = clip((z_k - v_k - mu) / sigma, -5, 5), with mu and sigma the mean and
-  the standard deviation of z - v over the batch. So no unit of reward is left
-  in it; and values that are all too high, as they are while those of long
-  episodes are still being learnt, push no action down because it was played.
+  the standard deviation of z - v over the batch, so that it has no unit of
+  reward. The mean is subtracted because values lag behind returns early in
+  training: without that, every action that is played would look too bad.
 
   Args:
     value: [B, K+1] the network's, for the player to move.

@@ -4,10 +4,9 @@ A fixed least range of q-values is in units of reward, and has to be found for
 each environment. This one is measured while the agent plays, of two things:
 
 - the mean error of the searched values along one step, in units of reward;
-- the *trust* that a search deserves, from 0 to 1: by how much what came of an
-  action was better, where the search had said that it is better by 1. A model
-  that knows what actions do has a trust of 1; where its q-values differ by
-  noise alone, it is 0, however small their errors are.
+- the *trust* in the search, from 0 to 1: how much better an action turned out
+  for each unit by which the search said it was better. It is 1 where the model
+  knows what actions do, and 0 where its q-values differ by noise alone.
 
 The least range is the error divided by the trust.
 """
@@ -33,9 +32,9 @@ class Sums(NamedTuple):
 
   a = q(a_t) - v_t, the advantage that the search gave to the action played;
   v = v_t, the searched value;
-  d = z_t - v_t, what came of it, less that value: z_t is the return over up to
-  8 steps. Over one step a wrong value would confirm itself: the model leads to
-  it, and there it is found again.
+  d = z_t - v_t, the return over up to 8 steps minus that value. One step would
+  not do: where the value of the next state is wrong, q(a_t) and the return of
+  one step are wrong alike.
   """
 
   steps: Array
@@ -113,10 +112,10 @@ def update(sums: Sums, new: Sums) -> Sums:
 def trust(sums: Sums) -> Array:
   """Return the trust that the searches deserve, [] f32 from 0.02 to 1.
 
-  The slope of d along a, in a linear regression on both a and v: v is part of
-  a and of d, and its noise would make them alike. It is drawn towards 1 where
-  there is little to tell from, by a normal prior of mean and deviation 1 on the
-  slope (Bayesian linear regression).
+  It is the slope of a in a linear regression of d on a and v. v is among the
+  regressors since its noise is part of both a and d. The slope has a normal
+  prior of mean 1 and standard deviation 1, which counts where there are few
+  data (Bayesian linear regression).
   """
   n = jnp.maximum(sums.steps, 1.0)
   centred = lambda xy, x, y: xy - x * y / n

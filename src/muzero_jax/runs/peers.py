@@ -107,7 +107,7 @@ class Several(Peers):
     self.count, self.index = count, index
     self._folder, self._timeout = workdir / FOLDER, timeout
     self._beats, self._met, self._state = 0, 0, _RUNNING
-    self._life = ''  # What all processes of this life have in their beats.
+    self._life = ''  # Name of this start, the same in all processes.
     self._lock = threading.Lock()
     self._ended = threading.Event()
     self._since: float | None = None  # When this process began to wait.
@@ -125,7 +125,7 @@ class Several(Peers):
     """
     import numpy as np
 
-    # What an earlier life has left there counts for nothing.
+    # A new name for this start: beats of earlier starts are ignored.
     token = np.frombuffer(secrets.token_bytes(16), np.uint8)
     with self.waiting():
       self._life = self._gather(token)[0].tobytes().hex()
