@@ -27,7 +27,7 @@ class Gumbel(Simulations):
   gumbel_min_range: float = field(
     1e-8, 'Gumbel: q-values of a node are scaled to [0, 1], but never by less '
     'than this: what differs less is noise and must not decide. In units of '
-    'reward; 0 for the mean error of the values, measured while playing.',
+    'reward; 0 to measure it while playing.',
     low=0)
   gumbel_prior_weight: float = field(
     1.0, 'Gumbel: weight of the network\'s logits in the policy target; below '
