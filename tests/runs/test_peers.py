@@ -1,6 +1,7 @@
 """Processes that hear of each other through a shared directory."""
 
 import json
+import socket
 import threading
 import time
 
@@ -229,3 +230,16 @@ def test_a_single_process_joins_nobody(tmp_path):
 def test_flags_that_do_not_fit_together(wanted, message):
   with pytest.raises(UserError, match=message):
     joining.check(wanted)
+
+
+def test_a_port_in_use_and_one_where_nobody_listens():
+  with socket.socket() as one:
+    one.bind(('', 0))
+    one.listen()
+    address = f'127.0.0.1:{one.getsockname()[1]}'
+    with pytest.raises(UserError, match=f'{address}.*cannot listen at port'):
+      joining._check_address(Wanted(2, 0, address), 0.1)
+    joining._check_address(Wanted(2, 1, address), 0.1)
+  joining._check_address(Wanted(2, 0, address), 0.1)
+  with pytest.raises(UserError, match=f'{address}.*not reached'):
+    joining._check_address(Wanted(2, 1, address), 0.1)

@@ -6,6 +6,8 @@
 import contextlib
 import os
 import pathlib
+import socket
+import time
 import traceback
 from collections.abc import Iterator
 from typing import Any, NamedTuple, NoReturn
@@ -120,6 +122,8 @@ def _initialise(wanted: Wanted) -> None:
   # Signals are ours to handle: jax would take SIGTERM away from Python.
   with contextlib.suppress(AttributeError):
     jax.config.update('jax_enable_preemption_service', False)
+  if wanted.coordinator_address != _AUTO:
+    _check_address(wanted, _JOIN_SECONDS)
   given: dict[str, Any] = {} if wanted.coordinator_address == _AUTO else dict(
     coordinator_address=wanted.coordinator_address,
     num_processes=wanted.num_processes, process_id=wanted.process_id)
@@ -131,6 +135,43 @@ def _initialise(wanted: Wanted) -> None:
     raise UserError(
       f'coordinator_address = {where!r}: the processes of the run cannot be '
       f'joined: {str(error).splitlines()[0][:200]}') from None
+
+
+def _check_address(wanted: Wanted, seconds: float) -> None:
+  """Check that process 0 can listen at its address, and that others reach it.
+
+  jax's runtime ends the process, with a trace, where that is not so.
+
+  Args:
+    wanted: with an address.
+    seconds: that the others wait for process 0.
+
+  Raises:
+    UserError: the port is in use, or nobody listens there.
+  """
+  address = wanted.coordinator_address
+  host, _, port = address.rpartition(':')
+  if wanted.process_id == 0:
+    with socket.socket() as one:
+      one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+      try:
+        one.bind(('', int(port)))
+      except OSError as error:
+        raise UserError(
+          f'coordinator_address = {address!r}: process 0 cannot listen at port '
+          f'{port}: {error.strerror}; choose another port') from None
+    return
+  deadline = time.monotonic() + seconds
+  while True:
+    try:
+      socket.create_connection((host.strip('[]'), int(port)), 5.0).close()
+      return
+    except OSError as error:
+      if time.monotonic() > deadline:
+        raise UserError(
+          f'coordinator_address = {address!r}: process 0 is not reached there '
+          f'within {seconds:.0f} s: {error.strerror or error}') from None
+    time.sleep(0.2)
 
 
 def _check_devices(peers: Several) -> None:
