@@ -10,6 +10,9 @@ changes settings of all runs, under a name of their own, for a comparison:
 
   python -m benchmarks.suite --name=td_5 --set=td_steps=5 --seeds=0,1,2
 
+`--keep=runs` keeps the run directories, as runs/NAME_TASK_SEED: a run that was
+interrupted is then resumed, and can be looked at or exported afterwards.
+
 Scores are normalised: 0 is random play, 1 the reference beside each task. Over
 tasks they are aggregated with the interquartile mean and its interval by
 stratified bootstrap (Agarwal et al. 2021, with rliable).
@@ -108,22 +111,21 @@ def _module(task: Task) -> str:
   return task.env_id.rpartition(':')[0]
 
 
-def run(name: str, seed: int, changes: Sequence[str]) -> dict[str, Any]:
-  """Trains once from nothing; returns what is kept of it.
+def run(
+  name: str, seed: int, changes: Sequence[str], workdir: pathlib.Path
+) -> dict[str, Any]:
+  """Trains a run to its end; returns what is kept of it.
 
   Raises:
     RuntimeError: a command failed.
   """
   task = TASKS[name]
-  with tempfile.TemporaryDirectory() as folder:
-    workdir = pathlib.Path(folder) / 'run'
-    train, evaluate = commands(task, seed, changes, workdir)
-    start = time.monotonic()
-    _call(train)
-    seconds = time.monotonic() - start
-    config, [row] = learning.read_run(
-      workdir, allow_imports=_module(task))
-    found = json.loads(_call(evaluate).splitlines()[-1])
+  train, evaluate = commands(task, seed, changes, workdir)
+  start = time.monotonic()
+  _call(train)
+  seconds = time.monotonic() - start
+  config, [row] = learning.read_run(workdir, allow_imports=_module(task))
+  found = json.loads(_call(evaluate).splitlines()[-1])
   random = found.get('random_play', {})
   return dict(
     task=name, seed=seed, step=row['step'], updates=row['updates'],
@@ -227,6 +229,8 @@ def main() -> None:
   parser.add_argument('--only', default='', help='tasks, by commas')
   parser.add_argument(
     '--set', action='append', default=[], help='field=value, of all runs')
+  parser.add_argument(
+    '--keep', type=pathlib.Path, help='where run directories are kept')
   args = parser.parse_args()
   names = args.only.split(',') if args.only else list(TASKS)
   for name in names:
@@ -234,11 +238,17 @@ def main() -> None:
       sys.exit(f'error: no task {name!r}; there are {", ".join(TASKS)}')
   for seed in map(int, args.seeds.split(',')):
     for name in names:
-      _run_once(args.name, args.set, name, seed)
+      with tempfile.TemporaryDirectory() as folder:
+        parent = args.keep or pathlib.Path(folder)
+        _run_once(
+          args.name, args.set, name, seed,
+          parent.resolve() / f'{args.name}_{name}_{seed}')
   PAGE.write_text(page(json.loads(RESULT.read_text())), encoding='utf-8')
 
 
-def _run_once(label: str, changes: list[str], name: str, seed: int) -> None:
+def _run_once(
+  label: str, changes: list[str], name: str, seed: int, workdir: pathlib.Path
+) -> None:
   """Run a task with a seed, unless that was done before; keep the result."""
   results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
   one = results.get(label, dict(common.machine(), changes=changes, runs=[]))
@@ -246,7 +256,7 @@ def _run_once(label: str, changes: list[str], name: str, seed: int) -> None:
     sys.exit(f'error: {label!r} has runs with --set={one["changes"]}')
   if any((x['task'], x['seed']) == (name, seed) for x in one['runs']):
     return
-  row = run(name, seed, changes)
+  row = run(name, seed, changes, workdir)
   # Read again: another process may have added something meanwhile.
   results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
   results.setdefault(label, one)['runs'].append(row)

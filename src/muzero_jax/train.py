@@ -16,6 +16,7 @@ from muzero_jax.drivers import (
   offline,
 )
 from muzero_jax.drivers.build import Extensions
+from muzero_jax.drivers.cluster.runtime import Wanted
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import StoppedError, UserError
 from muzero_jax.evaluation import after_training
@@ -47,6 +48,7 @@ class _Wanted(NamedTuple):
   writers: Sequence[Writer | str] | None
   restart: bool
   watch: Watch | None
+  jobs: Wanted | None
 
 
 def run(
@@ -60,6 +62,7 @@ def run(
   writers: Sequence[Writer | str] | None = None,
   restart: bool = False,
   watch: Watch | None = None,
+  jobs: Wanted | None = None,
 ) -> int:
   """Train, or go on training, in a run directory, then evaluate.
 
@@ -81,6 +84,8 @@ def run(
       configuration: its record is renamed to `before-restart`, and kept.
     watch: called after each iteration that plays, in the thread that trains;
       what it raises ends the run as it was last saved.
+    jobs: what plays and reanalyses in processes of Ray's, within
+      `drivers.cluster.runtime.connected`; None for a run of its own.
 
   Returns:
     The exit status: 0, or 128 + the signal that stopped the run.
@@ -99,7 +104,8 @@ def run(
   with signals.stop_on_signals() as stop:
     try:
       _run(_Wanted(
-        config, workdir, make_env, extensions, writers, restart, watch), stop)
+        config, workdir, make_env, extensions, writers, restart, watch,
+        jobs), stop)
     except StoppedError:
       if joining.current().count > 1 and not stop.is_agreed:
         raise  # The others are told by this process's end.
@@ -115,7 +121,7 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
       f'this is one of {jax.process_count()} processes of jax.distributed: '
       'call train.run within runs.joining.joined, or start it by the command')
   driver, config, data, lines = choose.prepare(
-    wanted.config, wanted.make_env, wanted.extensions)
+    wanted.config, wanted.make_env, wanted.extensions, wanted.jobs)
   stop.check()
   if peers.count > 1:
     opening.check_alike(workdir, config, peers)

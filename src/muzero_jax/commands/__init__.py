@@ -8,6 +8,7 @@ before jax is loaded.
 from muzero_jax import _lazy
 
 _MODULES = (
+  'cluster',
   'dataset',
   'diagnose',
   'evaluate',

@@ -9,6 +9,7 @@ import importlib.util
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from absl import flags
 
@@ -44,6 +45,12 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
     preset: where fields without a flag take their values; if empty, a new run
       has to be given --preset.
   """
+  define_run(flag_values, preset)
+  _define_processes(flag_values)
+
+
+def define_run(flag_values: flags.FlagValues, preset: str = '') -> None:
+  """Define the flags of any command that trains; as `define`."""
   command_line.define(defaults=preset or Config(), flag_values=flag_values)
   flags.DEFINE_list(
     'log_to', ['tensorboard'], 'Where metrics go besides metrics.jsonl: '
@@ -53,7 +60,6 @@ def define(flag_values: flags.FlagValues, preset: str = '') -> None:
     'restart', False, 'Start anew in a directory that holds a run: its record '
     'is renamed to before-restart, and nothing is deleted.',
     flag_values=flag_values)
-  _define_processes(flag_values)
 
 
 def _define_processes(flag_values: flags.FlagValues) -> None:
@@ -75,12 +81,21 @@ def _define_processes(flag_values: flags.FlagValues) -> None:
     'the others before it ends.', lower_bound=1.0, flag_values=flag_values)
 
 
-def run(
+class Wanted(NamedTuple):
+  """What a command that trains was asked for."""
+
+  config: Config
+  workdir: str
+  writers: tuple[str, ...] | None
+  restart: bool
+
+
+def wanted(
   arguments: command_line.Arguments,
   flag_values: flags.FlagValues,
   families: tuple[str, ...] = (),
-) -> int:
-  """Train and return the exit status.
+) -> Wanted:
+  """Return what is asked for, as far as the flags of `define_run` say it.
 
   Args:
     arguments: what the command line says.
@@ -88,8 +103,8 @@ def run(
     families: environment families that may be trained; if empty, any.
 
   Raises:
-    UserError: a new run without a preset, another family, or what
-      `muzero_jax.train.run` refuses.
+    UserError: a new run without a preset, or another family.
+    MissingPackageError: a writer needs one.
   """
   config = run_dir.resolve(*arguments)
   stored = pathlib.Path(arguments.workdir) / run_dir.CONFIG_FILE
@@ -102,18 +117,36 @@ def run(
       f'family = {config.family!r} is not one of {", ".join(families)}, '
       'which this script is for'
     )
-  restart = bool(flag_values['restart'].value)
-  writers = _writers(flag_values['log_to'].value or ())
-  wanted = joining.Wanted(
+  return Wanted(
+    config, arguments.workdir, _writers(flag_values['log_to'].value or ()),
+    bool(flag_values['restart'].value))
+
+
+def run(
+  arguments: command_line.Arguments,
+  flag_values: flags.FlagValues,
+  families: tuple[str, ...] = (),
+) -> int:
+  """Train and return the exit status; arguments as of `wanted`.
+
+  Raises:
+    UserError: as `wanted` does, or what `muzero_jax.train.run` refuses.
+  """
+  asked = wanted(arguments, flag_values, families)
+  processes = joining.Wanted(
     flag_values.num_processes, flag_values.process_id,
     flag_values.coordinator_address, flag_values.collective_timeout)
-  joining.check(wanted)
+  joining.check(processes)
   with signals.as_a_command() as stop:
     try:
-      return _train(
-        config, arguments.workdir, writers, restart, stop, wanted)
+      # Before environments, of which some start jax's devices when imported.
+      if not processes.coordinator_address:
+        divide_cpu(asked.config.num_devices)
+      check_environment(asked, stop)
+      with joining.joined(processes, asked.workdir):
+        return train(asked, stop)
     except StoppedError:
-      return stop.end(restart=restart)
+      return stop.end(restart=asked.restart)
 
 
 def _writers(names: Sequence[str]) -> tuple[str, ...] | None:
@@ -134,18 +167,18 @@ def _writers(names: Sequence[str]) -> tuple[str, ...] | None:
   return None if tuple(names) == ('tensorboard',) else tuple(names)
 
 
-def _train(
-  config: Config, workdir: str, writers: tuple[str, ...] | None,
-  restart: bool, stop: signals.Stop, wanted: joining.Wanted,
-) -> int:
-  """Load what training needs, train, and return the exit status."""
+def check_environment(asked: Wanted, stop: signals.Stop) -> None:
+  """Load jax, and check that there is such an environment.
+
+  Raises:
+    UserError: there is none.
+    StoppedError: a signal has come meanwhile.
+  """
+  config = asked.config
   # The first word comes at once: what follows is silent for seconds.
   console.say(
-    f'muzero_jax: training on {config.family}/{config.env_id} in {workdir}; '
-    'loading jax and the environment ...')
-  # Before environments, of which some start jax's devices when imported.
-  if not wanted.coordinator_address:
-    divide_cpu(config.num_devices)
+    f'muzero_jax: training on {config.family}/{config.env_id} in '
+    f'{asked.workdir}; loading jax and the environment ...')
   start.prepare()
   # Imported late: a mistake in the flags is told before jax is loaded.
   from muzero_jax import envs
@@ -153,12 +186,23 @@ def _train(
   if config.eval_episodes or not config.dataset:
     envs.check_env_id(config.family, config.env_id)
   stop.check()
+
+
+def train(asked: Wanted, stop: signals.Stop, **options: Any) -> int:
+  """Train, and return the exit status.
+
+  Args:
+    asked: for what.
+    stop: how the command is stopped.
+    options: as `muzero_jax.train.run` takes them; scripts of users, which may
+      stand in for it, need not know any.
+  """
   from muzero_jax import train as train_lib
 
-  with joining.joined(wanted, workdir):
-    stop.check()
-    # Not said where it is as ever: scripts of users may stand in for it.
-    return train_lib.run(config, workdir, writers=writers, restart=restart)
+  stop.check()
+  return train_lib.run(
+    asked.config, asked.workdir, writers=asked.writers, restart=asked.restart,
+    **options)
 
 
 def divide_cpu(num_devices: int) -> None:

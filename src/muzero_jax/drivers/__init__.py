@@ -10,6 +10,7 @@ _MODULES = (
   'build',
   'by_environment',
   'choose',
+  'cluster',
   'iteration',
   'memory_check',
   'offline',

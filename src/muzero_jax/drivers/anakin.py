@@ -107,6 +107,7 @@ def make_anakin(
     num_devices=num_devices,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
     searches_per_iteration=build.searches_per_iteration(config, num_devices),
+    rows_per_iteration=rows,
     step=step,
   )
 

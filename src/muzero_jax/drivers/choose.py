@@ -17,6 +17,8 @@ from muzero_jax.drivers import (
 )
 from muzero_jax.drivers import placement as placement_lib
 from muzero_jax.drivers.build import Extensions
+from muzero_jax.drivers.cluster import driver as cluster
+from muzero_jax.drivers.cluster.runtime import Wanted
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.envs import checks, shapes
 from muzero_jax.errors import UserError
@@ -32,6 +34,7 @@ def make_driver(
   make_env: Callable[..., AnyEnvironment],
   probe: AnyEnvironment,
   extensions: Extensions = build.NONE,
+  jobs: Wanted | None = None,
 ) -> Driver:
   """Make the driver of a run that plays.
 
@@ -40,11 +43,15 @@ def make_driver(
     make_env: builds environments, as `envs.make` does.
     probe: one of them, which says where they are stepped.
     extensions: a user's own parts.
+    jobs: what plays and reanalyses elsewhere; None for a run of its own.
 
   Raises:
     UserError: as the drivers do, or if `config.driver` is the other one.
   """
   config = by_environment.resolve(config, probe.spec)
+  if jobs is not None:
+    return cluster.make_cluster(
+      config, probe.spec, make_env, jobs, extensions)
   rows_per_env = config.capacity_rows_per_env
   is_host = isinstance(probe, HostEnvironment)
   if config.driver == ('anakin' if is_host else 'sebulba'):
@@ -81,12 +88,22 @@ def prepare(
   config: Config,
   make_env: Callable[..., AnyEnvironment],
   extensions: Extensions = build.NONE,
+  jobs: Wanted | None = None,
 ) -> Prepared:
   """Make the driver of any run, after a look at whether it fits into memory.
+
+  Args:
+    config: of the run.
+    make_env: builds environments, as `envs.make` does.
+    extensions: a user's own parts.
+    jobs: what plays and reanalyses elsewhere; None for a run of its own.
 
   Raises:
     UserError: sizes do not fit together or into memory.
   """
+  if config.dataset and jobs is not None:
+    raise UserError(
+      f'dataset = {config.dataset!r}: a run with jobs plays; allowed is none')
   if config.dataset:
     return _prepare_offline(config, make_env, extensions)
   # Its settings come first: it decides how many devices there can be.
@@ -95,7 +112,7 @@ def prepare(
   given, config = config, by_environment.resolve(config, probe.spec)
   needed = memory_check.check_replay(config, probe.spec)
   build.make_system(config, probe.spec, extensions)
-  driver = make_driver(config, make_env, probe, extensions)
+  driver = make_driver(config, make_env, probe, extensions, jobs)
   return Prepared(driver, config, None, [
     *by_environment.describe(given, config, probe.spec),
     f'{config.num_envs} environments and batches of {config.batch_size} '

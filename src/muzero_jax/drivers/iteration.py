@@ -41,6 +41,7 @@ class IterationMetrics(NamedTuple):
   # None where they are not measured.
   search_error: Array | None = None
   search_trust: Array | None = None
+  jobs: dict[str, Any] | None = None  # How the jobs do, if there are any.
 
 
 # state -> state, metrics; donates its argument.
@@ -68,6 +69,7 @@ class Driver(NamedTuple):
   # Sequences trained per row played, exactly; None where nothing is played.
   samples_per_row: float | None
   searches_per_iteration: int  # By Reanalyse, once it learns.
+  rows_per_iteration: int  # Played by all environments; 0 offline.
   # Compiled state -> (state, metrics), which donates its argument, where the
   # whole iteration is one program; None where the host plays.
   step: Any = None

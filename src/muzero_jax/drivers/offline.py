@@ -100,6 +100,7 @@ def make_offline(
     samples_per_row=None,
     searches_per_iteration=build.searches_per_iteration(
       config, num_devices, **size),
+    rows_per_iteration=0,
     step=lambda state: step(state, rows),
   )
 

@@ -110,6 +110,7 @@ def make_sebulba(
     num_devices=1,
     samples_per_row=config.updates_per_iteration * config.batch_size / rows,
     searches_per_iteration=build.searches_per_iteration(config, 1),
+    rows_per_iteration=rows,
   )
 
 

@@ -53,7 +53,7 @@ class StreamState(NamedTuple):
   searched_at: Array
 
 
-class _Fresh(NamedTuple):
+class Fresh(NamedTuple):
   """What Reanalyse replaces, of a chunk or of a sequence."""
 
   policy: Array
@@ -128,11 +128,11 @@ def make_stream(
     stack_actions: whether observations hold the actions too.
     num_sampled: C of Sampled MuZero, or 0.
   """
-  search_group = functools.partial(
-    _search_group, plan, reanalyser, stack_actions)
+  search = functools.partial(
+    search_group, plan, reanalyser, stack_actions)
   return Stream(
     init=functools.partial(_init, spec, plan, num_sampled),
-    refresh=functools.partial(_refresh, plan, search_group),
+    refresh=functools.partial(_refresh, plan, search),
     plan=plan,
   )
 
@@ -145,8 +145,8 @@ def num_bytes(
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
-def _fresh(rows: Trajectory | Sequence) -> _Fresh:
-  return _Fresh(rows.policy, rows.value, rows.candidates)
+def _fresh(rows: Trajectory | Sequence) -> Fresh:
+  return Fresh(rows.policy, rows.value, rows.candidates)
 
 
 def _init(
@@ -163,7 +163,7 @@ def _init(
 
 def _refresh(
   plan: Plan,
-  search_group: Callable[[Params, Array, Trajectory], _Fresh],
+  search_group: Callable[[Params, Array, Trajectory], Fresh],
   params: Params,
   rng_key: Array,
   source: ReplayState,
@@ -191,7 +191,7 @@ def _refresh(
     parts = x.reshape(plan.length, -1, plan.group_size, *x.shape[2:])
     return jnp.moveaxis(parts, 1, 0)
 
-  def search(parts: Trajectory) -> _Fresh:
+  def search(parts: Trajectory) -> Fresh:
     keys = jax.random.split(search_key, plan.num_actors // plan.group_size)
     one = lambda _, x: (None, search_group(params, *x))
     return jax.lax.scan(one, None, (keys, parts))[1]
@@ -252,15 +252,24 @@ def _copy(
   return chunk._replace(is_last=chunk.is_last | (row == newest)), opens
 
 
-def _search_group(
+def search_group(
   plan: Plan,
   reanalyser: Reanalyser,
   stack_actions: bool,
   params: Params,
   rng_key: Array,
   chunk: Trajectory,
-) -> _Fresh:
-  """Returns what a search finds of chunks [C, g, ...]."""
+) -> Fresh:
+  """Returns what a search finds of chunks [C, g, ...].
+
+  Args:
+    plan: sizes; its first `context` rows are only seen.
+    reanalyser: makes fresh targets.
+    stack_actions: whether observations hold the actions too.
+    params: to search with.
+    rng_key: consumed.
+    chunk: the rows.
+  """
   size = chunk.reward.shape[1]
 
   def observe(row: Array) -> Array:

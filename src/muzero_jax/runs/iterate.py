@@ -157,7 +157,7 @@ def counts(config: Config, driver: Driver, state: TrainState) -> Counts:
 
   Simulations are those of acting; offline, of Reanalyse.
   """
-  searches = config.rollout_length * config.num_envs
+  searches = driver.rows_per_iteration
   if config.dataset:
     searches = driver.searches_per_iteration
   return Counts(

@@ -61,6 +61,8 @@ class MetricAverager:
       # Infinite before anything was measured.
       if found is not None and np.isfinite(np.asarray(last.search_error)).all():
         row[name] = float(np.mean(found))
+    for name, value in (last.jobs or {}).items():
+      row[name] = float(np.mean(value))
     if self._played is not None:
       row |= _of_rollouts(self._played)
     self._num_learnt, self._learnt, self._played = 0, {}, None
