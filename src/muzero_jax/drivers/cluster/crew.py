@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from muzero_jax.errors import RunError
+from muzero_jax.errors import RunError, UserError
 
 # Seconds before a job is made anew, doubled with each failure without a
 # stretch in between.
@@ -89,6 +89,7 @@ class Crew:
 
     Raises:
       RunError: a job fails again and again.
+      UserError: what it was asked for cannot be done.
     """
     self._occupy(assign)
     busy = {x.pending: x for x in sorted(
@@ -108,7 +109,10 @@ class Crew:
     try:
       result = self._ray.get(place.pending)
     except Exception as error:
-      self._lose(place, _first_line(error))
+      cause = getattr(error, 'cause', None) or error
+      if isinstance(cause, UserError):
+        raise cause from None  # It would be the same again.
+      self._lose(place, _first_line(cause))
       return None
     ref, place.pending, place.failures = place.pending, None, 0
     self._occupy(assign)
@@ -157,6 +161,5 @@ class Crew:
 
 def _first_line(error: BaseException) -> str:
   """Return what an error of a job says, without Ray's trace."""
-  cause = getattr(error, 'cause', None) or error
-  lines = [x.strip() for x in str(cause).splitlines() if x.strip()]
-  return f'{type(cause).__name__}: {lines[0][:300] if lines else ""}'
+  lines = [x.strip() for x in str(error).splitlines() if x.strip()]
+  return f'{type(error).__name__}: {lines[0][:300] if lines else ""}'

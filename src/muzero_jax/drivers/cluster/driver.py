@@ -332,21 +332,21 @@ class _Office:
     if not self._learns.num_fresh:
       return state
     take = functools.partial(self._reanalysers.take, self._assign_search)
-    done = take(0.0)
-    while done is not None or self._must_wait():
-      if done is not None:
-        stretch, first_row = done.result
-        state = state._replace(stream=self._add_fresh(
-          state.stream, stretch.rows, np.int32(first_row),
-          np.int32(stretch.version % 2**31)))
-        self._has_fresh = True
-      elif self._should_stop():
-        raise StoppedError('waiting for a reanalysed stretch')
-      done = take(0.0 if self._has_fresh else _LOOK)
+    # One of each at most: learning must not wait for all that comes in.
+    for _ in range(self._learns.wanted.num_reanalyse_actors):
+      done = take(0.0)
+      while done is None and not self._has_fresh and self._stored:
+        if self._should_stop():
+          raise StoppedError('waiting for a reanalysed stretch')
+        done = take(_LOOK)
+      if done is None:
+        break
+      stretch, first_row = done.result
+      state = state._replace(stream=self._add_fresh(
+        state.stream, stretch.rows, np.int32(first_row),
+        np.int32(stretch.version % 2**31)))
+      self._has_fresh = True
     return state
-
-  def _must_wait(self) -> bool:
-    return not self._has_fresh and len(self._stored) > 0
 
   def _assign_search(self, job: Any, number: int) -> Any:
     """Returns Ray's reference to a search of a stored stretch."""

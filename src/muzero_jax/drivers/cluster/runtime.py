@@ -4,12 +4,14 @@ import contextlib
 import importlib.util
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from muzero_jax.errors import MissingPackageError, RunError, UserError
 
 _LOCAL = '127.0.0.1'
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Wanted(NamedTuple):
@@ -57,6 +59,7 @@ def connected(wanted: Wanted) -> Iterator[None]:
   import ray
 
   quiet = dict(log_to_driver=False, configure_logging=False)
+  kept = {number: signal.getsignal(number) for number in _SIGNALS}
   try:
     if wanted.address:
       ray.init(address=wanted.address, **quiet)
@@ -74,6 +77,9 @@ def connected(wanted: Wanted) -> Iterator[None]:
         f'ray_address = {wanted.address!r}: no cluster could be joined there '
         f'({told})') from error
     raise RunError(f'Ray cannot be started: {told}') from error
+  # Ray's own handlers abort the process: set ours again.
+  for number, handler in kept.items():
+    signal.signal(number, handler)
   try:
     yield
   finally:
