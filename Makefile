@@ -10,7 +10,7 @@ STAMP := .venv/.installed
 # Every extra that this Python allows, so that no test lacks its package. On
 # Python 3.11 jax is older than 0.12 in any case; on later ones the extra
 # "classic" would hold it back (gymnax refuses jax 0.12), and its tests skip.
-EXTRAS = atari,games,viz,dev,gymnasium,mujoco,pettingzoo,physics,play,tune,video,wandb$(shell $(PYTHON) -c \
+EXTRAS = atari,games,viz,dev,gymnasium,mujoco,pettingzoo,physics,play,ray,tune,video,wandb$(shell $(PYTHON) -c \
   'import sys; print(",classic" * (sys.version_info[:2] == (3, 11)), end="")')
 
 # Without it each of the hundred processes of the tests would compile all of

@@ -108,11 +108,12 @@ def _towards(env):
 def test_a_small_run_is_kept_and_not_repeated(tmp_path, monkeypatch):
   monkeypatch.setattr(suite, 'RESULT', tmp_path / 'suite.json')
   small = ['num_steps=400', 'min_replay=64', 'updates_per_iteration=1']
+  workdir = tmp_path / 'run'
   for _ in range(2):
-    suite._run_once('small', small, 'key_and_door', 3)
+    suite._run_once('small', small, 'key_and_door', 3, workdir)
   stored = json.loads(suite.RESULT.read_text())['small']
   [found] = stored['runs']
   assert found['seed'] == 3 and found['step'] >= 400 and found['random'] < 0.5
   assert found['configuration']['min_replay'] == 64
   with pytest.raises(SystemExit, match='has runs with'):
-    suite._run_once('small', [], 'key_and_door', 3)
+    suite._run_once('small', [], 'key_and_door', 3, workdir)

@@ -9,6 +9,7 @@ from absl import flags as absl_flags
 import muzero_jax
 from muzero_jax import config as config_lib
 from muzero_jax.commands import (
+  cluster,
   dataset,
   diagnose,
   evaluate,
@@ -24,8 +25,9 @@ from muzero_jax.commands import (
 from muzero_jax.config import command_line
 
 _MODULES = dict(
-  train=train, evaluate=evaluate, ladder=ladder, diagnose=diagnose,
-  dataset=dataset, play=play, gtp=gtp, export=export, report=report, tune=tune)
+  train=train, cluster=cluster, evaluate=evaluate, ladder=ladder,
+  diagnose=diagnose, dataset=dataset, play=play, gtp=gtp, export=export,
+  report=report, tune=tune)
 
 # Exits with the command's status, or with 99 where it has loaded jax.
 _WITHOUT_JAX = '''
@@ -99,6 +101,8 @@ def test_help_of_a_command(capsys, name):
   (['train', '--preset=cartpole', '--discount=2'], 'discount'),
   (['train'], '--preset'),
   (['train', '--workdir='], '--workdir'),
+  (['cluster', '--preset=cartpole', '--num_actors=0'], 'num_actors'),
+  (['cluster'], '--preset'),
   (['evaluate', '--num_episode=3'], '--num_episodes'),
   (['evaluate'], 'config.json'),
   (['ladder', '--num_games=0'], 'num_games'),

@@ -1,4 +1,4 @@
-"""Train with players and reanalysers as jobs of their own, through Ray.
+"""Train with players and reanalysers as separate jobs, through Ray.
 
 muzero-jax cluster --preset=cartpole --workdir=runs/x --num_actors=4
 muzero-jax cluster --flagfile=x.flags --workdir=/shared/x --num_actors=64
