@@ -46,7 +46,7 @@ atari: $(STAMP)
 	  --workdir=runs/atari_quickstart
 
 # One that fails does not keep the others from running.
-DRILLS := signals disk storage code blocking soak
+DRILLS := signals disk storage code blocking soak processes cluster
 drills: $(STAMP)
 	failed=; for drill in $(DRILLS); do \
 	  $(BIN)/python -m benchmarks.drills.$$drill || failed="$$failed $$drill"; \

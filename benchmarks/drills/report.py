@@ -135,6 +135,34 @@ def _soak(result: dict[str, Any]) -> str:
     f'{100 * result["growth"]:.1f} % (the bound is 5 %).')
 
 
+def _processes(result: dict[str, Any]) -> str:
+  """Return what became of runs of two processes."""
+  rows = []
+  for name in ('SIGKILL', 'SIGTERM'):
+    ones = [x for x in result['trials'] if x['signal'] == name]
+    rows.append([
+      name, len(ones), sum(x['right'] for x in ones),
+      sum(bool(x['lost']) for x in ones), sum(x['named'] for x in ones),
+      max((x['seconds'] for x in ones), default='-')])
+  return _table([
+    'signal', 'trials', 'right', 'lost a saved step', 'told who is gone',
+    'seconds to the last end, at most'], rows)
+
+
+def _cluster(result: dict[str, Any]) -> str:
+  """Return how a run with jobs fared."""
+  base = result['phases']['alone']['steps_per_second']
+  rows = [
+    [name, one['steps_per_second'],
+     f'{100 * one["steps_per_second"] / base:.0f} %',
+     f'{100 * one["learner_idle"]:.0f} %', one['policy_lag'],
+     int(one['lost_stretches']), int(one['repeated_stretches'])]
+    for name, one in result['phases'].items()]
+  return _table([
+    'phase', 'steps/s', 'of `alone`', 'learner waits', 'lag, updates',
+    'lost stretches', 'counted twice'], rows)
+
+
 def page() -> str:
   """Return the whole page."""
   return '\n'.join([
@@ -146,7 +174,9 @@ def page() -> str:
     _section('Damaged files', 'drills_storage', _storage),
     _section('Files that carry code', 'drills_code', _code),
     _section('How long a save stops training', 'drills_blocking', _blocking),
-    _section('Memory of a long run', 'drills_soak', _soak)])
+    _section('Memory of a long run', 'drills_soak', _soak),
+    _section('Several processes', 'drills_processes', _processes),
+    _section('Players and reanalysers as jobs', 'drills_cluster', _cluster)])
 
 
 def main() -> None:
