@@ -40,7 +40,8 @@ SOURCES = {
     'minatar', dict(
       num_steps=1_000_000, replay_capacity=204_800, gumbel_min_range=1.0,
       gumbel_prior_weight=0.5, noise_steps=(1,), policy_gradient_weight=0.0,
-      fresh_values=False, batch_size=256, updates_per_iteration=32),
+      fresh_values=False, augment_symmetry=False, batch_size=256,
+      updates_per_iteration=32),
     'offline/minatar_breakout.flags'),
 }
 

@@ -29,8 +29,8 @@ MISTAKES = {
   'game of another family': (
     'board', ['--family=classic'], "family = 'classic' is not one of board"),
   'a grid that cannot be turned': (
-    'minatar', ['--env_id=seaquest', '--augment_symmetry'],
-    'augment_symmetry = True: the symmetries of minatar/seaquest are not'),
+    'classic', ['--augment_symmetry'],
+    'augment_symmetry = True: the symmetries of classic/cartpole are not'),
   'turns that nothing predicts': (
     'stochastic', ['--preset=backgammon', '--chance_codes=0'],
     'chance_codes=0: players of stochastic/backgammon do not alternate'),

@@ -47,9 +47,11 @@ def test_the_kind_of_environment_decides(spec, fields, chosen):
 
 
 @pytest.mark.parametrize('name, stays', [
-  ('board/hex', False), ('board/tic_tac_toe', True)])
-def test_boards_of_unknown_symmetries_are_not_turned(name, stays):
-  config = config_lib.Config(family='board', augment_symmetry=True)
+  ('board/hex', False), ('board/tic_tac_toe', True),
+  ('minatar/seaquest', False), ('minatar/asterix', True)])
+def test_games_of_unknown_symmetries_are_not_turned(name, stays):
+  config = config_lib.Config(
+    family=name.split('/')[0], augment_symmetry=True)
   spec = _spec((3, 3, 2), name=name, num_players=2)
   found = by_environment.resolve(config, spec)
   assert found.augment_symmetry is stays

@@ -135,7 +135,8 @@ def test_a_density_becomes_larger_where_it_turned_out_well():
   actions = jnp.array([[[1.0], [-1.0], [1.0]]])
   target = _target(
     [1.0, -1.0, 1.0, 0.0], action=(0, 0, 0), policy=(0.5, 0.5),
-    candidates=jnp.zeros((1, K + 1, 2, 1)))._replace(action=actions)
+    candidates=jnp.tile(jnp.array([[-1.0], [1.0]]), (1, K + 1, 1, 1))
+  )._replace(action=actions)
 
   def loss(logits):
     return policy_gradient.batch_loss(
@@ -144,6 +145,22 @@ def test_a_density_becomes_larger_where_it_turned_out_well():
 
   downhill = -jax.grad(loss)(jnp.zeros(2))
   assert downhill[0] > 0.1  # The mean moves towards 1.
+  # Candidates on both sides of the mean: it does not become narrower for them.
+  np.testing.assert_allclose(downhill[1], 0.0, atol=1e-6)
+
+
+def test_an_action_that_is_no_candidate_any_more_does_not_count():
+  distribution = distributions.tanh_gaussian((-2.0,), (2.0,))
+  target = _target(
+    [1.0, -1.0, 3.0, 0.0], action=(0, 0, 0), policy=(0.5, 0.5),
+    candidates=jnp.tile(jnp.array([[-1.0], [1.0]]), (1, K + 1, 1, 1))
+  )._replace(action=jnp.array([[[0.5], [0.5], [1.0]]]))
+  _, metrics = policy_gradient.batch_loss(
+    _output([0.0] * 4, jnp.zeros(2)), target, SCALAR, weight=1.0,
+    distribution=distribution)
+  # Of the third row alone: pi = 1 / 2 is mu, and A = (3 - 1) / 1.63.
+  np.testing.assert_allclose(
+    metrics['advantage_loss'], -np.sqrt(1.5) * np.log(0.5), rtol=1e-5)
 
 
 def test_a_batch_over_devices_has_one_spread():

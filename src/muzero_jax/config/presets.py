@@ -100,7 +100,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_simulations=16, gumbel_min_range=0.0, gumbel_prior_weight=0.8,
     discount=0.99, temperature=(1.0, 0.5), temperature_at=(0.0, 0.9),
     noise_steps=(1, 2, 4, 8), num_envs=128, rollout_length=16,
-    replay_capacity=51_200, min_replay=4_096, priority_alpha=0.0,
+    augment_symmetry=True, replay_capacity=51_200, min_replay=4_096, priority_alpha=0.0,
     unroll_steps=5, td_steps=10, fresh_values=True, value_weight=1.0,
     policy_gradient_weight=4.0, batch_size=64, updates_per_iteration=128,
     learning_rate=1e-3, learning_rate_schedule='cosine',

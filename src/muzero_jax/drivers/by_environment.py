@@ -2,8 +2,8 @@
 
 `network = 'auto'` takes the kind of network from the environment's spec, with
 sizes for a run on a few cores; whoever names a network chooses its sizes too.
-Continuous actions decide the policy head, and need candidates. A board whose
-symmetries are not known is not turned.
+Continuous actions decide the policy head, and need candidates. What has no
+symmetries that are known is not turned.
 """
 
 import dataclasses
@@ -14,6 +14,8 @@ from muzero_jax.learning import symmetry
 from muzero_jax.types import EnvSpec
 
 AUTO = 'auto'
+# Families of which some games look the same turned or mirrored.
+_TURNED = ('board', 'minatar', 'pettingzoo')
 # Images up to this side are seen through one convolution, and become a vector.
 _SMALL_IMAGE = 16
 _PLANES = 32  # Of a hidden state that is an image.
@@ -30,7 +32,7 @@ def resolve(config: Config, spec: EnvSpec) -> Config:
   changes: dict[str, Any] = {}
   if config.network == AUTO:
     changes |= _network(config, spec)
-  if config.family in ('board', 'pettingzoo') and config.augment_symmetry:
+  if config.family in _TURNED and config.augment_symmetry:
     changes['augment_symmetry'] = spec.name in symmetry.names()
   if spec.is_continuous:
     changes['policy_head'] = 'tanh_gaussian'

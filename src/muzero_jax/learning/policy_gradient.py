@@ -66,8 +66,9 @@ def batch_loss(
 
   l_k = -rho_k A_k log pi(a_k), where rho_k = min(1, pi(a_k) / mu(a_k)) corrects
   for the policy mu that the search had when a_k was played (V-trace's
-  truncated ratio, Espeholt et al. 2018, equation 1). A density has no such
-  ratio here: then rho_k = 1.
+  truncated ratio, Espeholt et al. 2018, equation 1). In Sampled MuZero pi and
+  mu are over the candidates that the search chose from: the density of pi at
+  each, divided by their sum.
 
   Args:
     output: [B, K+1, ...] of an unroll.
@@ -85,30 +86,31 @@ def batch_loss(
   value = jax.lax.stop_gradient(value_transform.invert(output.value_logits))
   advantage = advantages(value, target, axis_name=axis_name)
   logits = output.policy_logits[:, :num_steps]
-  if distribution is None:
-    log_prob = _of_action(jax.nn.log_softmax(logits), target.action)
+  played = target.policy[:, :num_steps]
+  if target.candidates is None or distribution is None:
+    log_probs, index = jax.nn.log_softmax(logits), target.action
   else:
-    log_prob = distribution.log_prob(logits, target.action)
-  ratio = _ratio(log_prob, target)
+    candidates = target.candidates[:, :num_steps]
+    is_action = _is_action(candidates, target.action)
+    log_probs = jax.nn.log_softmax(
+      distribution.log_prob(logits[:, :, None], candidates))
+    index = jnp.argmax(is_action, axis=-1)
+    # Candidates that were drawn anew may lack the action.
+    mask = mask * jnp.any(is_action, axis=-1)
+  log_prob = _of_action(log_probs, index)
+  ratio = jnp.exp(log_prob) / jnp.maximum(
+    _of_action(played, index), _LEAST_PROBABILITY)
+  ratio = jax.lax.stop_gradient(jnp.minimum(1.0, ratio))
   loss = mask * -ratio * advantage * log_prob
   weights = losses.unroll_weights(num_steps)[:num_steps]
   return weight * jnp.sum(weights * loss, axis=1), dict(
     advantage_loss=losses.masked_mean(loss, mask))
 
 
-def _ratio(log_prob: Array, target: Target) -> Array:
-  """Compute min(1, pi / mu) [B, K] of the actions that were played."""
-  num_steps = log_prob.shape[-1]
-  action, policy = target.action, target.policy[:, :num_steps]
-  if jnp.issubdtype(action.dtype, jnp.floating):
-    return jnp.ones_like(log_prob)
-  if target.candidates is None:
-    played = _of_action(policy, action)
-  else:
-    is_played = target.candidates[:, :num_steps] == action[..., None]
-    played = jnp.sum(policy * is_played, axis=-1)
-  ratio = jnp.exp(log_prob) / jnp.maximum(played, _LEAST_PROBABILITY)
-  return jax.lax.stop_gradient(jnp.minimum(1.0, ratio))
+def _is_action(candidates: Array, action: Array) -> Array:
+  """Compute [B, K, C] which candidates [B, K, C, ...] are the action played."""
+  same = candidates == jnp.expand_dims(action, 2)
+  return jnp.all(same.reshape(*same.shape[:3], -1), axis=-1)
 
 
 def _of_action(x: Array, action: Array) -> Array:
