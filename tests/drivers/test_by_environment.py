@@ -30,10 +30,11 @@ def _spec(shape, **changes):
   (_spec((64, 64, 3)), dict(network='mlp'), dict(
     network='mlp', stem_channels=0, num_channels=128)),
   (_spec((3,), action_low=(-1.0,) * 3, action_high=(1.0,) * 3), {}, dict(
-    network='mlp', policy_head='tanh_gaussian', num_sampled_actions=16)),
+    network='mlp', policy_head='tanh_gaussian', num_sampled_actions=16,
+    entropy_weight=5e-3)),
   (_spec((3,), action_low=(-1.0,) * 3, action_high=(1.0,) * 3),
-   dict(num_sampled_actions=4), dict(
-    policy_head='tanh_gaussian', num_sampled_actions=4)),
+   dict(num_sampled_actions=4, entropy_weight=0.1), dict(
+    policy_head='tanh_gaussian', num_sampled_actions=4, entropy_weight=0.1)),
 ])
 def test_the_kind_of_environment_decides(spec, fields, chosen):
   before = config_lib.Config(**fields)

@@ -2,8 +2,8 @@
 
 `network = 'auto'` takes the kind of network from the environment's spec, with
 sizes for a run on a few cores; whoever names a network chooses its sizes too.
-Continuous actions decide the policy head, and need candidates. What has no
-symmetries that are known is not turned.
+Continuous actions decide the policy head, and need candidates and a weight of
+the entropy. What has no symmetries that are known is not turned.
 """
 
 import dataclasses
@@ -20,6 +20,7 @@ _TURNED = ('board', 'minatar', 'pettingzoo')
 _SMALL_IMAGE = 16
 _PLANES = 32  # Of a hidden state that is an image.
 _CANDIDATES = 16
+_ENTROPY_WEIGHT = 5e-3
 
 
 def resolve(config: Config, spec: EnvSpec) -> Config:
@@ -37,6 +38,8 @@ def resolve(config: Config, spec: EnvSpec) -> Config:
   if spec.is_continuous:
     changes['policy_head'] = 'tanh_gaussian'
     changes['num_sampled_actions'] = config.num_sampled_actions or _CANDIDATES
+    # A density narrows without end on its best candidates otherwise.
+    changes['entropy_weight'] = config.entropy_weight or _ENTROPY_WEIGHT
   changes = {
     name: value for name, value in changes.items()
     if getattr(config, name) != value}
