@@ -14,6 +14,7 @@ from muzero_jax.errors import UserError
 from muzero_jax.evaluation import opponents
 from muzero_jax.play import film, pictures, svg_files
 from muzero_jax.play.drawings import panel
+from muzero_jax.runs import checkpoint, run_dir
 from muzero_jax.types import EnvSpec
 
 pytest.importorskip('PIL')
@@ -98,34 +99,42 @@ def test_an_opponent_moves_second():
     assert steps[-1].next_row.is_last[0]
 
 
-@pytest.mark.thorough
-def test_2048_is_cut_off(tmp_path):
+@pytest.mark.parametrize('family, env_id, size, fps, steps', [
+  ('minatar', 'breakout', (240, 240), 10, 12),
+  ('board', 'connect_four', (280, 324), 2, 8),
+  ('stochastic', '2048', (296, 296), 8, 20),
+  ('atari', 'kung_fu_master', (420, 320), 15, 30),
+])
+def test_one_flag_films_it(tmp_path, capsys, family, env_id, size, fps, steps):
+  pytest.importorskip('ale_py' if family == 'atari' else 'pgx')
+  player = tiny_player.make(family, env_id, env_threads=1)
+  workdir, path = tmp_path / 'run', tmp_path / 'film.webp'
+  run_dir.store(workdir, player.config)
+  checkpoint.save(workdir, 64, {'learner': {'params': player.params}})
+  done = tiny_run.answer(
+    capsys, 'evaluate', f'--workdir={workdir}', f'--video={path}',
+    '--num_episodes=0', f'--video_steps={steps}', f'--fps={fps}')
+  assert done.returncode == 0, done.stderr
+  told = int(done.stderr.split('film.webp: ')[1].split(' steps')[0])
+  frames, durations = decode(path)
+  assert len(frames) == told <= steps
+  assert told == steps or 'cut off' not in done.stderr
+  assert frames[0].shape == (*size, 3)
+  assert set(durations) == {round(1000 / fps)}
+
+
+def test_drawings_are_one_for_each_step(tmp_path):
   pytest.importorskip('pgx')
   player = tiny_player.make('stochastic', '2048')
-  path, folder = tmp_path / 'game.png', tmp_path / 'drawings'
+  folder = tmp_path / 'drawings'
   folder.mkdir()
   found = film.record(
-    player, video=path, svg=svg_files.check('stochastic', folder),
-    most_steps=20, fps=8)
-  frames, durations = decode(path)
-  assert found.num_steps == len(frames) == 20 and not found.is_over
-  assert set(durations) == {125} and frames[0].shape == (296, 296, 3)
+    player, svg=svg_files.check('stochastic', folder), most_steps=20)
+  assert found.num_steps == 20 and not found.is_over
   assert sorted(x.name for x in folder.iterdir()) == [
     f'step_{i:04d}.svg' for i in range(1, 21)]
   with pytest.raises(UserError, match='already'):
     svg_files.check('stochastic', folder)
-
-
-@pytest.mark.thorough
-def test_kung_fu_master(tmp_path):
-  pytest.importorskip('ale_py')
-  pytest.importorskip('av')
-  player = tiny_player.make('atari', 'kung_fu_master', env_threads=1)
-  path = tmp_path / 'game.mp4'
-  found = film.record(player, video=path, most_steps=150, shows_search=True)
-  frames, _ = decode(path)
-  assert found.num_steps == len(frames) == 150
-  assert frames[0].shape == (420, 560, 3)
 
 
 def test_what_has_no_opponent_is_told():
