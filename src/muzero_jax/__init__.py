@@ -32,6 +32,7 @@ __all__ = [
   'evaluation',
   'train',
   'tuning',
+  'planning',
   'play',
   'commands',
 ]

@@ -17,6 +17,7 @@ from muzero_jax.commands import (
   gtp,
   ladder,
   main,
+  plan,
   play,
   report,
   train,
@@ -25,7 +26,7 @@ from muzero_jax.commands import (
 from muzero_jax.config import command_line
 
 _MODULES = dict(
-  train=train, cluster=cluster, evaluate=evaluate, ladder=ladder,
+  train=train, cluster=cluster, plan=plan, evaluate=evaluate, ladder=ladder,
   diagnose=diagnose, dataset=dataset, play=play, gtp=gtp, export=export,
   report=report, tune=tune)
 
@@ -103,6 +104,8 @@ def test_help_of_a_command(capsys, name):
   (['train', '--workdir='], '--workdir'),
   (['cluster', '--preset=cartpole', '--num_actors=0'], 'num_actors'),
   (['cluster'], '--preset'),
+  (['plan', '--preset=cartpole'], 'rates, measure'),
+  (['plan', '--rates=x.json'], '--preset'),
   (['evaluate', '--num_episode=3'], '--num_episodes'),
   (['evaluate'], 'config.json'),
   (['ladder', '--num_games=0'], 'num_games'),

@@ -17,6 +17,7 @@ _MODULES = (
   'gtp',
   'ladder',
   'main',
+  'plan',
   'play',
   'report',
   'start',

@@ -16,8 +16,8 @@ from muzero_jax.errors import UserError
 from muzero_jax.runs import signals
 
 COMMANDS = (
-  'train', 'cluster', 'evaluate', 'ladder', 'diagnose', 'dataset', 'play',
-  'gtp', 'export', 'report', 'tune')
+  'train', 'cluster', 'plan', 'evaluate', 'ladder', 'diagnose', 'dataset',
+  'play', 'gtp', 'export', 'report', 'tune')
 _SAVING = ('train', 'cluster', 'tune')  # Signals end them once all is saved.
 _HELP = ('--help', '-help', '-h')
 

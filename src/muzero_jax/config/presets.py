@@ -101,10 +101,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     discount=0.99, temperature=(1.0, 0.5), temperature_at=(0.0, 0.9),
     noise_steps=(1, 2, 4, 8), num_envs=128, rollout_length=16,
     augment_symmetry=True, replay_capacity=51_200, min_replay=4_096,
-    priority_alpha=0.0, unroll_steps=5, td_steps=10, fresh_values=True, value_weight=1.0,
-    policy_gradient_weight=4.0, batch_size=64, updates_per_iteration=128,
-    learning_rate=1e-3, learning_rate_schedule='cosine',
-    ema_decay=0.9997, num_steps=5_000_000),
+    priority_alpha=0.0, unroll_steps=5, td_steps=10, fresh_values=True,
+    value_weight=1.0, policy_gradient_weight=4.0, batch_size=64,
+    updates_per_iteration=128, learning_rate=1e-3,
+    learning_rate_schedule='cosine', ema_decay=0.9997, num_steps=5_000_000),
   # Stochastic MuZero (Antonoglou et al. 2022), appendix: 32 codes, here two for
   # each square, a 2 and a 4; discount 0.999. All sizes are our own choice, for
   # two cores: h of returns of 29,400 is 200, and bins are 120 points apart near

@@ -43,7 +43,7 @@ _LOOK = 0.2  # Seconds between looks at whether to stop.
 _RECENT = 64  # Iterations over which idle time and lag are told.
 
 
-class _Learns(NamedTuple):
+class Learns(NamedTuple):
   """What the learner is made of; never crosses jit."""
 
   wanted: Wanted
@@ -74,6 +74,33 @@ def make_cluster(
     UserError: the network does not fit the environment, sizes cannot be
       divided over the jobs, or the configuration wants what jobs cannot do.
   """
+  learns = make_parts(config, spec, make_env, wanted, extensions)
+  plan = learns.parts.plan
+  rows = config.num_envs * config.rollout_length
+  return Driver(
+    spec=spec,
+    restorable=False,
+    init=jax.jit(
+      functools.partial(init, learns), out_shardings=learns.sharding),
+    restart_actors=lambda rng_key, step: _NO_ACTORS,
+    abstract=functools.partial(_abstract, learns),
+    session=functools.partial(_session, learns),
+    num_devices=1,
+    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
+    searches_per_iteration=0,
+    rows_per_iteration=(
+      plan.rollouts * config.rollout_length * plan.num_envs),
+  )
+
+
+def make_parts(
+  config: Config,
+  spec: EnvSpec,
+  make_env: Callable[..., AnyEnvironment],
+  wanted: Wanted,
+  extensions: Extensions = build.NONE,
+) -> Learns:
+  """Make what the learner is made of; arguments as of `make_cluster`."""
   _check(config, wanted)
   plan = stretches.make_plan(config, wanted.num_actors)
   system = build.make_system(config, spec, extensions)
@@ -90,26 +117,11 @@ def make_cluster(
     refresh=lambda *given: given[3],  # Jobs do it.
     plan=_NO_ACTORS,
   ) if num_fresh else None
-  learns = _Learns(
+  return Learns(
     wanted, Parts(config, spec, make_env, extensions, plan),
     iteration.LearnerParts(
       share, build.make_learner(config, spec, system), streamer, None),
     system, num_fresh, SingleDeviceSharding(jax.devices()[0]))
-  rows = config.num_envs * config.rollout_length
-  return Driver(
-    spec=spec,
-    restorable=False,
-    init=jax.jit(
-      functools.partial(_init, learns), out_shardings=learns.sharding),
-    restart_actors=lambda rng_key, step: _NO_ACTORS,
-    abstract=functools.partial(_abstract, learns),
-    session=functools.partial(_session, learns),
-    num_devices=1,
-    samples_per_row=config.updates_per_iteration * config.batch_size / rows,
-    searches_per_iteration=0,
-    rows_per_iteration=(
-      plan.rollouts * config.rollout_length * plan.num_envs),
-  )
 
 
 def _check(config: Config, wanted: Wanted) -> None:
@@ -132,9 +144,11 @@ def _check(config: Config, wanted: Wanted) -> None:
 
 
 def _init_stream(
-  config: Config, spec: EnvSpec, plan: stretches.Plan, num_fresh: int
+  config: Config, spec: EnvSpec, plan: stretches.Plan, num_fresh: int,
+  num_devices: int,
 ) -> StreamState:
   """Make the empty ring of reanalysed stretches."""
+  assert num_devices == 1
   return StreamState(
     ring=ring.init(
       spec, plan.num_envs, num_fresh * plan.length,
@@ -143,7 +157,7 @@ def _init_stream(
     searched_at=jnp.zeros(num_fresh, jnp.int32))
 
 
-def _init(learns: _Learns, rng_key: Any) -> TrainState:
+def init(learns: Learns, rng_key: Any) -> TrainState:
   """Make the state before the first iteration."""
   learner_key, next_key = jax.random.split(rng_key)
   config, spec, plan = learns.parts.config, learns.parts.spec, learns.parts.plan
@@ -158,19 +172,26 @@ def _init(learns: _Learns, rng_key: Any) -> TrainState:
     rng_key=next_key[None],
     num_steps=wide_counts.zero(),
     num_iterations=wide_counts.zero(),
-    stream=streamer.init() if streamer else None,
+    stream=streamer.init(1) if streamer else None,
   )
 
 
-def _abstract(learns: _Learns) -> TrainState:
+def _abstract(learns: Learns) -> TrainState:
   """Return shapes, types and shardings of a state."""
   return jax.tree.map(
     lambda x: jax.ShapeDtypeStruct(
       x.shape, x.dtype, sharding=learns.sharding),
-    jax.eval_shape(functools.partial(_init, learns), jax.random.key(0)))
+    jax.eval_shape(functools.partial(init, learns), jax.random.key(0)))
 
 
-def _learn(
+def published(state: TrainState) -> Published:
+  """Return what jobs are given of a state."""
+  params = learner_state.to_search(state.learner, state.learner.params)
+  version = int(wide_counts.as_int(state.learner.num_updates))
+  return Published(version, *jax.device_get((params, state.num_steps)))
+
+
+def learn(
   parts: iteration.LearnerParts, state: TrainState, rows: Trajectory,
   stats: Any,
 ) -> tuple[TrainState, IterationMetrics]:
@@ -180,7 +201,7 @@ def _learn(
     parts, state._replace(rng_key=next_key[None]), rows, stats, learn_key)
 
 
-def _add_fresh(
+def add_fresh(
   stream: StreamState, rows: Trajectory, first_row: Any, version: Any
 ) -> StreamState:
   """Add a stretch that was searched again.
@@ -200,7 +221,7 @@ def _add_fresh(
 
 
 def _session(
-  learns: _Learns,
+  learns: Learns,
   state: TrainState,
   report: Callable[[str], Any] = print,
   should_stop: Callable[[], bool] = lambda: False,
@@ -218,7 +239,7 @@ class _Office:
 
   def __init__(
     self,
-    learns: _Learns,
+    learns: Learns,
     state: TrainState,
     report: Callable[[str], Any],
     should_stop: Callable[[], bool],
@@ -247,11 +268,11 @@ class _Office:
     self._reanalysers = hire(
       'reanalyser', jobs.Reanalyser,
       count=learns.wanted.num_reanalyse_actors)
-    self._add_fresh = jax.jit(_add_fresh, donate_argnums=0)
+    self._add_fresh = jax.jit(add_fresh, donate_argnums=0)
     self._has_fresh = state.stream is not None and bool(
       state.stream.ring.num_added > 0)
     self._learn = jax.jit(
-      functools.partial(_learn, learns.learner), donate_argnums=0)
+      functools.partial(learn, learns.learner), donate_argnums=0)
 
   @contextlib.contextmanager
   def running(self) -> Iterator[Step]:
@@ -287,14 +308,11 @@ class _Office:
       policy_lag=lag / len(self._recent), learner_idle=idle / max(whole, 1e-9),
       lost_stretches=self._players.num_lost + self._reanalysers.num_lost,
       repeated_stretches=self._num_repeated)
-    return {name: np.float32(value) for name, value in found.items()}
+    return {
+      name: np.asarray(value, np.float32) for name, value in found.items()}
 
   def _publish(self, state: TrainState) -> None:
-    # The step donates its argument, and with it these arrays.
-    params = learner_state.to_search(state.learner, state.learner.params)
-    version = int(wide_counts.as_int(state.learner.num_updates))
-    self._published = Published(
-      version, *jax.device_get((params, state.num_steps)))
+    self._published = published(state)
     self._published_ref = self._ray.put(self._published)
 
   def _next_stretch(self) -> tuple[Stretch, Any]:

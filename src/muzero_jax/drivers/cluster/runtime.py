@@ -6,7 +6,7 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from muzero_jax.errors import MissingPackageError, RunError, UserError
 
@@ -58,7 +58,8 @@ def connected(wanted: Wanted) -> Iterator[None]:
   # Imported late: an extra, and it reads these variables.
   import ray
 
-  quiet = dict(log_to_driver=False, configure_logging=False)
+  quiet: dict[str, Any] = dict(
+    log_to_driver=False, configure_logging=False)
   kept = {number: signal.getsignal(number) for number in _SIGNALS}
   try:
     if wanted.address:
