@@ -102,8 +102,11 @@ def test_an_opponent_moves_second():
 @pytest.mark.parametrize('family, env_id, size, fps, steps', [
   ('minatar', 'breakout', (240, 240), 10, 12),
   ('board', 'connect_four', (280, 324), 2, 8),
-  ('stochastic', '2048', (296, 296), 8, 20),
-  ('atari', 'kung_fu_master', (420, 320), 15, 30),
+  pytest.param(
+    'stochastic', '2048', (296, 296), 8, 20, marks=pytest.mark.thorough),
+  pytest.param(
+    'atari', 'kung_fu_master', (420, 320), 15, 30,
+    marks=pytest.mark.thorough),
 ])
 def test_one_flag_films_it(tmp_path, capsys, family, env_id, size, fps, steps):
   pytest.importorskip('ale_py' if family == 'atari' else 'pgx')

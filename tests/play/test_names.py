@@ -50,6 +50,9 @@ def test_actions_with_names_have_keys():
   one = spec('minatar/seaquest', 3, action_names=('noop', 'left', 'fire'))
   assert names.name(one, 2) == 'fire'
   assert names.keys(one) == {'ArrowLeft': 1, ' ': 2}
+  one = spec('atari/kung_fu_master', 4, action_names=(
+    'noop', 'leftfire', 'downrightfire', 'backfire'))
+  assert names.keys(one) == {'Shift+ArrowLeft': 1, 'Shift+c': 2}
   assert names.keys(spec('other/game', 3)) == {'0': 0, '1': 1, '2': 2}
   assert names.keys(spec('board/othello', num_players=2)) == {}
 
@@ -57,7 +60,15 @@ def test_actions_with_names_have_keys():
 def test_vectors():
   one = spec('other/game', 2, action_low=(-1.0, -1.0), action_high=(1.0, 1.0))
   assert names.name(one, np.array([0.123, -1])) == '(0.12, -1.00)'
-  assert names.every(one) == [] and names.keys(one) == {}
+  assert names.every(one) == []
+  assert names.keys(one) == {
+    ' ': [0, 0], 'ArrowDown': [-1, 0], 'ArrowUp': [1, 0], 'ArrowLeft': [0, -1],
+    'ArrowRight': [0, 1]}
+  one = spec('other/game', 1, action_low=(-2.0,), action_high=(4.0,))
+  assert names.keys(one) == {
+    ' ': [1], 'ArrowLeft': [-2], 'ArrowRight': [4]}
+  many = dict(action_low=(-1.0,) * 3, action_high=(1.0,) * 3)
+  assert names.keys(spec('other/game', 3, **many)) == {}
 
 
 def test_cells_lie_on_the_picture():

@@ -166,6 +166,8 @@ def test_other_methods(served, method):
   for path in ('/', '/api/new'):
     check_refused(served, 405, client.request(
       method, path, headers={'X-Token': TOKEN}))
+  found = client.head('/', params={'token': TOKEN})
+  assert found.status_code == 405
   check_refused(served, 405, client.get('/api/new', headers={
     'X-Token': TOKEN}))
 

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import threading
 
 import jax
 import numpy as np
@@ -11,7 +12,8 @@ from helpers import random_params
 
 from muzero_jax import agent, envs
 from muzero_jax import config as config_lib
-from muzero_jax.drivers import build
+from muzero_jax.drivers import build, by_environment
+from muzero_jax.errors import UserError
 from muzero_jax.play import api
 from muzero_jax.play import sessions as sessions_lib
 
@@ -55,8 +57,11 @@ class Client:
 
 @functools.cache
 def agent_of(preset):
-  config = config_lib.from_preset(preset, **TINY)
+  preset, _, env_id = preset.partition(':')
+  config = config_lib.from_preset(
+    preset, **TINY, **(dict(env_id=env_id) if env_id else {}))
   spec = envs.spec(config)
+  config = by_environment.resolve(config, spec)
   system = build.make_system(config, spec)
   observation = build.example_observation(config, spec)
   init = jax.jit(lambda key: random_params(
@@ -87,8 +92,8 @@ def test_a_whole_game_of_tic_tac_toe(tab):
   info = one.ask('info')
   assert info['kind'] == 'board' and info['players'] == 2
   assert info['num_actions'] == 9 and info['step'] == 7
-  assert info['opponents'] == ['agent', 'perfect', 'mcts:100', 'one_ply',
-                               'random']
+  assert info['opponents'] == ['agent', 'perfect', 'mcts:10', 'mcts:100',
+                               'mcts:1000', 'one_ply', 'random']
   assert info['action_names'][:4] == ['a1', 'b1', 'c1', 'a2']
   view = one.ask('new', colour=0, opponent='random', seed=3)
   assert view['turn'] == 'you' and view['legal'] == list(range(9))
@@ -155,6 +160,48 @@ def test_a_whole_game_of_connect_four(tab):
       view = one.ask('move', action=view['legal'][-1])
   assert json.loads(one.ask('record')['text'])['second'] == 'user'
   assert view['result']['text'] in ('You won', 'You lost', 'Draw')
+
+
+def test_a_game_of_go_as_sgf(tab):
+  one = tab('tic_tac_toe:go_9x9')
+  one.ask('new', colour=0, opponent='random', seed=1)
+  view = one.ask('move', action=0)
+  assert view['last_action'] == 0 and len(view['cells']) == 81
+  view = one.ask('advance')
+  text = one.ask('record', format='sgf')['text']
+  assert text.startswith('(;FF[4]GM[1]') and 'SZ[9]' in text
+  assert 'RE[?]' in text and 'broken' not in text and ';B[aa];W[' in text
+  one.ask('resign')
+  text = one.ask('record', format='sgf')['text']
+  assert 'RE[W+R]' in text and 'user resigned' in text
+  assert 'broken' not in text
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize('name, players', [
+  ('tic_tac_toe:othello', 2), ('backgammon', 2), ('2048', 1),
+  ('minatar', 1), ('gymnasium:CartPole-v1', 1),
+  ('gymnasium:Pendulum-v1', 1), ('atari_tiny', 1)])
+def test_every_kind_of_environment_is_played(tab, name, players):
+  one = tab(name)
+  info = one.ask('info')
+  assert info['players'] == players
+  view = one.ask('new', colour=0 if players == 2 else None, seed=1)
+  for _ in range(3):
+    if view['turn'] == 'you':
+      view = one.ask('move', action=view['legal'][0])
+    else:
+      view = one.ask('advance')
+  assert view['length'] >= 3 and view['picture']
+  assert one.ask('analyse')['actions']
+  assert one.ask('imagine', steps=2)
+  assert json.loads(one.ask('record')['text'])
+
+
+@pytest.mark.thorough
+def test_values_are_compared_where_episodes_end(tab):
+  found = tab('gymnasium:CartPole-v1').ask('diagnose')['diagnose']
+  assert found['value, searched']['rows'] > 0 and 'note' not in found
 
 
 def test_resigning(tab):
@@ -239,6 +286,31 @@ def test_two_tabs_do_not_disturb_each_other(tab):
   assert 'nothing was searched' in other.mistake('node', node=0)
   other.session = 'another'
   assert 'no such game' in other.ask('undo', 404)['error']
+
+
+def test_a_diagnosis_keeps_no_other_tab_waiting(tab, monkeypatch):
+  some, other = tab('tic_tac_toe'), tab('tic_tac_toe')
+  started, goes_on = threading.Event(), threading.Event()
+
+  def slow(*unused, **fields):
+    started.set()
+    assert goes_on.wait(60)
+    raise UserError('was slow')
+
+  monkeypatch.setattr(api.diagnose, 'diagnose', slow)
+  found = []
+  measuring = threading.Thread(
+    target=lambda: found.append(some.mistake('diagnose')))
+  measuring.start()
+  try:
+    assert started.wait(60)
+    other.ask('new', colour=0, seed=1)
+    assert other.ask('move', action=8)['last_action'] == 8
+    assert not found
+  finally:
+    goes_on.set()
+    measuring.join(60)
+  assert found == ['was slow']
 
 
 def test_a_cartpole_episode_to_its_end_and_back(tab):

@@ -4,6 +4,7 @@ muzero-jax play --workdir=runs/x [--port=8765] [--open]
 muzero-jax play --workdir=connect_four
 """
 
+import importlib.util
 import secrets
 import webbrowser
 from typing import Any
@@ -13,7 +14,10 @@ from absl import flags
 from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
+from muzero_jax.errors import MissingPackageError
 from muzero_jax.runs import agent_source
+
+_PACKAGES = ('starlette', 'uvicorn', 'PIL')
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -37,6 +41,10 @@ def run(
   """Serve the page until the process is asked to stop; return 0."""
   agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
+  for package in _PACKAGES:
+    if importlib.util.find_spec(package) is None:
+      raise MissingPackageError(
+        f"the page needs {package}: pip install 'muzero_jax[play]'")
   # Imported late: a mistake in the flags is told before jax is loaded.
   start.prepare()
   from muzero_jax.play import serving

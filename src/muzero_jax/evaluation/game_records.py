@@ -28,6 +28,8 @@ from muzero_jax.errors import UserError
 
 VERSION = 1
 BROKEN = 'broken'
+# Reasons of games that were not broken.
+UNFINISHED, RESIGNED = 'not played to its end', 'resigned'
 _SGF_COLUMNS = 'abcdefghijklmnopqrstuvwxyz'
 
 
@@ -101,11 +103,16 @@ def write_sgf(
 def to_sgf(game: GameRecord, size: int, komi: float) -> str:
   """Returns a game of Go in SGF."""
   result = {1: 'B+', 0: '0', -1: 'W+'}.get(game.result, 'Void')  # type: ignore
+  if game.reason == UNFINISHED:
+    result = '?'
+  elif game.reason.endswith(RESIGNED):
+    result += 'R'
   comment = (
     f'step {game.step}, seed {game.seed}, {game.opening_moves} opening moves '
     'at random')
   if game.reason:
-    comment += f'; broken: {game.reason}'
+    is_broken = game.result == BROKEN and game.reason != UNFINISHED
+    comment += f'; {"broken: " if is_broken else ""}{game.reason}'
   moves = ''.join(
     f';{"BW"[i % 2]}[{_sgf_point(move, size)}]'
     for i, move in enumerate(game.moves))

@@ -28,6 +28,7 @@ from muzero_jax.types import Environment
 
 _MOST_STEPS = 20  # Of an imagined future.
 _MOST_CHILDREN = 64
+_MOST_ROWS = 1_024  # That each environment plays for a diagnosis.
 _LARGEST = 2**31 - 1
 _REQUIRED = object()
 
@@ -37,7 +38,9 @@ class NoSessionError(Exception):
 
 
 class Api:
-  """All games of one agent. One thread at a time may call it, but for `info`.
+  """All games of one agent.
+
+  One thread at a time may call it, but for `info` and `diagnose`.
   """
 
   def __init__(
@@ -230,9 +233,17 @@ class Api:
     if self._info['diagnose'] is None:
       env = self.agent.make_env(
         self.agent.config, num_envs=4, evaluation=True)
+      longest = self.agent.spec.max_episode_steps or _MOST_ROWS
       found = diagnose.diagnose(
-        self.agent, env, num_envs=4, num_steps=128, num_samples=256)
-      self._info = self._info | dict(diagnose=_figures(found))
+        self.agent, env, num_envs=4,
+        num_steps=min(longest + self.agent.config.unroll_steps + 1, _MOST_ROWS),
+        num_samples=256)
+      figures = _figures(found)
+      if not found.search_value.num_rows:
+        figures['note'] = (
+          'Values are compared with what was earned until an episode ended by '
+          'itself: none did, all were cut off.')
+      self._info = self._info | dict(diagnose=figures)
     return dict(diagnose=self._info['diagnose'])
 
   def _view(self, name: str, session: sessions.Session) -> dict[str, Any]:

@@ -14,6 +14,8 @@ _KEYS = {
   'down': 'ArrowDown', 'fire': ' ', 'upright': 'e', 'upleft': 'q',
   'downright': 'c', 'downleft': 'y',
 }
+_FIRE = 'fire'
+_ARROWS = (('ArrowDown', 'ArrowUp'), ('ArrowLeft', 'ArrowRight'))
 # Of boards whose cells are one action each: columns, rows, and the name of the
 # action behind the last cell, if there is one.
 _BOARDS = {
@@ -59,19 +61,45 @@ def name(spec: EnvSpec, action: Any, mover: int = 0) -> str:
   return f'{_LETTERS[column]}{row + 1}'
 
 
-def keys(spec: EnvSpec) -> dict[str, int]:
+def keys(spec: EnvSpec) -> dict[str, Any]:
   """Return the action of each key of a keyboard, of one player.
 
-  Keys are named as browsers do. Actions without a name have digits.
+  Keys are named as browsers do, with `Shift+` in front where that is held.
+  Actions without a name have digits. Of one or two continuous actions the
+  arrows give the ends of the range, and the space bar the middle.
   """
-  if spec.num_players != 1 or spec.is_continuous:
+  if spec.num_players != 1:
     return {}
+  if spec.is_continuous:
+    return _keys_of_vectors(spec)
   if spec.action_names:
     return {
-      _KEYS[name]: number for number, name in enumerate(spec.action_names)
-      if name in _KEYS
+      found: number for number, name in enumerate(spec.action_names)
+      if (found := _key(name))
     }
   return {str(number): number for number in range(min(spec.num_actions, 10))}
+
+
+def _key(name: str) -> str:
+  """Return the key of an action's name, '' if it has none."""
+  if name in _KEYS:
+    return _KEYS[name]
+  direction = _KEYS.get(name.removesuffix(_FIRE), '')
+  return f'Shift+{direction}' if direction and name.endswith(_FIRE) else ''
+
+
+def _keys_of_vectors(spec: EnvSpec) -> dict[str, list[float]]:
+  """Return the keys of continuous actions; none of more than two."""
+  low, high = spec.action_low, spec.action_high
+  middle = [(x + y) / 2 for x, y in zip(low, high)]
+  if len(middle) > len(_ARROWS):
+    return {}
+  found = {' ': middle}
+  # Of two actions the second goes across, as LunarLander has it.
+  for index, (least, most) in enumerate(_ARROWS[-len(middle):]):
+    found[least] = [*middle[:index], low[index], *middle[index + 1:]]
+    found[most] = [*middle[:index], high[index], *middle[index + 1:]]
+  return found
 
 
 def cells(env_name: str) -> list[dict[str, float]] | None:

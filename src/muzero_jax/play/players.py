@@ -20,6 +20,8 @@ from muzero_jax.types import Array, Environment, Params, TimeStep
 AGENT = 'agent'
 _WITHOUT_RULES = ('random',)
 _PROGRAMS = ('gnugo',)
+# Tree search by the true rules, as the page offers it.
+_MCTS = ('mcts:1000', 'mcts:100', 'mcts:10')
 _MOST_SIMULATIONS = 10_000  # Of tree search by the true rules.
 _KEPT = 4  # Snapshots and opponents that stay loaded.
 
@@ -55,8 +57,8 @@ class Players:
     if not isinstance(env, Environment) or not env.restorable:
       known = _WITHOUT_RULES
     known = tuple(
-      'mcts:100' if name == 'mcts' else name for name in known
-      if name not in _PROGRAMS)
+      one for name in known if name not in _PROGRAMS
+      for one in (_MCTS if name == 'mcts' else (name,)))
     snapshots = [f'snapshot:{step}' for step in self._steps()]
     return [AGENT, *reversed(snapshots), *reversed(known)]
 
@@ -68,7 +70,7 @@ class Players:
     """
     known = self.names(env)
     kind, colon, count = name.partition(':')
-    is_mcts = colon and kind == 'mcts' and 'mcts:100' in known
+    is_mcts = colon and kind == 'mcts' and _MCTS[0] in known
     if is_mcts and count.isascii() and count.isdecimal() and (
         0 < len(count) < 6 and 0 < int(count) <= _MOST_SIMULATIONS):
       return f'mcts:{int(count)}'

@@ -125,9 +125,10 @@ def _game(session: Session) -> GameRecord:
     int(position.moment.action) for position in session.positions[1:])
   last = session.positions[-1].moment.row
   result: int | str = game_records.BROKEN
-  reason = 'not played to its end'
+  reason = game_records.UNFINISHED
   if session.resigned is not None:
-    result, reason = (1 if session.resigned else -1), f'{"user"} resigned'
+    result = 1 if session.resigned else -1
+    reason = f'user {game_records.RESIGNED}'
   elif last.is_last[0]:
     result, reason = int(np.sign(sum(_rewards(session)))), ''
   return GameRecord(

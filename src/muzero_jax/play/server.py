@@ -2,7 +2,7 @@
 
 Nothing but `GET /` and `POST /api/<verb>` with JSON is answered. Searches run
 one after another in a thread of their own, so that requests never wait for
-each other to be refused.
+each other to be refused; a diagnosis, which takes long, has another thread.
 """
 
 import asyncio
@@ -40,6 +40,7 @@ HOSTS = ('127.0.0.1', 'localhost')
 _MOST_BYTES = 64 * 1024  # Of a request's body.
 _MOST_WAITING = 1_000  # Requests.
 _READ_SECONDS = 10.0
+_NOTHING = 'nothing but GET / and POST /api/<verb> is answered'
 _HEADERS = {
   'Cache-Control': 'no-store',
   'Cross-Origin-Opener-Policy': 'same-origin',
@@ -122,7 +123,7 @@ def _resolve(
 
 
 class Server:
-  """The application, and the thread that it works in."""
+  """The application, and the threads that it works in."""
 
   def __init__(self, make_api: Callable[[], Api], token: str) -> None:
     """Make the application.
@@ -135,6 +136,8 @@ class Server:
     self._page = page()
     self._policy = content_policy(self._page)
     self.worker = Worker()
+    # What takes long and needs no game must not keep other tabs waiting.
+    self._measurer = Worker()
     self._api: Api | None = None
     self._is_ready = False
     self._problem = ''
@@ -158,6 +161,7 @@ class Server:
         self._api.close()
 
     self.worker.submit(end, lambda *_: None)
+    self._measurer.end(0)
     return self.worker.end(seconds)
 
   def _begin(self, make_api: Callable[[], Api]) -> None:
@@ -174,6 +178,8 @@ class Server:
         traceback.print_exception(error)  # A defect.
 
   async def _get_page(self, request: Request) -> Response:
+    if request.method != 'GET':
+      raise Refusal(405, _NOTHING)
     self._check_token(request.query_params.get('token', ''))
     return Response(self._page, media_type='text/html', headers={
       **_HEADERS, 'Content-Security-Policy': self._policy})
@@ -187,8 +193,11 @@ class Server:
     body = await _body(request)
     if verb == 'info':
       return _answer(200, await self._info())
-    text = await self.worker.call(
-      functools.partial(self._call, verb, body))
+    worker = self.worker
+    if verb == 'diagnose':
+      await self._info()  # Once the other thread has made the agent.
+      worker = self._measurer
+    text = await worker.call(functools.partial(self._call, verb, body))
     return Response(text, media_type='application/json', headers=_HEADERS)
 
   async def _info(self) -> dict[str, Any]:
@@ -229,8 +238,7 @@ class Server:
 
   async def _nothing(self, request: Request, error: Exception) -> Response:
     status = getattr(error, 'status_code', 404)
-    return _answer(status, dict(
-      error='nothing but GET / and POST /api/<verb> is answered'))
+    return _answer(status, dict(error=_NOTHING))
 
   async def _failed(self, request: Request, error: Exception) -> Response:
     return _answer(500, dict(

@@ -25,7 +25,7 @@ const state = {
 const PARTS = [
   [(x) => [x.view, x.fresh, x.overlay, x.hint], () => drawPicture(
     byId('picture'), state, move)],
-  [(x) => [x.view, x.hint, x.takeOver], () => drawMoves(
+  [(x) => [x.view, x.hint, x.takeOver, x.fresh, x.overlay], () => drawMoves(
     byId('moves'), state, move)],
   [(x) => [x.view], () => drawCurves(byId('curves'), state, seek)],
   [(x) => [x.tree], () => {
@@ -373,9 +373,12 @@ function pageKey(event) {
   if (!view || isTyping || event.ctrlKey || event.altKey || event.metaKey) {
     return;
   }
-  if (state.takeOver && event.key in info.keys) {
+  // With Shift held a letter is a capital.
+  const plain = event.key.length === 1 ? event.key.toLowerCase() : event.key;
+  const key = event.shiftKey ? `Shift+${plain}` : event.key;
+  if (state.takeOver && key in info.keys) {
     event.preventDefault();
-    move(info.keys[event.key]);
+    move(info.keys[key]);
     return;
   }
   const isPressing = event.target.closest?.('button, input');
@@ -454,9 +457,9 @@ function introduce(info) {
   byId('new').textContent = info.kind === 'board' ? 'New game' : 'New episode';
   byId('undo').textContent = info.kind === 'board' ? 'Undo' : 'One back';
   byId('undo').hidden = info.kind === 'single';
-  // Vectors cannot be chosen by a key or a button.
+  // More than two numbers cannot be chosen by keys.
   byId('take_over').parentNode.hidden = info.kind === 'board'
-    || info.continuous;
+    || (info.continuous && !Object.keys(info.keys).length);
   byId('save_sgf').hidden = !info.env_id.startsWith('go');
   mount(byId('tree_tools'),
     h('button', {type: 'button', id: 'open_level', onclick: openLevel},

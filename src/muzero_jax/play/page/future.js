@@ -105,11 +105,16 @@ function drawAgent(container, state, onDiagnose) {
       ([name, value]) => h('div', {}, h('dt', {}, name), h('dd', {}, value)))),
     h('h3', {}, 'How well the model predicts'),
     info.diagnose
-      ? figures(info.diagnose)
+      ? diagnosis(info.diagnose)
       : h('p', {}, h('button', {
         type: 'button', id: 'diagnose', 'data-key': 'diagnose',
         onclick: onDiagnose,
       }, 'Measure it (takes a while)')));
+}
+
+/** Show the figures of a diagnosis, and what is to be said about them. */
+function diagnosis({note, ...found}) {
+  return [figures(found), note ? h('p', {}, note) : null];
 }
 
 /** Make a table of figures; each is a number, or a record of numbers. */

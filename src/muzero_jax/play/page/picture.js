@@ -184,7 +184,9 @@ function drawPicture(container, state, onMove) {
 
 /** Draw a button for each legal move that has no cell. */
 function drawMoves(container, state, onMove) {
-  const {view, info} = state;
+  const {view, info, analysis, overlay, fresh} = state;
+  const rows = fresh && info.kind === 'board' ? analysis.actions : [];
+  const most = largest(rows);
   const inCells = (action) => view.cells?.some((x) => same(x.action, action));
   const isMine = view.turn === 'you' || (info.kind === 'single'
     && state.takeOver && !view.is_last);
@@ -193,13 +195,16 @@ function drawMoves(container, state, onMove) {
   mount(container, actions.map((action) => {
     const key = keys.find(([, x]) => same(x, action))?.[0];
     const name = actionName(action, info, view);
+    const row = rows.find((x) => same(x.action, action));
+    const idea = thought(row, overlay, most);
     return h('button', {
       type: 'button',
       class: state.hint !== null && same(state.hint, action) ? 'hint' : '',
       'data-key': `move${JSON.stringify(action)}`,
       'data-action': JSON.stringify(action),
       onclick: () => onMove(action),
-    }, name, key ? h('kbd', {}, keyName(key)) : null);
+    }, name, key ? h('kbd', {}, keyName(key)) : null,
+    idea ? h('small', {}, idea.text) : null);
   }));
 }
 
@@ -207,7 +212,7 @@ function drawMoves(container, state, onMove) {
 function keyName(key) {
   return {
     ArrowLeft: '←', ArrowRight: '→', ArrowUp: '↑', ArrowDown: '↓', ' ': 'space',
-  }[key] ?? key;
+  }[key] ?? (key.startsWith('Shift+') ? `⇧ ${keyName(key.slice(6))}` : key);
 }
 
 /** Say whose turn it is, or how the game ended, and the hint. */
