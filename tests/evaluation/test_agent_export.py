@@ -147,6 +147,14 @@ def test_outputs_that_are_refused(run, output, words):
     agent_export.export(run, output)
 
 
+def test_a_shipped_agent_is_a_file_already(tmp_path, capsys):
+  done = tiny_run.answer(
+    capsys, 'export', '--workdir=cartpole',
+    f'--output={tmp_path / "a.safetensors"}')
+  assert done.returncode == 2 and tiny_run.is_plain_line(done.stderr)
+  assert "workdir = 'cartpole' is an agent in one file already" in done.stderr
+
+
 def test_the_command(run, tmp_path, capsys, monkeypatch):
   files.write_json(run / 'evaluation.json', dict(
     agents=[_evaluation(num_episodes=64), _evaluation()]))

@@ -194,7 +194,9 @@ def test_every_kind_of_environment_is_played(tab, name, players):
       view = one.ask('advance')
   assert view['length'] >= 3 and view['picture']
   assert one.ask('analyse')['actions']
-  assert one.ask('imagine', steps=2)
+  imagined = one.ask('imagine', steps=2)
+  assert all(bool(x['policy']) != bool(x['note']) for x in imagined)
+  assert ('likeliest' in imagined[0]['note']) == info['continuous']
   assert json.loads(one.ask('record')['text'])
 
 

@@ -13,7 +13,7 @@ from muzero_jax import console
 from muzero_jax.commands import start
 from muzero_jax.config import command_line
 from muzero_jax.errors import UserError
-from muzero_jax.runs import agent_file, run_dir
+from muzero_jax.runs import agent_file, agent_source, run_dir
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -59,6 +59,11 @@ def run(
   if not output:
     raise UserError('--output is needed: the file, agent.safetensors')
   repository = flag_values.push_to_hub
+  path = agent_source.find_file(arguments.workdir)
+  if path:
+    raise UserError(
+      f'workdir = {arguments.workdir!r} is an agent in one file already: '
+      f'{path}')
   run_dir.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
   if repository:

@@ -28,7 +28,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     num_channels=128, head_hidden=64, support_bins=201, support_max=25.0,
     search='gumbel', num_simulations=16, gumbel_min_range=0.0,
     gumbel_prior_weight=0.8, discount=0.995, num_envs=32, rollout_length=16,
-    noise_steps=(1, 2, 4, 8, 16), replay_capacity=200_000, min_replay=4_096,
+    noise_steps=(1, 2, 4, 8), replay_capacity=200_000, min_replay=4_096,
     priority_alpha=0.0, unroll_steps=5, td_steps=20, fresh_values=True,
     policy_gradient_weight=4.0, batch_size=256, updates_per_iteration=32,
     learning_rate=1e-3, ema_decay=0.999, temperature=(1.0, 0.5, 0.25),

@@ -115,7 +115,7 @@ def __getattr__(name: str) -> Any:
   """Returns a module; that of a family raises where its package is missing."""
   for family in _FAMILIES.values():
     if family.module == name:
-      return _import(family, f'muzero_jax.envs.{name}')
+      return _import(family, 'this')
   return _get_module(name)
 
 

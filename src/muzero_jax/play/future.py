@@ -47,7 +47,7 @@ def imagine(
       step=number + 1, action=records.plain_action(action),
       name=names.name(session.spec, action, mover),
       reward=_finite(one.reward), value=_finite(one.value),
-      policy=one.policy,
+      policy=one.policy, note=one.note,
       real=_real(session, model, episode, session.index + number + 1)))
   return found
 

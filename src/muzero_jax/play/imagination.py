@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from muzero_jax.agent import Agent, AgentState
+from muzero_jax.play import names
 from muzero_jax.replay import frame_stack
 from muzero_jax.search import model_functions
 from muzero_jax.types import Array, Params, TimeStep, network_params
@@ -23,7 +24,8 @@ class Prediction(NamedTuple):
 
   reward: float | None  # Of the transition that led here; None of chance.
   value: float  # For who moves there.
-  policy: list[float]  # Of all actions; empty where they are vectors.
+  policy: list[float]  # Of all actions; empty where there are no numbers.
+  note: str = ''  # What stands in the policy's place where it is empty.
 
 
 class Imagination:
@@ -78,7 +80,7 @@ class Imagination:
       after, hidden = self._step('decision_recurrent_fn', given, hidden)
       if outcome is None:
         value = float(np.asarray(after.afterstate_value)[0])
-        found.append(Prediction(None, value, []))
+        found.append(Prediction(None, value, [], 'chance decides'))
         break
       output, hidden = self._step(
         'chance_recurrent_fn', jnp.asarray([outcome]), hidden)
@@ -122,11 +124,17 @@ class Imagination:
   ) -> Prediction:
     distribution = self._agent.system.distribution
     policy: list[float] = []
+    note = ''
     if distribution is None or distribution.is_discrete:
       policy = np.asarray(jax.nn.softmax(logits[0])).tolist()
+    else:
+      likeliest = names.name(
+        self._agent.spec, np.asarray(distribution.mode(logits[0])))
+      spread = float(distribution.entropy(logits[0]))
+      note = f'likeliest {likeliest}, entropy {spread:.2f}'
     return Prediction(
       None if reward is None else float(np.asarray(reward)[0]),
-      float(np.asarray(value)[0]), policy)
+      float(np.asarray(value)[0]), policy, note)
 
 
 def _observe(

@@ -32,6 +32,7 @@ function comparison(predicted, real, scale) {
 
 /** Make bars of the likeliest actions, imagined above real. */
 function policyCell(step, info) {
+  if (step.note) return h('td', {}, h('small', {}, step.note));
   const real = step.real?.policy ?? [];
   const isPair = real.length === step.policy.length && real.length > 0;
   const weight = (i) => Math.max(step.policy[i], isPair ? real[i] : 0);
