@@ -1,32 +1,41 @@
 """The page of trained agents in a browser: pictures of it, and how fast it is.
 
-python -m benchmarks.play --board=runs/connect_four --screen=runs/breakout
+python -m benchmarks.play --board=connect_four --screen=minatar_breakout
   [--images=docs/images]
 
-Needs chromium, and playwright of the extra `dev`. Prints medians in
-milliseconds: from a click to the agent's answer on the board, and from the
-search to its tree on the page; writes play_board.png, play_tree.png and
-play_minatar.png.
+Needs chromium, and playwright of the extra `dev`. Measures, with nothing
+compiled before: the seconds from the command to the page and to a game that can
+be played; the milliseconds from a click to the agent's answer on the board, and
+from a search of 800 simulations to its tree on the page. Writes
+benchmarks/results/play.json, and the pictures play_board.png, play_tree.png,
+play_minatar.png and play_future.png.
 """
 
 import argparse
 import contextlib
+import json
+import os
 import pathlib
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import uvicorn
 
+from benchmarks import common
 from muzero_jax import agent as agent_lib
 from muzero_jax import paths
 from muzero_jax.agent import Agent
 from muzero_jax.play import api, server, serving
 
+RESULT = pathlib.Path(__file__).parent / 'results' / 'play.json'
 _TOKEN = 'token'
 # The page is idle: no call is on its way.
 IDLE = 'body[aria-busy=false]'
@@ -147,7 +156,40 @@ def picture(page: Any, path: pathlib.Path) -> None:
     raise SystemExit(f'{path} has {path.stat().st_size} bytes')
 
 
-def show_board(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
+def measure_start(workdir: str) -> dict[str, float]:
+  """Return the seconds until the page is there, and until one can play."""
+  with tempfile.TemporaryDirectory() as cache:
+    env = {**os.environ, 'JAX_COMPILATION_CACHE_DIR': cache}
+    start = time.perf_counter()
+    process = subprocess.Popen(
+      [sys.executable, '-m', 'experiments.play', f'--workdir={workdir}',
+       '--port=0'], env=env, stdout=subprocess.PIPE,
+      stderr=subprocess.DEVNULL, text=True)
+    try:
+      assert process.stdout is not None
+      url = process.stdout.readline().strip()
+      found = dict(page_seconds=0.0, game_seconds=0.0)
+      token = url.partition('token=')[2]
+      info = urllib.request.Request(
+        f'{url.partition("?")[0]}api/info', data=b'{}', method='POST',
+        headers={'X-Token': token, 'Content-Type': 'application/json'})
+      while not found['page_seconds']:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url):
+          found['page_seconds'] = round(time.perf_counter() - start, 1)
+      while not found['game_seconds']:
+        with urllib.request.urlopen(info) as answer:
+          if json.load(answer)['ready']:
+            found['game_seconds'] = round(time.perf_counter() - start, 1)
+        time.sleep(0.1)
+    finally:
+      process.terminate()
+      process.wait(_SECONDS)
+  return found
+
+
+def show_board(
+  chrome: Any, agent: Agent, images: pathlib.Path
+) -> dict[str, Any]:
   """Measure a board game, and take pictures of it and of its tree."""
   with served(agent, simulations=64) as url:
     page = open_page(chrome, url)
@@ -166,10 +208,20 @@ def show_board(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
     page.click('[role=treeitem][aria-expanded=false] >> nth=0')
     page.wait_for_selector(IDLE)
     picture(page, images / 'play_tree.png')
+    page.click('#tab_future')
+    page.click('#imagine button')
+    page.wait_for_selector('.future')
+    page.wait_for_selector(IDLE)
+    picture(page, images / 'play_future.png')
     page.close()
+  return dict(
+    move_ms=[round(x) for x in times[1:]], tree_simulations=_TREE_SIMULATIONS,
+    tree_opened_ms=round(opened), tree_drawn_ms=round(drawn), nodes=nodes)
 
 
-def show_screen(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
+def show_screen(
+  chrome: Any, agent: Agent, images: pathlib.Path
+) -> dict[str, Any]:
   """Watch an episode of one player for a while, and take a picture."""
   with served(agent) as url:
     page = open_page(chrome, url)
@@ -187,6 +239,7 @@ def show_screen(chrome: Any, agent: Agent, images: pathlib.Path) -> None:
     page.wait_for_selector(IDLE)
     picture(page, images / 'play_minatar.png')
     page.close()
+  return dict(steps_watched=steps, watched_seconds=round(seconds, 1))
 
 
 def main() -> None:
@@ -198,11 +251,17 @@ def main() -> None:
   given = parser.parse_args()
   with browser() as chrome, tempfile.TemporaryDirectory() as folder:
     images = paths.expand(given.images or folder, 'images')
-    shows: list[tuple[str | None, Callable[..., None]]] = [
+    shows: list[tuple[str | None, Callable[..., dict[str, Any]]]] = [
       (given.board, show_board), (given.screen, show_screen)]
     for workdir, show in shows:
       if workdir:
-        show(chrome, agent_lib.load(workdir), pathlib.Path(images))
+        found = measure_start(workdir)
+        print(f'{workdir}: page after {found["page_seconds"]} s, a game after '
+              f'{found["game_seconds"]} s')
+        found |= show(chrome, agent_lib.load(workdir), pathlib.Path(images))
+        common.store(RESULT, workdir, dict(
+          command=f'python -m benchmarks.play {" ".join(common.argv())}',
+          **found, **common.machine()))
 
 
 if __name__ == '__main__':
