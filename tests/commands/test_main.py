@@ -164,3 +164,15 @@ def test_what_a_command_returns_is_the_exit_status(monkeypatch):
   with pytest.raises(SystemExit) as exited:
     main.main(['muzero-jax', 'ladder', '--workdir=x', '--index=3'])
   assert exited.value.code == 5 and seen == [('x', 3)]
+
+
+def test_a_page_without_pillow_is_not_started(monkeypatch, capsys):
+  find = play.importlib.util.find_spec
+  monkeypatch.setattr(
+    play.importlib.util, 'find_spec',
+    lambda name: None if name == 'PIL' else find(name))
+  with pytest.raises(SystemExit) as ended:
+    main.run('play', ['play', '--workdir=cartpole'])
+  assert ended.value.code == 1
+  assert capsys.readouterr().err == (
+    "error: the page needs pillow: pip install 'muzero_jax[play]'\n")

@@ -17,7 +17,8 @@ from muzero_jax.config import command_line
 from muzero_jax.errors import MissingPackageError
 from muzero_jax.runs import agent_source
 
-_PACKAGES = ('starlette', 'uvicorn', 'PIL')
+# Modules, and the packages that bring them.
+_PACKAGES = dict(starlette='starlette', uvicorn='uvicorn', PIL='pillow')
 
 
 def define(flag_values: flags.FlagValues) -> None:
@@ -41,8 +42,8 @@ def run(
   """Serve the page until the process is asked to stop; return 0."""
   agent_source.read_config(
     arguments.workdir, allow_imports=arguments.allow_imports)
-  for package in _PACKAGES:
-    if importlib.util.find_spec(package) is None:
+  for module, package in _PACKAGES.items():
+    if importlib.util.find_spec(module) is None:
       raise MissingPackageError(
         f"the page needs {package}: pip install 'muzero_jax[play]'")
   # Imported late: a mistake in the flags is told before jax is loaded.
