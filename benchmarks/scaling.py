@@ -6,12 +6,13 @@ Takes the configuration as it is and then again and again with 4 times as many
 environments, rows of a batch and rows of replay (updates stay as many, so that
 each row is trained on as often), until the device's memory, or `largest`
 environments, ends it. Times the compiled iteration (play, add, learn) at each
-size, on one device; learning starts with the second iteration whatever
-min_replay says. Prints a line for each size and adds it to
-benchmarks/results/scaling.json.
+size, on one device, and its share of the best product of matrices; learning
+starts with the second iteration whatever min_replay says. Prints a line for
+each size and adds it to benchmarks/results/scaling.json.
 """
 
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any
@@ -99,9 +100,14 @@ def _try(config: Config) -> dict[str, Any]:
 
 def _measure(config: Config) -> dict[str, Any]:
   """Returns the rates of one size, once it learns."""
-  from benchmarks import common
+  from benchmarks import arithmetic, common
+  from muzero_jax.drivers import build, by_environment
 
   found = common.iteration(config)
+  spec = found.env.spec
+  config = by_environment.resolve(config, spec)
+  flops = arithmetic.flops(
+    config, spec, build.make_system(config, spec), found.state.learner.params)
   _, seconds = common.time_iteration(found)
   memory = found.step.memory_analysis()
   return dict(
@@ -109,8 +115,18 @@ def _measure(config: Config) -> dict[str, Any]:
     batch_size=config.batch_size,
     compile_seconds=round(found.compile_seconds, 1),
     **common.rates(config, seconds),
+    network_flops_per_second=flops / seconds,
+    share_of_peak=flops / seconds / _peak(),
     memory_bytes=memory.argument_size_in_bytes + memory.temp_size_in_bytes,
   )
+
+
+@functools.cache
+def _peak() -> float:
+  """Return the operations per second of the best product of matrices."""
+  from benchmarks import arithmetic
+
+  return arithmetic.peak()
 
 
 def line(row: dict[str, Any]) -> str:
@@ -122,7 +138,8 @@ def line(row: dict[str, Any]) -> str:
     f'{row["rows_per_second"]:>11,.0f} steps/s '
     f'{row["simulations_per_second"]:>12,.0f} simulations/s '
     f'{row["updates_per_second"]:>7.1f} updates/s '
-    f'{row["memory_bytes"] / 2**30:.2f} GiB'
+    f'{row["memory_bytes"] / 2**30:.2f} GiB '
+    f'{row["share_of_peak"]:.1%} of peak'
   )
 
 

@@ -16,6 +16,7 @@ from muzero_jax.drivers import memory_check
 from muzero_jax.envs import base
 from muzero_jax.errors import NotFiniteError, UserError
 from muzero_jax.runs import (
+  best,
   checkpoint,
   lock,
   plots,
@@ -28,7 +29,8 @@ from muzero_jax.types import EnvSpec
 def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
   whole, parts = tmp_path / 'whole', tmp_path / 'parts'
   once = tiny_run.config(
-    checkpoint_period=1e6, eval_episodes=4, snapshot_period=3000)
+    checkpoint_period=1e6, eval_episodes=4, snapshot_period=3000,
+    eval_period=4000)
   assert train.run(once, whole) == 0
   files = {path.name for path in whole.iterdir()}
   assert files >= {
@@ -44,6 +46,14 @@ def test_a_run_and_one_that_is_stopped_twice(tmp_path, monkeypatch, capsys):
                 'saved the checkpoint', 'no noise: ', 'return '):
     assert (words in out) == (words != 'resumes'), words
   rows = tiny_run.rows(whole)
+  # On the way, and at the end; the best of them is kept.
+  evaluated = {
+    row['step']: row['eval_return'] for row in rows if 'eval_return' in row}
+  assert [step // 4000 for step in evaluated] == [1, 2, 2]
+  kept = best.find(whole)
+  assert kept.score == max(evaluated.values()) == evaluated[kept.step]
+  assert agent.load(whole, snapshot='best').step == kept.step
+  assert 'the best so far' in out and 'best/' in out
   last_step = rows[-1]['step']
   assert 9600 <= last_step < 9600 + 64
   assert checkpoint.steps(whole) == [last_step]

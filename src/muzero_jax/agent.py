@@ -22,6 +22,7 @@ from muzero_jax.replay import frame_stack
 from muzero_jax.runs import (
   agent_file,
   agent_source,
+  best,
   checkpoint,
   leaves,
   policy_checkpoints,
@@ -279,7 +280,7 @@ def load(
   workdir: str | os.PathLike,
   *,
   index: int = 0,
-  snapshot: int | None = None,
+  snapshot: int | str | None = None,
   make_env: MakeEnv = envs.make,
   make_network: Callable[..., Any] | None = None,
   make_search: Callable[..., Any] | None = None,
@@ -292,7 +293,8 @@ def load(
       that the command export wrote; or a name such as 'cartpole'. What is
       there in the file system is meant before a name.
     index: which of `num_seeds` agents of a run.
-    snapshot: the step of one of the run's snapshots, to load that instead.
+    snapshot: the step of one of the run's snapshots, to load that instead;
+      'best' for the best of the evaluations during training.
     make_env, make_network, make_search: as they were given to `train.run`.
     allow_imports: modules that the stored env_id may import, for example
       ('my_envs',) of "my_envs:Foo-v0". A run directory may come from anywhere,
@@ -343,14 +345,31 @@ def load(
         workdir, abstract.search_error, 'learner/search_error', checks=checks)
       assert error is not None  # Or the first had not been found.
       params = ScaledParams(params, error[1])
+  elif snapshot == best.NAME:
+    step, params = best.restore(workdir, abstract, checks=checks)
   else:
-    step = snapshot
+    step = _step_of(snapshot)
     params = policy_checkpoints.restore(
       workdir, step, abstract, checks=checks)
   if config.num_seeds > 1:
     params = jax.tree.map(lambda x: x[index], params)
   return Agent(
     config, spec, params, step, make_env=make_env, extensions=extensions)
+
+
+def _step_of(snapshot: Any) -> int:
+  """Return the step of a snapshot.
+
+  Raises:
+    UserError: it is no whole number.
+  """
+  is_text = isinstance(snapshot, str)
+  is_step = snapshot.isascii() and snapshot.isdecimal() if is_text else (
+    isinstance(snapshot, (int, np.integer)) and not isinstance(snapshot, bool))
+  if not is_step:
+    raise UserError(
+      f'snapshot = {snapshot!r}: must be a step, or {best.NAME!r}')
+  return int(snapshot)
 
 
 def shipped() -> tuple[str, ...]:

@@ -17,12 +17,15 @@ from muzero_jax.drivers import (
 )
 from muzero_jax.drivers.build import Extensions
 from muzero_jax.drivers.cluster.runtime import Wanted
+from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
 from muzero_jax.errors import StoppedError, UserError
-from muzero_jax.evaluation import after_training
+from muzero_jax.evaluation import after_training, during_training
 from muzero_jax.runs import (
+  best,
   iterate,
   joining,
+  metrics,
   opening,
   policy_checkpoints,
   record,
@@ -149,8 +152,19 @@ def _run(wanted: _Wanted, stop: Stop) -> None:
     ) as saves:
       progress.header(config, [*lines, *resumed])
       _train(wanted, Run(
-        config, workdir, driver, progress, stop, saves, wanted.watch, peers),
-             state)
+        config, workdir, driver, progress, stop, saves, wanted.watch, peers,
+        _evaluator(wanted, config, driver, stop)), state)
+
+
+def _evaluator(
+  wanted: _Wanted, config: Config, driver: Driver, stop: Stop
+) -> during_training.Evaluate | None:
+  """Make what evaluates on the way, if anything is to."""
+  if not config.eval_period:
+    return None
+  return during_training.make(
+    config, driver.spec, workdir=wanted.workdir, make_env=wanted.make_env,
+    extensions=wanted.extensions, should_stop=stop.is_requested)
 
 
 def _train(wanted: _Wanted, run: Run, state: TrainState) -> None:
@@ -188,6 +202,7 @@ def _finish(
   curves = progress.close()
   parts = ['config.json', 'checkpoints/', 'metrics.jsonl']
   parts += ['snapshots/'] if policy_checkpoints.steps(run.workdir) else []
+  parts += ['best/'] if config.eval_period else []
   parts += [curves.name] if curves else []
   parts += [EVALUATION_FILE] if config.eval_episodes else []
   progress.note(
@@ -217,7 +232,15 @@ def _evaluate(
       should_stop=run.stop.is_requested)
   for line in found.lines:
     progress.note(line)
+  if config.eval_period:
+    known = during_training.keep_best(
+      config, run.driver.spec, params, best.Best(step, found.result['mean']),
+      workdir=run.workdir)
+    if known.step != step:
+      progress.note(
+        f'the best was {known.score:.2f} at step {known.step:,}; its '
+        'parameters are those of --snapshot=best')
   with run.stop.keeping(), files.writing(EVALUATION_FILE):
     files.write_json(pathlib.Path(run.workdir) / EVALUATION_FILE, found.result)
-  progress.record(step, {'eval_return': found.result['mean']})
+  progress.record(step, {metrics.EVALUATION: found.result['mean']})
   return found.verdict

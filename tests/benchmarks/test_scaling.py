@@ -61,7 +61,7 @@ def test_each_size_is_a_record_of_its_device_and_flags(
   monkeypatch.setattr(scaling, '_measure', lambda config: dict(
     num_envs=config.num_envs, batch_size=config.batch_size,
     rows_per_second=2.0, simulations_per_second=32.0, updates_per_second=1.0,
-    memory_bytes=2**30))
+    memory_bytes=2**30, share_of_peak=0.25))
   # jax reads XLA_FLAGS when it first looks for devices: not with these.
   monkeypatch.setattr(
     common, 'machine', lambda: dict(hardware={'devices': '1 x toy'}))
@@ -75,7 +75,8 @@ def test_each_size_is_a_record_of_its_device_and_flags(
   assert [row['num_envs'] for row in found.values()] == [128, 512, 128, 512]
   assert [row['xla_flags'] for row in found.values()] == (
     ['--a=1'] * 2 + ['--a=2'] * 2)
-  assert '512 environments, batch       256:' in capsys.readouterr().out
+  out = capsys.readouterr().out
+  assert '512 environments, batch       256:' in out and '25.0% of peak' in out
 
 
 def test_environments_of_the_host_are_refused():

@@ -156,7 +156,7 @@ def test_flags_are_named_as_they_are():
       assert flag in {
         *command_line.config_lib.FIELDS, 'preset', 'flagfile', 'workdir',
         'help', 'opening_moves', 'restart', 'allow_import',
-        'log_to'}, f'{name}: --{flag}'
+        'log_to', 'snapshot'}, f'{name}: --{flag}'
 
 
 def test_make_targets_and_extras_exist():

@@ -48,6 +48,7 @@ def define(flag_values: flags.FlagValues) -> None:
     flag_values=flag_values)
   flags.DEFINE_bool(
     'json', False, 'Print one line of JSON instead.', flag_values=flag_values)
+  command_line.define_snapshot(flag_values=flag_values)
   filming.define(flag_values)
 
 
@@ -64,7 +65,8 @@ def run(
 
   agents = [
     agent.load(
-      arguments.workdir, index=index, allow_imports=arguments.allow_imports)
+      arguments.workdir, index=index, snapshot=flag_values.snapshot,
+      allow_imports=arguments.allow_imports)
     for index in range(config.num_seeds)
   ]
   # First the film: what it refuses is told before a long evaluation.

@@ -98,10 +98,20 @@ def define_agent(
     'index', 0, 'Which agent of a run of several.', lower_bound=0,
     flag_values=flag_values)
   if snapshot:
-    flags.DEFINE_integer(
-      'snapshot', None, 'The step of one of the run\'s snapshots, to read that '
-      'instead of the newest checkpoint.', lower_bound=0,
-      flag_values=flag_values)
+    define_snapshot(flag_values=flag_values)
+
+
+def define_snapshot(*, flag_values: flags.FlagValues = flags.FLAGS) -> None:
+  """Define --snapshot: which parameters of an agent."""
+  flags.DEFINE_string(
+    'snapshot', None, 'Read this instead of the newest checkpoint: best (of '
+    'the evaluations during training), or the step of one of the run\'s '
+    'snapshots.', flag_values=flag_values)
+  flags.register_validator(
+    'snapshot', lambda value: value in (None, 'best') or (
+      value.isascii() and value.isdecimal()),
+    message='must be best or a whole number of at least 0',
+    flag_values=flag_values)
 
 
 def define_workdirs(

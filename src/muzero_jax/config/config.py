@@ -92,7 +92,8 @@ RESUMABLE_FIELDS = frozenset({
   'num_devices',
   'num_steps', 'offline_updates', 'log_period', 'checkpoint_period',
   'max_checkpoints', 'snapshot_period',
-  'eval_episodes', 'eval_envs', 'eval_simulations', 'env_threads',
+  'eval_episodes', 'eval_period', 'eval_envs', 'eval_simulations',
+  'env_threads',
   'on_worker_error', 'worker_timeout',
 })
 

@@ -57,7 +57,7 @@ def export(
   output: str | os.PathLike,
   *,
   index: int = 0,
-  snapshot: int | None = None,
+  snapshot: int | str | None = None,
   dtype: str = 'float32',
   num_episodes: int = 64,
   opponent_names: Sequence[str] = (),
@@ -75,7 +75,7 @@ def export(
     workdir: the run directory.
     output: the file, which ends in .safetensors.
     index: which of `num_seeds` agents.
-    snapshot: the step of a snapshot; None for the newest checkpoint.
+    snapshot: the step of a snapshot, or 'best'; None for the newest checkpoint.
     dtype: that parameters are rounded to, one of `agent_file.DTYPES`.
     num_episodes: of the evaluation, or games against each opponent.
     opponent_names: as `report.report` takes them.

@@ -17,10 +17,10 @@ from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers.iteration import Driver
 from muzero_jax.drivers.train_state import TrainState
-from muzero_jax.errors import Error
+from muzero_jax.errors import Error, StoppedError
 from muzero_jax.learning import learner_state
 from muzero_jax.runs import policy_checkpoints, run_dir, soundness
-from muzero_jax.runs.metrics import MetricAverager
+from muzero_jax.runs.metrics import EVALUATION, MetricAverager
 from muzero_jax.runs.peers import Peers
 from muzero_jax.runs.progress import Counts, Progress
 from muzero_jax.runs.saver import Saver
@@ -48,6 +48,9 @@ class Run(NamedTuple):
   saves: Saver | SharedSaver
   watch: Watch | None
   peers: Peers
+  # Parameters, steps so far -> what an evaluation on the way found; None where
+  # there are no such evaluations.
+  evaluate: Callable[[Any, int], Any] | None = None
 
   def check_stop(self) -> None:
     """Raise StoppedError in all processes if a signal has come to one."""
@@ -65,8 +68,10 @@ def iterate(run: Run, step_fn: Any, state: TrainState) -> TrainState:
   config, progress, stop = run.config, run.progress, run.stop
   averager = MetricAverager()
   last_save = time.monotonic()
-  next_snapshot = _next_snapshot(config, least(state.num_steps))
-  saved_step = least(state.num_steps)
+  start = least(state.num_steps)
+  next_snapshot = _next(config.snapshot_period, start)
+  next_evaluation = _next(config.eval_period, start)
+  saved_step = start
   is_sound, done = True, False
   run.check_stop()
   while not done:
@@ -85,6 +90,7 @@ def iterate(run: Run, step_fn: Any, state: TrainState) -> TrainState:
     # One decision of all processes; a later signal takes another iteration.
     stop.signum, is_due = run.peers.agree(stop.signum, is_due)
     done = num_steps >= config.total_steps or bool(stop.signum)
+    progress.show(num_steps)
     if progress.due() or done:
       with _saving_first(run, state, is_sound):
         progress.log(
@@ -94,7 +100,11 @@ def iterate(run: Run, step_fn: Any, state: TrainState) -> TrainState:
         )
     if num_steps >= next_snapshot and is_sound:
       _save_snapshot(run, num_steps, state)
-      next_snapshot = _next_snapshot(config, num_steps)
+      next_snapshot = _next(config.snapshot_period, num_steps)
+    if num_steps >= next_evaluation and is_sound and not done:
+      with _saving_first(run, state, is_new=True):
+        _evaluate(run, num_steps, state)
+      next_evaluation = _next(config.eval_period, num_steps)
     run.saves.poll()
     if done or is_due and is_sound:
       _save(run, state, wait=done)
@@ -205,11 +215,22 @@ def _save(run: Run, state: TrainState, *, wait: bool) -> None:
   run.saves.save(step, kept, wait=wait)
 
 
-def _next_snapshot(config: Config, num_steps: int) -> float:
-  """Return the steps at which a snapshot is due next: whole periods."""
-  if not config.snapshot_period:
-    return float('inf')
-  return (num_steps // config.snapshot_period + 1) * config.snapshot_period
+def _next(period: int, num_steps: int) -> float:
+  """Return the steps at which something is due next: whole periods."""
+  return (num_steps // period + 1) * period if period else float('inf')
+
+
+def _evaluate(run: Run, step: int, state: TrainState) -> None:
+  """Evaluate on the way; of several processes the first does."""
+  if run.evaluate is not None and isinstance(run.progress, Progress):
+    params = jax.device_put(final_params(state), jax.local_devices()[0])
+    # A signal ends the evaluation, and then all processes together the run.
+    with contextlib.suppress(StoppedError):
+      with run.progress.timed(f'evaluating at step {step:,}'):
+        found = run.evaluate(params, step)
+      run.progress.note(found.line)
+      run.progress.record(step, {EVALUATION: found.mean})
+  run.peers.meet()
 
 
 def _save_snapshot(run: Run, step: int, state: TrainState) -> None:

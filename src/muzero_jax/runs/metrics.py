@@ -16,6 +16,7 @@ from muzero_jax.learning import total_loss
 from muzero_jax.runs import folders
 
 METRICS_FILE = 'metrics.jsonl'
+EVALUATION = 'eval_return'  # The column of evaluations.
 # Columns of metrics.jsonl that say how fast, not how well.
 RATES = ('steps_per_second', 'simulations_per_second', 'updates_per_second')
 # Iterations whose metrics are kept one by one.

@@ -20,7 +20,7 @@ from muzero_jax import console, files
 from muzero_jax.config import Config
 from muzero_jax.errors import StoppedError
 from muzero_jax.runs import metrics as metrics_lib
-from muzero_jax.runs import plots
+from muzero_jax.runs import plots, terminal
 from muzero_jax.runs import writers as writers_lib
 from muzero_jax.runs.writers import HandOver, Writer
 
@@ -70,7 +70,8 @@ class Progress:
         from itself is not printed.
       writers: what else gets each row: objects, or names of
         `writers.NAMED`; None for TensorBoard, if tensorboardX is installed.
-      stream: where lines go; standard output by default.
+      stream: where lines go; standard output by default. On a terminal a bar
+        takes the place of the periodic lines.
       clock: seconds.
 
     Raises:
@@ -81,6 +82,9 @@ class Progress:
     self._is_offline = unit == 'updates'
     self._is_self_play = is_self_play
     self._stream, self._clock = stream, clock
+    self._bar = terminal.Bar(
+      stream, total=total_steps, clock=clock,
+    ) if terminal.is_terminal(stream) else None
     self._counts, self._time = start, clock()
     self._rate: float | None = None
     self._episodes, self._return_sum = 0, 0.0
@@ -90,6 +94,9 @@ class Progress:
       rows = metrics_lib.drop_rows_after(self._path, start.steps)
     seconds = rows[-1].get('seconds', 0.0) if rows else 0.0
     self._start = self._time - seconds
+    self._evaluated = next((
+      row[metrics_lib.EVALUATION] for row in reversed(rows)
+      if metrics_lib.EVALUATION in row), None)
     given = ('tensorboard',) if writers is None else writers
     opened = [
       self._open(one) if isinstance(one, str) else one for one in given]
@@ -108,7 +115,10 @@ class Progress:
 
   def note(self, text: str) -> None:
     """Prints a line at once, as long as somebody takes it."""
-    console.say(text, self._stream)
+    if self._bar is not None:
+      self._bar.note(text)
+    else:
+      console.say(text, self._stream)
 
   def header(self, config: Config, notes: Sequence[str] = ()) -> None:
     """Prints versions, devices and what differs from the nearest preset."""
@@ -134,14 +144,21 @@ class Progress:
   def timed(self, what: str = 'compiling the training step') -> Iterator[None]:
     """Prints how long its body took; no rate counts that time."""
     start = self._clock()
-    console.say(f'{what} ... ', self._stream, end='')
-    try:
-      yield
-    except BaseException:
-      self.note('')
-      raise
-    self._time = self._clock()
-    self.note(f'took {self._time - start:.1f} s')
+    if self._bar is not None:
+      with self._bar.working(what):
+        yield
+    else:
+      console.say(f'{what} ... ', self._stream, end='')
+      try:
+        yield
+      except BaseException:
+        self.note('')
+        raise
+    now = self._clock()
+    # What was played before it still counts.
+    self._time += now - start
+    begin = f'{what} ... ' if self._bar is not None else ''
+    self.note(f'{begin}took {now - start:.1f} s')
 
   def add_episodes(self, num_episodes: int, return_sum: float) -> None:
     """Counts training episodes that ended, for the next line."""
@@ -166,6 +183,11 @@ class Progress:
   def duration(self) -> str:
     """Returns the time since the run's first start, pauses left out."""
     return _duration(self._clock() - self._start)
+
+  def show(self, step: int) -> None:
+    """Moves the bar, where there is one."""
+    if self._bar is not None:
+      self._bar.show(step)
 
   def due(self) -> bool:
     """Returns True when the next call of `log` would print."""
@@ -196,7 +218,10 @@ class Progress:
       row['episodes'] = self._episodes
     row |= {name: _plain(value) for name, value in metrics.items()}
     self._episodes, self._return_sum = 0, 0.0
-    self.note(self._line(row))
+    if self._bar is None or force:
+      self.note(self._line(row))
+    else:
+      self._bar.show(counts.steps, self._line(row, is_short=True))
     self.record(counts.steps, row)
     return True
 
@@ -206,6 +231,7 @@ class Progress:
     Raises:
       RunError: metrics.jsonl cannot be written; it has no part of the row.
     """
+    self._evaluated = metrics.get(metrics_lib.EVALUATION, self._evaluated)
     row: dict[str, Any] = dict(
       step=int(step), seconds=round(self._clock() - self._start, 3))
     row |= {name: _plain(value) for name, value in metrics.items()}
@@ -228,6 +254,8 @@ class Progress:
       draws: whether it is drawn.
     """
     self._closed = True
+    if self._bar is not None:
+      self._bar.stop()
     for writer in list(self._writers):
       self._try(writer, writer.close)
     self._writers = []
@@ -282,7 +310,8 @@ class Progress:
     return dict(
       zip(metrics_lib.RATES, rates), step=counts.steps, updates=counts.updates)
 
-  def _line(self, row: Mapping[str, Any]) -> str:
+  def _line(self, row: Mapping[str, Any], is_short: bool = False) -> str:
+    """Return a row as text; a short one fits beside a bar."""
     step = row['step']
     # The last iteration may end beyond the last step.
     done = f'{min(100 * step / max(self._total, 1), 100):.0f}%'
@@ -290,7 +319,7 @@ class Progress:
     parts = [f'{step:,}/{self._total:,}{of} {done}']
     parts += [
       f'{_short(row[name])} {name.removesuffix("_per_second")}/s'
-      for name in metrics_lib.RATES if name in row
+      for name in metrics_lib.RATES[:1 if is_short else None] if name in row
     ]
     if self._is_self_play:
       parts.append(f'{row["episodes"]} games')
@@ -298,11 +327,13 @@ class Progress:
       parts.append(
         f'return {_short(row["return"])} ({row["episodes"]} episodes)'
         if 'return' in row else 'return - (0 episodes)')
-    parts += [f'{name.replace("_", " ")} {_short(value)}'
+    if self._evaluated is not None:
+      parts.append(f'evaluation {_short(self._evaluated)}')
+    left = [] if not self._rate else [
+      f'left {_duration(max(self._total - step, 0) / self._rate)}']
+    losses = [f'{name.replace("_", " ")} {_short(value)}'
               for name, value in row.items() if name.endswith('loss')]
-    if self._rate:
-      left = max(self._total - step, 0) / self._rate
-      parts.append(f'left {_duration(left)}')
+    parts += left + losses[:1] if is_short else losses + left
     return '  '.join(parts)
 
 

@@ -8,7 +8,13 @@ import pathlib
 
 from muzero_jax import files
 from muzero_jax.errors import RunError, UserError
-from muzero_jax.runs import checkpoint, folders, metrics, policy_checkpoints
+from muzero_jax.runs import (
+  best,
+  checkpoint,
+  folders,
+  metrics,
+  policy_checkpoints,
+)
 
 EVALUATION_FILE = 'evaluation.json'
 TENSORBOARD = 'tensorboard'
@@ -19,7 +25,7 @@ _ASIDE = 'before-restart'
 # are moved last, so that a restart that is interrupted leaves a whole run.
 _WRITTEN = (
   EVALUATION_FILE, 'curves.png', TENSORBOARD, policy_checkpoints.FOLDER,
-  metrics.METRICS_FILE, SAVED_FILE, checkpoint.CHECKPOINTS)
+  best.FOLDER, metrics.METRICS_FILE, SAVED_FILE, checkpoint.CHECKPOINTS)
 _RESTART = 'to start anew, with the old record set aside, add --restart'
 
 

@@ -19,7 +19,8 @@ from muzero_jax.runs.manifest import DamageError
 CONFIG_FILE = 'config.json'
 # What a preset has and an environment may decide; see drivers.by_environment.
 _LEFT_OPEN = ('augment_symmetry', 'num_channels', 'policy_head')
-_RUN_FILES = ('checkpoints', 'metrics.jsonl', 'snapshots', 'evaluation.json')
+_RUN_FILES = (
+  'checkpoints', 'metrics.jsonl', 'snapshots', 'best', 'evaluation.json')
 
 
 def resolve(

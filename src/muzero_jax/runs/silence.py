@@ -31,6 +31,9 @@ class Silence:
   def warn_if_endless(self, steps: int, limit: int) -> None:
     """Warn of nothing."""
 
+  def show(self, step: int) -> None:
+    """Show nothing."""
+
   def due(self) -> bool:
     """Return False: no line is ever due."""
     return False

@@ -3,6 +3,7 @@
 import dataclasses
 
 from muzero_jax.config.settings.base import Record, field
+from muzero_jax.errors import UserError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,10 @@ class Run(Record):
     1, 'Independent agents that train side by side in one program.', low=1,
     high=64)
   eval_episodes: int = field(
-    32, 'Episodes of the evaluation at the end.', low=0)
+    32, 'Episodes of an evaluation; 0 for none at the end.', low=0)
+  eval_period: int = field(
+    0, 'Environment steps between evaluations during training; the parameters '
+    'of the best are kept in best/. 0 for none.', low=0)
   eval_envs: int = field(
     32, 'Most environments of an evaluation.', low=1, high=1 << 20)
   eval_simulations: int = field(
@@ -37,3 +41,10 @@ class Run(Record):
   snapshot_period: int = field(
     0, 'Environment steps between snapshots of the parameters to play with, '
     'all of which are kept: for rating curves. 0 for none.', low=0)
+
+  def _check(self) -> None:
+    """Check that what is evaluated has episodes."""
+    if self.eval_period and not self.eval_episodes:
+      raise UserError(
+        f'eval_period = {self.eval_period} needs eval_episodes of at least 1, '
+        f'not {self.eval_episodes}')

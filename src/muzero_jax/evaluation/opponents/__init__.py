@@ -18,6 +18,7 @@ from muzero_jax.evaluation.opponents import backgammon, mcts, one_ply, programs
 from muzero_jax.evaluation.opponents.base import Opponent, random
 from muzero_jax.evaluation.opponents.programs import Program
 from muzero_jax.evaluation.opponents.tic_tac_toe import perfect_tic_tac_toe
+from muzero_jax.runs import best
 
 __all__ = [
   'AnyOpponent', 'Opponent', 'Program', 'defaults', 'make', 'names',
@@ -153,8 +154,8 @@ def _make_agent(
     return found
   if workdir is None:
     raise UserError(f'opponent = {name!r} needs the run directory')
-  if not (what.isascii() and what.isdecimal()):
+  if what != best.NAME and not (what.isascii() and what.isdecimal()):
     raise UserError(
       f'opponent = {name!r}: the step must be a whole number, as in '
-      'snapshot:1000')
-  return agent.load(workdir, snapshot=int(what), index=index, **how)
+      'snapshot:1000, or best')
+  return agent.load(workdir, snapshot=what, index=index, **how)
