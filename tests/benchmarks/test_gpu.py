@@ -50,7 +50,7 @@ def test_without_a_gpu_it_says_so():
 def test_operations_of_calls_are_counted():
   config = from_preset(
     'cartpole', num_envs=4, batch_size=8, network='mlp', unroll_steps=2)
-  spec = envs.spec_of(config)
+  spec = envs.spec_of(config, envs.make)
   system = build.make_system(config, spec)
   params = system.model.init(
     jax.random.key(0), build.example_observation(config, spec))

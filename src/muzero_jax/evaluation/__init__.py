@@ -10,6 +10,7 @@ _MODULES = (
   'curves',
   'device_play',
   'diagnose',
+  'during_training',
   'elo',
   'game_records',
   'gtp',

@@ -205,7 +205,7 @@ def _make_chunks(
     opening_moves=opening_moves,
     reward_clip=agent.config.reward_clip if keeps_rows else 0.0,
   )
-  chunk = _compiled(functions)
+  chunk = playing.compiled(_chunk, functions)
   init = jax.jit(env.init) if env.restorable else env.init
 
   def chunks(
@@ -225,15 +225,6 @@ def _make_chunks(
       yield state
 
   return chunks
-
-
-@functools.lru_cache(maxsize=4)
-def _compiled(functions: _Functions) -> Callable[..., _Run]:
-  """Return what plays a chunk; the same for the same functions.
-
-  So the evaluations during a run compile it once.
-  """
-  return jax.jit(functools.partial(_chunk, functions))
 
 
 def _begin(

@@ -3,7 +3,9 @@
 `device_play` and `host_play` play; `match` and `diagnose` use what they leave.
 """
 
-from typing import NamedTuple
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -34,6 +36,20 @@ def episodes_per_env(num_episodes: int, num_envs: int) -> int:
       f'{num_envs}, so that every environment plays as many'
     )
   return num_episodes // num_envs
+
+
+@functools.lru_cache(maxsize=4)
+def compiled(function: Callable[..., Any], first: Any) -> Callable[..., Any]:
+  """Bind the first argument of a function, and compile it.
+
+  The same arguments give the same program: the evaluations during a run
+  compile it once.
+
+  Args:
+    function: to be compiled.
+    first: its first argument, static; hashable.
+  """
+  return jax.jit(functools.partial(function, first))
 
 
 def draw_opening(

@@ -7,6 +7,7 @@ _MODULES = (
   'agent_file',
   'agent_source',
   'array_files',
+  'best',
   'checkpoint',
   'dataset_export',
   'devices',
@@ -31,6 +32,7 @@ _MODULES = (
   'signals',
   'silence',
   'soundness',
+  'terminal',
   'writers',
 )
 __getattr__, __dir__ = _lazy.attach(__name__, _MODULES)
