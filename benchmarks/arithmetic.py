@@ -1,4 +1,4 @@
-"""How near an iteration comes to what the machine can multiply.
+"""Measure how much of the machine's arithmetic peak an iteration uses.
 
 python -m benchmarks.arithmetic [--flagfile=...] [--field=value ...]
 
@@ -10,10 +10,7 @@ networks in search and in updates. What is not: environments, the tree, targets,
 the optimiser. Prints a table and adds it to benchmarks/results/arithmetic.json.
 """
 
-import functools
 import pathlib
-import statistics
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -112,15 +109,9 @@ def peak(precision: str = 'float32') -> float:
 
 def seconds_of(run: Callable[..., Any], arguments: tuple[Any, ...]) -> float:
   """Return the median seconds of a call."""
-  import jax
+  from benchmarks import common
 
-  jax.block_until_ready(run(*arguments))
-  taken = []
-  for _ in range(_REPEATS):
-    start = time.perf_counter()
-    jax.block_until_ready(run(*arguments))
-    taken.append(time.perf_counter() - start)
-  return statistics.median(taken)
+  return common.median_seconds(lambda: run(*arguments), _REPEATS)
 
 
 def flops(config: Config, spec: Any, system: Any, params: Any) -> float:
@@ -160,7 +151,7 @@ def main(arguments: command_line.Arguments) -> int:
 
 def _table(result: dict[str, Any]) -> list[str]:
   """Return what is printed."""
-  giga = functools.partial('{:,.2f}'.format)
+  giga = '{:,.2f}'.format
   lines = [
     f'{result["environment"]}: iteration {result["iteration_seconds"]:.3f} s, '
     f'best product of matrices {giga(result["peak_flops_per_second"] / 1e9)} '

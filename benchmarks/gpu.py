@@ -1,4 +1,4 @@
-"""What a GPU does with it, in one command: `make gpu`.
+"""Measure search, scaling and Atari training on a GPU: `make gpu`.
 
   python -m benchmarks.gpu --minutes=9
 

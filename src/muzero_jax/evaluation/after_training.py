@@ -23,6 +23,19 @@ class Evaluation(NamedTuple):
   verdict: list[str]  # Where nothing was learnt; to be said last.
 
 
+def each_agent(config: Config, params: Params) -> list[Params]:
+  """Return the parameters of each agent of a run.
+
+  Args:
+    config: of the run.
+    params: of its agents; of several, with an axis of them in front.
+  """
+  if config.num_seeds == 1:
+    return [params]
+  leaves, treedef = jax.tree.flatten(params)
+  return [jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)]
+
+
 def evaluate(
   config: Config,
   spec: EnvSpec,
@@ -49,11 +62,6 @@ def evaluate(
   Raises:
     StoppedError: `should_stop` says so.
   """
-  each = [params]
-  if config.num_seeds > 1:
-    leaves, treedef = jax.tree.flatten(params)
-    each = [
-      jax.tree.unflatten(treedef, one) for one in zip(*leaves, strict=True)]
   reports = [
     # Agents that met the same luck would seem to agree.
     report_lib.report(
@@ -61,7 +69,7 @@ def evaluate(
         config, spec, one, step, make_env=make_env, extensions=extensions),
       num_episodes=config.eval_episodes, seed=index,
       should_stop=should_stop)
-    for index, one in enumerate(each)
+    for index, one in enumerate(each_agent(config, params))
   ]
   reports = random_play.add(
     reports, config, spec, make_env, workdir=workdir, should_stop=should_stop)

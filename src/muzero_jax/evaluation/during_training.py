@@ -1,4 +1,4 @@
-"""Evaluations on the way: how a run does without noise, and its best so far.
+"""Evaluate a run during training, without noise, and keep its best parameters.
 
 `runs.iterate` calls them between two iterations.
 """
@@ -8,14 +8,12 @@ import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
-
 from muzero_jax import files
 from muzero_jax.agent import Agent, MakeEnv
 from muzero_jax.config import Config
 from muzero_jax.drivers import build
 from muzero_jax.drivers.build import Extensions
-from muzero_jax.evaluation import report
+from muzero_jax.evaluation import after_training, report
 from muzero_jax.runs import best, run_dir
 from muzero_jax.types import AnyEnvironment, Environment, EnvSpec, Params
 
@@ -40,7 +38,7 @@ def make(
   extensions: Extensions = build.NONE,
   should_stop: Callable[[], bool] = lambda: False,
 ) -> Evaluate:
-  """Make what evaluates; it compiles at its first call, and then no more.
+  """Return a function that evaluates a run; only its first call compiles.
 
   Args:
     config: of the run.
@@ -55,7 +53,7 @@ def make(
   made = _once(make_env)
 
   def evaluate(params: Params, step: int) -> Evaluated:
-    each = _agents(config, params)
+    each = after_training.each_agent(config, params)
     if not players:
       # All agents of a run are compiled together.
       players[0] = Agent(
@@ -98,14 +96,6 @@ def keep_best(
   with files.writing(f'step {one.step}: the best parameters'):
     best.save(workdir, one, params, facts=run_dir.facts(config, spec.name))
   return one
-
-
-def _agents(config: Config, params: Params) -> list[Params]:
-  """Return the parameters of each agent of a run."""
-  if config.num_seeds == 1:
-    return [params]
-  return [
-    jax.tree.map(lambda x, i=i: x[i], params) for i in range(config.num_seeds)]
 
 
 def _what(spec: EnvSpec, result: dict[str, Any]) -> str:
